@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "request.h"
+
+/*
+ * Is this a device of the infiniband_verbs class? Asked by major number in /proc/devices, which knows the fixed one and
+ * the dynamic one, and does not depend on the network namespace of the device as sysfs does. Only then may an ioctl be
+ * tried: on another device the same number could mean anything.
+ */
+static int is_verbs_device(dev_t rdev) {
+        char line[128];
+        bool found = false;
+        FILE *f;
+
+        f = fopen("/proc/devices", "re");
+        if (!f)
+                return -errno;
+
+        while (!found && fgets(line, sizeof line, f)) {
+                unsigned int number;
+                char name[64];
+
+                if (sscanf(line, "%u %63s", &number, name) == 2)
+                        found = number == major(rdev) && strcmp(name, "infiniband_verbs") == 0;
+                else if (line[0] == 'B') /* "Block devices:" come last and have majors of their own */
+                        break;
+        }
+
+        (void)fclose(f);
+        return found;
+}
+
+static int find_slot(const struct registrar_state *state, uint32_t *ret_index) {
+        for (uint32_t i = 0; i < MAX_CONTEXTS; i++)
+                if (state->contexts[i].device.fd < 0) {
+                        *ret_index = i;
+                        return 0;
+                }
+        return -EMFILE;
+}
+
+int request_attach(struct registrar_state *state,
+                   int fd,
+                   const struct pl_fdclass *class,
+                   uint32_t *ret_index,
+                   struct refusal *ret_refusal) {
+        struct context context = { .device.fd = fd };
+        uint32_t index;
+        int r;
+
+        r = class->kind == PL_FD_CHARDEV ? is_verbs_device(class->rdev) : 0;
+        if (r < 0)
+                return refuse_errno(ret_refusal, PINLEASE_CODE_NOT_VERBS, r, "The device's class could not be read from /proc/devices.");
+        if (r == 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NOT_VERBS,
+                              "The descriptor is %s, not the command fd of a verbs context. Pass ibv_context->cmd_fd.",
+                              pl_fdclass_name(class));
+
+        r = find_slot(state, &index);
+        if (r < 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_TOO_MANY_CONTEXTS,
+                              "A session may have %u verbs contexts at a time. Detach one that is no longer used.",
+                              (unsigned int)MAX_CONTEXTS);
+
+        r = state->uverbs->probe(fd, &context.device.driver_id);
+        if (r == -ENOTTY)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NOT_VERBS,
+                              "The descriptor is a verbs device but not a command fd. Pass ibv_context->cmd_fd.");
+        if (r < 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_UNKNOWN_DRIVER,
+                              "No known driver answers on this verbs context (%s). The device may just have been removed.",
+                              strerror(-r));
+
+        r = state->uverbs->query_methods(&context.device, &context.methods);
+        if (r < 0)
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    r,
+                                    "The device's capabilities could not be read (%s). Is the verbs context open, and the "
+                                    "device still there?",
+                                    strerror(-r));
+
+        state->contexts[index] = context;
+        *ret_index = index;
+        return 0;
+}
+
+int request_detach(struct registrar_state *state, uint32_t index, struct refusal *ret_refusal) {
+        struct context *context;
+
+        if (index >= MAX_CONTEXTS || state->contexts[index].device.fd < 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NO_SUCH_CONTEXT,
+                              "Verbs context %" PRIu32 " is not attached to this session.",
+                              index);
+
+        context = state->contexts + index;
+        for (uint32_t i = 0; i < state->n_registrations; i++) {
+                struct registration *registration = state->registrations + i;
+                int r;
+
+                if (registration->id == 0 || state->ledger.entries[i].record.context != index)
+                        continue;
+                r = request_deregister(state, registration->id, ret_refusal);
+                if (r < 0)
+                        return r;
+        }
+
+        context->device.fd = pl_close(context->device.fd);
+        return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "closer.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "fds.h"
+#include "util.h"
+
+/* Waits for the parent to have closed its copies; then the end of the process is the last close. */
+static _Noreturn void child(int pipe_read, const int *fds, unsigned int n_fds) {
+        int keep[CLOSER_MAX + 1] = { pipe_read };
+        char byte;
+
+        memcpy(keep + 1, fds, n_fds * sizeof *fds);
+        fds_close_except(keep, n_fds + 1);
+        while (read(pipe_read, &byte, 1) < 0 && errno == EINTR)
+                ;
+        _exit(0);
+}
+
+int closer_close(int *fds, unsigned int n_fds) {
+        _cleanup_(pl_closep) int pipe_read = -1, pipe_write = -1;
+        int p[2], r = 0;
+        pid_t pid;
+
+        assert(n_fds <= CLOSER_MAX);
+
+        if (pipe2(p, O_CLOEXEC) < 0)
+                r = -errno;
+        else {
+                pipe_read = p[0];
+                pipe_write = p[1];
+
+                /* Twice, so that the process is nobody's to wait for: SIGCHLD is the registrar's alone. */
+                pid = fork();
+                if (pid == 0) {
+                        pid = fork();
+                        if (pid == 0)
+                                child(pipe_read, fds, n_fds);
+                        _exit(pid < 0 ? errno : 0);
+                }
+                if (pid < 0)
+                        r = -errno;
+                else
+                        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                                ;
+        }
+
+        for (unsigned int i = 0; i < n_fds; i++)
+                fds[i] = pl_close(fds[i]);
+        return r;
+}

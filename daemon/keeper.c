@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "keeper.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "closer.h"
+#include "control.h"
+#include "log.h"
+#include "request.h"
+
+/* How long the registrar may take to give everything up after it has been told to, or its app has gone. */
+#define END_MS 5000
+
+/* How long after SIGKILL a process that can die is dead. */
+#define KILL_MS 3000
+
+/* No ioctl is believed to take longer than this, whatever the ledger says. */
+#define BUSY_MAX_MS (15 * 60 * 1000)
+
+enum phase {
+        PHASE_SERVING, /* the registrar works */
+        PHASE_ENDING,  /* it has been told, or has reason, to give up by itself before the deadline */
+        PHASE_KILLED,  /* it has been killed; before the deadline it is dead, unless it hangs */
+        PHASE_STUCK,   /* it cannot die: cleaned up already, and once more when it does */
+        PHASE_OVER,
+};
+
+struct keeper {
+        struct keeper_config config;
+        const struct uverbs_ops *uverbs;
+        struct ledger *ledger;
+        struct cleanup_context contexts[MAX_CONTEXTS];
+
+        enum phase phase;
+        uint64_t deadline; /* of the phase; 0: none */
+        bool bye;          /* the registrar has closed everything by itself */
+
+        uint64_t next_ping;
+        uint64_t ping_sent; /* 0: none is owed */
+};
+
+static void kill_registrar(struct keeper *k) {
+        if (pidfd_send_signal(k->config.registrar, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+                log_line(LOG_ERR, "cannot kill its registrar: %s", strerror(errno));
+        if (k->phase < PHASE_KILLED) {
+                k->phase = PHASE_KILLED;
+                k->deadline = pl_now_ms() + KILL_MS;
+        }
+}
+
+static void begin_end(struct keeper *k, uint64_t grace_ms) {
+        uint64_t deadline = pl_now_ms() + grace_ms + END_MS;
+
+        if (k->phase == PHASE_SERVING || (k->phase == PHASE_ENDING && deadline < k->deadline)) {
+                k->phase = PHASE_ENDING;
+                k->deadline = deadline;
+        }
+}
+
+static void clean(struct keeper *k) {
+        struct cleanup_result result;
+
+        result = cleanup_ledger(k->ledger, k->uverbs, k->contexts, ELEMENTSOF(k->contexts));
+        if (result.destroyed > 0)
+                log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
+        if (result.kept > 0)
+                log_line(LOG_WARNING,
+                         "could not destroy %u memory regions (in use, or a memory window is bound); they go with the app's "
+                         "verbs context",
+                         result.kept);
+}
+
+/* The registrar is dead, or as good as. */
+static void conclude(struct keeper *k) {
+        clean(k);
+        k->phase = PHASE_OVER;
+}
+
+/* Owns the descriptor. */
+static int add_context(struct keeper *k, const struct control_message *message, int fd) {
+        struct cleanup_context *context;
+
+        if (fd < 0 || message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd >= 0) {
+                closer_close(&fd, 1);
+                return -EPROTO;
+        }
+
+        context = k->contexts + message->context;
+        context->device.fd = fd;
+        context->device.driver_id = message->value;
+        return 0;
+}
+
+static int drop_context(struct keeper *k, const struct control_message *message) {
+        if (message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd < 0)
+                return -EPROTO;
+        return closer_close(&k->contexts[message->context].device.fd, 1);
+}
+
+static int acknowledge(struct keeper *k, int error) {
+        return control_send(k->config.control,
+                            &(struct control_message) { .type = CONTROL_ACK, .value = (uint32_t)-error },
+                            -1);
+}
+
+static int handle_registrar(struct keeper *k, const struct control_message *message, int fd) {
+        if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD) {
+                closer_close(&fd, 1);
+                return -EPROTO;
+        }
+
+        switch (message->type) {
+        case CONTROL_PONG:
+                k->ping_sent = 0;
+                return 0;
+        case CONTROL_CONTEXT_ADD:
+                return acknowledge(k, add_context(k, message, fd));
+        case CONTROL_CONTEXT_DROP:
+                return acknowledge(k, drop_context(k, message));
+        case CONTROL_BYE:
+                k->bye = true;
+                return -ECONNRESET;
+        default:
+                return -EPROTO;
+        }
+}
+
+/* The registrar is through, or has lost its mind. Either way it is killed: after BYE it may hang in its own exit. */
+static void lose_registrar(struct keeper *k, int error) {
+        if (error == -EPROTO)
+                log_line(LOG_ERR, "kills its registrar, which broke the control protocol");
+        k->config.control = pl_close(k->config.control);
+        kill_registrar(k);
+}
+
+static void drain_registrar(struct keeper *k) {
+        for (;;) {
+                struct control_message message;
+                int fd, r;
+
+                r = control_recv(k->config.control, &message, &fd);
+                if (r == -EAGAIN)
+                        return;
+                if (r == 0)
+                        r = handle_registrar(k, &message, fd);
+                if (r < 0) {
+                        lose_registrar(k, r);
+                        return;
+                }
+        }
+}
+
+static void drain_supervisor(struct keeper *k) {
+        struct control_message message;
+        int fd, r;
+
+        r = control_recv(k->config.supervisor, &message, &fd);
+        if (r == -EAGAIN)
+                return;
+        if (r < 0) {
+                /* The service is being replaced, or has died: the session goes on without. */
+                k->config.supervisor = pl_close(k->config.supervisor);
+                return;
+        }
+
+        pl_close(fd);
+        if (message.type != CONTROL_GOING_AWAY)
+                return;
+        begin_end(k, message.value);
+        if (k->config.control >= 0)
+                (void)control_send(k->config.control, &message, -1);
+}
+
+/* The app's process is gone. Its children may still hold the socket, so the registrar might never see a hang-up. */
+static void lose_app(struct keeper *k) {
+        k->config.app = pl_close(k->config.app);
+        (void)shutdown(k->config.client, SHUT_RDWR);
+        if (k->phase == PHASE_STUCK)
+                conclude(k);
+        else
+                begin_end(k, 0);
+}
+
+static bool busy(const struct keeper *k, uint64_t now) {
+        uint64_t until = ledger_busy_until(k->ledger);
+
+        return until > now && until - now <= BUSY_MAX_MS;
+}
+
+static void heartbeat(struct keeper *k, uint64_t now) {
+        if (k->phase > PHASE_ENDING || k->config.control < 0)
+                return;
+
+        if (k->ping_sent) {
+                if (now - k->ping_sent < k->config.hang_ms || busy(k, now))
+                        return;
+                log_line(LOG_ERR, "kills its registrar, which has not answered for %" PRIu64 " ms", now - k->ping_sent);
+                kill_registrar(k);
+                return;
+        }
+
+        if (now >= k->next_ping) {
+                k->next_ping = now + k->config.heartbeat_ms;
+                k->ping_sent = now;
+                (void)control_send(k->config.control, &(struct control_message) { .type = CONTROL_PING }, -1);
+        }
+}
+
+static void expire(struct keeper *k, uint64_t now) {
+        if (!k->deadline || now < k->deadline)
+                return;
+
+        switch (k->phase) {
+        case PHASE_ENDING:
+                if (busy(k, now))
+                        return;
+                log_line(LOG_WARNING, "kills its registrar, which did not end in time");
+                kill_registrar(k);
+                return;
+        case PHASE_KILLED:
+                /* It hangs in the kernel. Nobody waits for it: the app learns that the session is over, its memory is
+                 * taken away. If the registrar said goodbye it holds nothing that could come alive again. */
+                (void)shutdown(k->config.client, SHUT_RDWR);
+                log_line(LOG_ERR,
+                         "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
+                         "that does not answer",
+                         (int64_t)k->config.registrar_pid);
+                if (k->bye) {
+                        conclude(k);
+                        return;
+                }
+                clean(k);
+                k->phase = PHASE_STUCK;
+                k->deadline = 0;
+                return;
+        default:
+                return;
+        }
+}
+
+static int timeout_of(const struct keeper *k, uint64_t now) {
+        uint64_t next = k->deadline;
+
+        if (k->phase <= PHASE_ENDING && k->config.control >= 0) {
+                uint64_t beat = k->ping_sent ? k->ping_sent + k->config.hang_ms : k->next_ping;
+
+                if (!next || beat < next)
+                        next = beat;
+        }
+        if (!next)
+                return -1;
+        /* A deadline that has passed waits for a running ioctl: look again soon, but do not spin. */
+        return next > now ? (int)(next - now) : 100;
+}
+
+static void turn(struct keeper *k) {
+        struct pollfd p[] = {
+                { .fd = k->config.registrar, .events = POLLIN },
+                { .fd = k->config.control, .events = POLLIN },
+                { .fd = k->config.app, .events = POLLIN },
+                { .fd = k->config.supervisor, .events = POLLIN },
+        };
+        uint64_t now = pl_now_ms();
+
+        if (poll(p, ELEMENTSOF(p), timeout_of(k, now)) < 0 && errno != EINTR) {
+                log_line(LOG_ERR, "poll: %s", strerror(errno));
+                kill_registrar(k);
+        }
+
+        if (p[0].revents) {
+                conclude(k);
+                return;
+        }
+        if (p[1].revents)
+                drain_registrar(k);
+        if (p[2].revents)
+                lose_app(k);
+        if (p[3].revents)
+                drain_supervisor(k);
+
+        now = pl_now_ms();
+        heartbeat(k, now);
+        expire(k, now);
+}
+
+/* Hands the command fds to a throw-away process: whoever closes the last copy tears the whole context down, which can take
+ * a minute. */
+static void release(struct keeper *k) {
+        int fds[MAX_CONTEXTS];
+        unsigned int n = 0;
+
+        for (size_t i = 0; i < ELEMENTSOF(k->contexts); i++)
+                if (k->contexts[i].device.fd >= 0)
+                        fds[n++] = k->contexts[i].device.fd;
+        if (n > 0)
+                (void)closer_close(fds, n);
+        k->config.client = pl_close(k->config.client);
+}
+
+int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
+        struct keeper k = {
+                .config = *config,
+                .uverbs = uverbs,
+                .ledger = ledger,
+                .next_ping = pl_now_ms() + config->heartbeat_ms,
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
+                k.contexts[i].device.fd = -1;
+
+        while (k.phase != PHASE_OVER)
+                turn(&k);
+
+        (void)waitpid(config->registrar_pid, NULL, WNOHANG);
+        release(&k);
+        return EXIT_SUCCESS;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_KEEPER_H
+#define PL_KEEPER_H
+
+/*
+ * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, watches the app, the registrar
+ * and the supervisor, and when the registrar ends, is killed or hangs, destroys what it leaves registered.
+ *
+ * A registrar that hangs is found by heartbeat only: a process that is stuck in the kernel dies of no signal, so its pidfd
+ * stays silent and its sockets stay open.
+ */
+
+#include <sys/types.h>
+
+#include "cleanup.h"
+#include "ledger.h"
+#include "uverbs.h"
+
+struct keeper_config {
+        int client;     /* the app's socket: to shut it down, never read; owned */
+        int control;    /* to the registrar; owned */
+        int supervisor; /* to pinleased; owned */
+        int app;        /* pidfd of the app; -1: not known; owned */
+        int registrar;  /* pidfd; owned */
+        pid_t registrar_pid;
+        unsigned int heartbeat_ms; /* how often the registrar is asked */
+        unsigned int hang_ms;      /* how long it may owe the answer, on top of what a running ioctl may take */
+};
+
+/* Runs until the session is over and cleaned up. Returns the exit status. */
+int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger);
+
+#endif

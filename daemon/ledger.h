@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_LEDGER_H
+#define PL_LEDGER_H
+
+/*
+ * The ledger of a session: what is registered, in memory shared by registrar (who writes) and keeper (who reads when the
+ * registrar is gone). It must be true at every instant at which the registrar can be killed:
+ *
+ *   FREE → INTENT           everything about the registration is written, the response is all ones
+ *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect
+ *   INTENT → LIVE           the registrar has seen the ioctl return
+ *   LIVE → RETIRING → FREE  around the deregistration
+ *
+ * So an MR exists only if its entry is not FREE and the response's handle is not all ones (0 is a valid handle). The
+ * reverse does not hold: an entry may name a handle that is gone, or that the app uses for something else by now.
+ *
+ * For whoever reads, the ledger is untrusted data: an entry is copied before it is looked at.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uverbs.h"
+
+#define LEDGER_MAGIC     UINT64_C(0x31726467656c6c70)
+#define LEDGER_VERSION   1
+#define LEDGER_NO_HANDLE UINT32_MAX
+
+enum ledger_state {
+        LEDGER_FREE = 0,
+        LEDGER_INTENT = 1,
+        LEDGER_LIVE = 2,
+        LEDGER_RETIRING = 3,
+};
+
+/* What a registration is; written once, before INTENT. */
+struct ledger_record {
+        uint64_t id;
+        uint64_t start; /* in the registrar's address space */
+        uint64_t iova;
+        uint64_t length;
+        uint64_t offset; /* in the file */
+        uint64_t device; /* of the file */
+        uint64_t inode;
+        uint32_t context; /* index */
+        uint32_t pd;
+        uint32_t access;
+        uint16_t method;  /* enum pinlease_method */
+        uint16_t backing; /* enum pinlease_backing */
+};
+
+struct ledger_entry {
+        _Atomic uint32_t state;
+        struct uverbs_mr_keys response; /* the kernel's output buffer */
+        struct ledger_record record;
+};
+
+struct ledger_header {
+        uint64_t magic;
+        uint32_t version;
+        uint32_t capacity;           /* entries */
+        _Atomic uint32_t high_water; /* entries below this index have been used */
+        _Atomic uint32_t reserved;
+        _Atomic uint64_t busy_until; /* CLOCK_MONOTONIC, ms: the registrar is in an ioctl that may take that long; 0: no */
+};
+
+struct ledger {
+        int fd; /* memfd, sealed in size */
+        size_t size;
+        struct ledger_header *header;
+        struct ledger_entry *entries;
+};
+
+/* Creates a ledger for `capacity` registrations. Its pages are taken when entries are used. */
+int ledger_create(uint32_t capacity, struct ledger *ret_ledger);
+void ledger_done(struct ledger *ledger);
+
+/* The writer's side. The index is the caller's to choose: any that is FREE. */
+struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);
+void ledger_live(struct ledger_entry *entry);
+void ledger_retiring(struct ledger_entry *entry);
+void ledger_free(struct ledger_entry *entry);
+
+/* How long the next ioctl may reasonably take. 0: it has returned. */
+void ledger_busy(struct ledger *ledger, uint64_t until_ms);
+
+/* The reader's side: a copy of an entry; false if it is FREE or the index is out of range. */
+bool ledger_read(const struct ledger *ledger,
+                 uint32_t index,
+                 enum ledger_state *ret_state,
+                 struct ledger_record *ret_record,
+                 struct uverbs_mr_keys *ret_response);
+uint32_t ledger_high_water(const struct ledger *ledger);
+uint64_t ledger_busy_until(const struct ledger *ledger);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mapping.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "util.h"
+
+struct object {
+        dev_t dev;
+        uint64_t inode;
+        struct mapping *views;
+};
+
+struct mapping {
+        struct object *object;
+        struct mapping *next;
+        uint64_t base;   /* address of `offset` */
+        uint64_t offset; /* bytes, a multiple of the page size */
+        uint64_t length;
+        bool writable;
+        unsigned int refs;
+};
+
+static int compare(const void *a, const void *b) {
+        const struct object *x = a, *y = b;
+
+        if (x->dev != y->dev)
+                return x->dev < y->dev ? -1 : 1;
+        if (x->inode != y->inode)
+                return x->inode < y->inode ? -1 : 1;
+        return 0;
+}
+
+static struct object *object_get(struct mapping_table *table, dev_t dev, uint64_t inode) {
+        struct object key = { .dev = dev, .inode = inode }, *object;
+        void *node;
+
+        node = tfind(&key, &table->objects, compare);
+        if (node)
+                return *(struct object **)node;
+
+        object = malloc(sizeof *object);
+        if (!object)
+                return NULL;
+        *object = key;
+        if (!tsearch(object, &table->objects, compare)) {
+                free(object);
+                return NULL;
+        }
+        return object;
+}
+
+static void object_gc(struct mapping_table *table, struct object *object) {
+        if (object->views)
+                return;
+        tdelete(object, &table->objects, compare);
+        free(object);
+}
+
+static bool covers(const struct mapping *view, const struct mapping_request *request) {
+        return request->offset >= view->offset && request->offset + request->length <= view->offset + view->length &&
+                (view->writable || !request->writable);
+}
+
+static uint64_t address_in(const struct mapping *view, uint64_t offset) {
+        return view->base + (offset - view->offset);
+}
+
+static struct mapping *find_view(const struct object *object, const struct mapping_request *request, bool at_address) {
+        for (struct mapping *view = object->views; view; view = view->next)
+                if (covers(view, request) && (!at_address || address_in(view, request->offset) == request->address))
+                        return view;
+        return NULL;
+}
+
+/* Maps whole pages around the range: at the app's address if that is asked for, else anywhere. */
+static int map_view(const struct mapping_request *request, bool at_address, struct mapping *ret_view) {
+        uint64_t page = request->class->page_size;
+        uint64_t head = request->offset % page;
+        uint64_t length = (head + request->length + page - 1) / page * page;
+        int prot = PROT_READ | (request->writable ? PROT_WRITE : 0);
+        void *hint = NULL, *p;
+
+        /* A huge page needs an address of its own size. */
+        if (at_address && (request->address < head || (request->address - head) % page != 0))
+                return -EINVAL;
+        if (at_address)
+                hint = (void *)(uintptr_t)(request->address - head);
+
+        p = mmap(hint, length, prot, MAP_SHARED | (hint ? MAP_FIXED_NOREPLACE : 0), request->fd, (off_t)(request->offset - head));
+        if (p == MAP_FAILED)
+                return -errno;
+        /* Before Linux 4.17 the flag is unknown and the hint only a hint. */
+        if (hint && p != hint) {
+                (void)munmap(p, length);
+                return -EEXIST;
+        }
+
+        *ret_view = (struct mapping) {
+                .base = (uintptr_t)p,
+                .offset = request->offset - head,
+                .length = length,
+                .writable = request->writable,
+        };
+        return 0;
+}
+
+static int new_view(struct mapping_table *table,
+                    struct object *object,
+                    const struct mapping_request *request,
+                    struct mapping **ret_view) {
+        struct mapping *view;
+        int r;
+
+        view = malloc(sizeof *view);
+        if (!view)
+                return -ENOMEM;
+
+        r = map_view(request, true, view);
+        if (r < 0) {
+                /* Taken, or not an address for this process: any view will do, an old one best. */
+                *ret_view = find_view(object, request, false);
+                if (*ret_view) {
+                        free(view);
+                        return 0;
+                }
+                r = map_view(request, false, view);
+        }
+        if (r < 0) {
+                free(view);
+                return r;
+        }
+
+        view->object = object;
+        view->next = object->views;
+        object->views = view;
+        table->n_views++;
+        *ret_view = view;
+        return 0;
+}
+
+int mapping_get(struct mapping_table *table,
+                const struct mapping_request *request,
+                struct mapping **ret_mapping,
+                uint64_t *ret_start) {
+        struct object *object;
+        struct mapping *view;
+        int r;
+
+        object = object_get(table, request->class->dev, request->class->inode);
+        if (!object)
+                return -ENOMEM;
+
+        view = find_view(object, request, request->exact_address);
+        if (!view) {
+                r = new_view(table, object, request, &view);
+                if (r < 0) {
+                        object_gc(table, object);
+                        return r;
+                }
+        }
+
+        view->refs++;
+        *ret_mapping = view;
+        *ret_start = address_in(view, request->offset);
+        return 0;
+}
+
+struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping) {
+        struct object *object;
+        struct mapping **p;
+
+        if (!mapping)
+                return NULL;
+
+        assert(mapping->refs > 0);
+        if (--mapping->refs > 0)
+                return NULL;
+
+        object = mapping->object;
+        for (p = &object->views; *p != mapping; p = &(*p)->next)
+                ;
+        *p = mapping->next;
+        (void)munmap((void *)(uintptr_t)mapping->base, mapping->length);
+        free(mapping);
+        table->n_views--;
+        object_gc(table, object);
+        return NULL;
+}
+
+int mapping_resident(uint64_t start, uint64_t length) {
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = start + length;
+        unsigned char present[4096];
+
+        for (uint64_t at = start - start % page; at < end;) {
+                uint64_t n = (end - at + page - 1) / page;
+
+                if (n > sizeof present)
+                        n = sizeof present;
+                if (mincore((void *)(uintptr_t)at, n * page, present) < 0)
+                        return -errno;
+                for (uint64_t i = 0; i < n; i++)
+                        if (!(present[i] & 1))
+                                return 0;
+                at += n * page;
+        }
+        return 1;
+}

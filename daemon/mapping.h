@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_MAPPING_H
+#define PL_MAPPING_H
+
+/*
+ * The registrar's own mappings of the memory it registers. The kernel takes pages from the caller's address space, so a
+ * file has to be mapped here before it can be registered; a mapping is kept and shared while any registration uses it,
+ * because page-table entries are what makes a registration of mapped memory ten times faster than one of fresh memory.
+ */
+
+#include <stdint.h>
+
+#include "fdclass.h"
+
+struct mapping;
+
+struct mapping_table {
+        void *objects; /* tsearch(3) tree, by device and inode */
+        unsigned int n_views;
+};
+
+struct mapping_request {
+        const struct pl_fdclass *class;
+        int fd;
+        uint64_t offset, length;
+        uint64_t address;   /* where the app has `offset` */
+        bool writable;
+        bool exact_address; /* prefer a view in which `offset` lies at `address`, see below */
+};
+
+/*
+ * Finds a view of the file that covers the range, or makes one, and takes a reference.
+ *
+ * A new view is put where the app has its own, if that is free here. rxe looks ODP pages up by iova, so an ODP
+ * registration works there only if its iova is its address in the registering process; with both alike, the app's address
+ * can be the iova. exact_address makes sure that an existing view elsewhere is not taken if a new one could be put there.
+ *
+ * ret_start is the address of `offset` in this process. Returns 0 or a negative errno of mmap.
+ */
+int mapping_get(struct mapping_table *table,
+                const struct mapping_request *request,
+                struct mapping **ret_mapping,
+                uint64_t *ret_start);
+
+/* Drops a reference; the last one unmaps. Returns NULL. */
+struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping);
+
+/*
+ * Are all pages of [start, start + length) in memory already? Pinning pages that are not would charge them to this
+ * process. Returns 1, 0, or a negative errno. Racy against a hole punch, hence the limits on top. Not for hugetlb,
+ * for which mincore() sees only what this process has touched.
+ */
+int mapping_resident(uint64_t start, uint64_t length);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "refusal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void fill(struct refusal *refusal,
+                 enum pinlease_code code,
+                 int error,
+                 const char *rule,
+                 const char *format,
+                 va_list ap) {
+        memset(refusal, 0, sizeof *refusal);
+        refusal->code = code;
+        refusal->error = error;
+        (void)snprintf(refusal->rule, sizeof refusal->rule, "%s", rule);
+        (void)vsnprintf(refusal->sentence, sizeof refusal->sentence, format, ap);
+}
+
+int refuse(struct refusal *ret_refusal, enum pinlease_code code, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        fill(ret_refusal, code, pl_code_errno(code), "", format, ap);
+        va_end(ap);
+        return REFUSED;
+}
+
+int refuse_errno(struct refusal *ret_refusal, enum pinlease_code code, int error, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        fill(ret_refusal, code, abs(error), "", format, ap);
+        va_end(ap);
+        return REFUSED;
+}
+
+int refuse_rule(struct refusal *ret_refusal, enum pinlease_code code, const char *rule, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        fill(ret_refusal, code, pl_code_errno(code), rule, format, ap);
+        va_end(ap);
+        return REFUSED;
+}

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "registrar.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "control.h"
+#include "fds.h"
+#include "log.h"
+#include "wire.h"
+
+/* How long the keeper may take to take a command fd over. */
+#define KEEPER_TIMEOUT_MS 5000
+
+/* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
+ * does not read its answers is not served. */
+#define MAX_WAITING 3
+
+struct registrar {
+        int client;
+        int control;
+        uint64_t session;
+        struct registrar_state state;
+        bool greeted;
+        uint64_t hello_deadline; /* 0: none */
+        uint64_t away_deadline;  /* 0: none */
+        struct pl_packet waiting[MAX_WAITING];
+        size_t n_waiting;
+
+        /* Descriptors that may block whoever closes them. They are left to the end of the process. */
+        int hanging[PL_MAX_FDS];
+        size_t n_hanging;
+};
+
+/* Loop functions return 0 to go on, or a negative errno with which the session ends. */
+
+static int send_packet(struct registrar *r, const struct pl_packet *packet) {
+        int k = -EAGAIN;
+
+        if (r->n_waiting == 0)
+                k = pl_wire_send(r->client, MSG_DONTWAIT, packet, -1);
+        if (k != -EAGAIN)
+                return k;
+
+        if (r->n_waiting >= MAX_WAITING)
+                return -ENOBUFS;
+        r->waiting[r->n_waiting++] = *packet;
+        return 0;
+}
+
+static int flush_waiting(struct registrar *r) {
+        while (r->n_waiting > 0) {
+                int k = pl_wire_send(r->client, MSG_DONTWAIT, r->waiting, -1);
+
+                if (k < 0)
+                        return k == -EAGAIN ? 0 : k;
+                memmove(r->waiting, r->waiting + 1, --r->n_waiting * sizeof r->waiting[0]);
+        }
+        return 0;
+}
+
+static int send_refusal(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_REFUSED, request->seq);
+        packet.body.refused.code = (uint32_t)refusal->code;
+        packet.body.refused.error = refusal->error;
+        packet.body.refused.opcode = request->opcode;
+        memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
+        memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+        return send_packet(r, &packet);
+}
+
+static int send_going_away(struct registrar *r, enum pl_going_away_reason reason, uint32_t grace_ms, const char *sentence) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_GOING_AWAY, 0);
+        packet.body.going_away.reason = (uint32_t)reason;
+        packet.body.going_away.grace_ms = grace_ms;
+        (void)snprintf(packet.body.going_away.sentence, sizeof packet.body.going_away.sentence, "%s", sentence);
+        return send_packet(r, &packet);
+}
+
+/* Owns the descriptor from here on. */
+static void dispose(struct registrar *r, int fd, const struct pl_fdclass *class) {
+        if (class->kind != PL_FD_HANGING) {
+                pl_close(fd);
+                return;
+        }
+        assert(r->n_hanging < ELEMENTSOF(r->hanging));
+        r->hanging[r->n_hanging++] = fd;
+}
+
+static void dispose_all(struct registrar *r, struct pl_received *received) {
+        for (unsigned int i = 0; i < received->n_fds; i++) {
+                struct pl_fdclass class;
+
+                if (pl_fdclass_get(received->fds[i], &class) < 0)
+                        class.kind = PL_FD_HANGING;
+                dispose(r, received->fds[i], &class);
+        }
+        received->n_fds = 0;
+}
+
+/* The protocol is broken, or the descriptor may hang: say so and end. The sentence goes to the journal as well: whoever
+ * writes a client wants to know. */
+static int violate(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
+        log_line(LOG_NOTICE,
+                 "ends, the app sent what it must not (%s): %s",
+                 pl_code_name(refusal->code),
+                 refusal->sentence);
+        (void)send_refusal(r, request, refusal);
+        return -EPROTO;
+}
+
+static int handle_control(struct registrar *r, const struct control_message *message) {
+        switch (message->type) {
+        case CONTROL_PING:
+                return control_send(r->control, &(struct control_message) { .type = CONTROL_PONG }, -1);
+        case CONTROL_GOING_AWAY:
+                if (r->away_deadline)
+                        return 0;
+                r->away_deadline = pl_now_ms() + message->value;
+                return send_going_away(r,
+                                       PL_AWAY_SHUTDOWN,
+                                       message->value,
+                                       "The service is being stopped. Deregister now; what is left after the grace time is "
+                                       "taken away, and RDMA to it fails.");
+        default:
+                return -EPROTO;
+        }
+}
+
+static int drain_control(struct registrar *r, struct control_message *ret_ack) {
+        for (;;) {
+                struct control_message message;
+                int fd, k;
+
+                k = control_recv(r->control, &message, &fd);
+                if (k < 0)
+                        return k == -EAGAIN ? 0 : k;
+                pl_close(fd);
+
+                if (message.type == CONTROL_ACK && ret_ack) {
+                        *ret_ack = message;
+                        return 1;
+                }
+                k = handle_control(r, &message);
+                if (k < 0)
+                        return k;
+        }
+}
+
+/* Tells the keeper and waits until it has done so. Returns 0, or a negative errno that ends the session. */
+static int tell_keeper(struct registrar *r, const struct control_message *message, int fd) {
+        uint64_t deadline = pl_now_ms() + KEEPER_TIMEOUT_MS;
+        struct control_message ack;
+        int k;
+
+        k = control_send(r->control, message, fd);
+        if (k < 0)
+                return k;
+
+        for (;;) {
+                struct pollfd p = { .fd = r->control, .events = POLLIN };
+                uint64_t now = pl_now_ms();
+
+                k = drain_control(r, &ack);
+                if (k < 0)
+                        return k;
+                if (k > 0)
+                        return ack.value == 0 ? 0 : -(int)ack.value;
+                if (now >= deadline)
+                        return -ETIMEDOUT;
+                (void)poll(&p, 1, (int)(deadline - now));
+        }
+}
+
+static int handle_hello(struct registrar *r, const struct pl_packet *request) {
+        const struct credit_limits *limits = &r->state.credit.limits;
+        struct pl_packet reply;
+
+        r->greeted = true;
+        r->hello_deadline = 0;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_HELLO, request->header.seq);
+        reply.body.hello_reply = (struct pl_hello_reply) {
+                .features = request->body.hello.features & PL_FEATURES_KNOWN,
+                .session = r->session,
+                .pinned_limit = limits->pinned,
+                .odp_limit = limits->odp,
+                .registration_limit = limits->registrations,
+                .context_limit = MAX_CONTEXTS,
+        };
+        return send_packet(r, &reply);
+}
+
+static int handle_attach(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        uint32_t index;
+        int k;
+
+        k = request_attach(&r->state, fd, class, &index, &refusal);
+        if (k < 0) {
+                dispose(r, fd, class);
+                return send_refusal(r, &request->header, &refusal);
+        }
+
+        /* The keeper has its copy before anything can be registered on the context. */
+        k = tell_keeper(r,
+                        &(struct control_message) {
+                                .type = CONTROL_CONTEXT_ADD,
+                                .context = index,
+                                .value = r->state.contexts[index].device.driver_id,
+                        },
+                        fd);
+        if (k < 0) {
+                log_line(LOG_ERR, "ends, its keeper does not take a verbs context over: %s", strerror(-k));
+                return k;
+        }
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_ATTACH, request->header.seq);
+        reply.body.attach_reply.context = index;
+        reply.body.attach_reply.methods = r->state.contexts[index].methods;
+        return send_packet(r, &reply);
+}
+
+static int handle_detach(struct registrar *r, const struct pl_packet *request) {
+        uint32_t index = request->body.detach.context;
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        k = request_detach(&r->state, index, &refusal);
+        if (k < 0)
+                return send_refusal(r, &request->header, &refusal);
+
+        k = tell_keeper(r, &(struct control_message) { .type = CONTROL_CONTEXT_DROP, .context = index }, -1);
+        if (k < 0)
+                return k;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_DETACH, request->header.seq);
+        return send_packet(r, &reply);
+}
+
+static int handle_register(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_REGISTER, request->header.seq);
+        k = request_register(&r->state, &request->body.reg, fd, class, &reply.body.register_reply, &refusal);
+        dispose(r, fd, class);
+        if (k < 0)
+                return send_refusal(r, &request->header, &refusal);
+        return send_packet(r, &reply);
+}
+
+static int handle_deregister(struct registrar *r, const struct pl_packet *request) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        k = request_deregister(&r->state, request->body.deregister.id, &refusal);
+        if (k < 0)
+                return send_refusal(r, &request->header, &refusal);
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_DEREGISTER, request->header.seq);
+        return send_packet(r, &reply);
+}
+
+/* A request that carries a descriptor. What may hang is not touched any further. */
+static int handle_with_fd(struct registrar *r, struct pl_received *received) {
+        const struct pl_packet *request = &received->packet;
+        struct pl_fdclass class;
+        struct refusal refusal;
+        int fd = received->fds[0];
+
+        if (pl_fdclass_get(fd, &class) < 0)
+                class = (struct pl_fdclass) { .kind = PL_FD_HANGING };
+        if (class.kind == PL_FD_HANGING) {
+                dispose_all(r, received);
+                (void)refuse(&refusal,
+                             PINLEASE_CODE_HANGING_FILE,
+                             "The descriptor is %s, whose server may block the service for ever: it is not registered, and "
+                             "the session ends. Use a memfd, tmpfs, huge pages, or a file on ext4 or xfs.",
+                             pl_fdclass_name(&class));
+                return violate(r, &request->header, &refusal);
+        }
+
+        received->n_fds = 0;
+        if (request->header.opcode == PL_OP_ATTACH)
+                return handle_attach(r, request, fd, &class);
+        return handle_register(r, request, fd, &class);
+}
+
+static int handle_ping(struct registrar *r, const struct pl_packet *request) {
+        struct pl_packet reply;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_PING, request->header.seq);
+        return send_packet(r, &reply);
+}
+
+static int handle_packet(struct registrar *r, struct pl_received *received) {
+        const struct pl_packet *request = &received->packet;
+        enum pinlease_code code;
+        struct refusal refusal;
+
+        code = received->truncated ? PINLEASE_CODE_BAD_LENGTH :
+                                     pl_packet_check(request, received->size, received->n_fds, PL_FROM_APP);
+        /* Descriptors beyond what the buffer has room for were dropped by the kernel. */
+        if (received->truncated && received->n_fds > 0)
+                code = PINLEASE_CODE_BAD_FD_COUNT;
+        if (code == PINLEASE_CODE_NONE && r->greeted == (request->header.opcode == PL_OP_HELLO))
+                code = PINLEASE_CODE_BAD_ORDER;
+        if (code != PINLEASE_CODE_NONE) {
+                struct pl_header header = { 0 };
+
+                /* The header may not have come at all. */
+                memcpy(&header, &request->header, received->size < sizeof header ? received->size : sizeof header);
+                dispose_all(r, received);
+                (void)refuse(&refusal,
+                             code,
+                             "The packet of %zu bytes with opcode %" PRIu16 " (%s) breaks the protocol: %s. See "
+                             "doc/PROTOCOL.md; the session ends.",
+                             received->size,
+                             header.opcode,
+                             pl_opcode_name(header.opcode),
+                             pl_code_name(code));
+                return violate(r, &header, &refusal);
+        }
+
+        switch (request->header.opcode) {
+        case PL_OP_HELLO:
+                return handle_hello(r, request);
+        case PL_OP_PING:
+                return handle_ping(r, request);
+        case PL_OP_ATTACH:
+        case PL_OP_REGISTER:
+                return handle_with_fd(r, received);
+        case PL_OP_DETACH:
+                return handle_detach(r, request);
+        default:
+                return handle_deregister(r, request);
+        }
+}
+
+static int serve_client(struct registrar *r) {
+        struct pl_received received;
+        int k;
+
+        k = pl_wire_recv(r->client, MSG_DONTWAIT, &received);
+        if (k < 0)
+                return k == -EAGAIN ? 0 : k;
+        return handle_packet(r, &received);
+}
+
+static int timeout_of(const struct registrar *r) {
+        uint64_t now = pl_now_ms(), deadline = r->hello_deadline;
+
+        if (r->away_deadline && (!deadline || r->away_deadline < deadline))
+                deadline = r->away_deadline;
+        if (!deadline)
+                return -1;
+        return deadline <= now ? 0 : (int)(deadline - now);
+}
+
+static int turn(struct registrar *r) {
+        struct pollfd p[] = {
+                { .fd = r->control, .events = POLLIN },
+                { .fd = r->client, .events = r->n_waiting ? POLLOUT : POLLIN },
+        };
+        int k, timeout = timeout_of(r);
+
+        if (timeout == 0)
+                return -ETIMEDOUT;
+        if (poll(p, ELEMENTSOF(p), timeout) < 0)
+                return errno == EINTR ? 0 : -errno;
+
+        if (p[0].revents) {
+                k = drain_control(r, NULL);
+                if (k < 0)
+                        return k;
+        }
+        if (p[1].revents & POLLOUT)
+                return flush_waiting(r);
+        if (p[1].revents & POLLIN)
+                return serve_client(r);
+        if (p[1].revents & (POLLHUP | POLLERR))
+                return -ECONNRESET;
+        return 0;
+}
+
+/* Everything is deregistered, unmapped and closed before the process ends, because its end may block: a hanging file
+ * is closed by the kernel on exit, and then what is left is a shell that cannot be killed but holds nothing. */
+static _Noreturn void finish(struct registrar *r) {
+        unsigned int left;
+
+        left = state_done(&r->state);
+        if (left > 0)
+                log_line(LOG_WARNING, "leaves %u memory regions in use to its keeper", left);
+        (void)shutdown(r->client, SHUT_RDWR);
+        (void)control_send(r->control, &(struct control_message) { .type = CONTROL_BYE }, -1);
+        fds_close_except(r->hanging, r->n_hanging);
+        _exit(0);
+}
+
+_Noreturn void registrar_run(const struct registrar_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
+        static struct registrar r;
+        int k;
+
+        r.client = config->client;
+        r.control = config->control;
+        r.session = config->session;
+        r.hello_deadline = pl_now_ms() + config->hello_timeout_ms;
+        state_init(&r.state, uverbs, ledger, &config->limits);
+
+        do
+                k = turn(&r);
+        while (k >= 0);
+
+        if (k == -ETIMEDOUT && !r.greeted)
+                log_line(LOG_NOTICE, "ends, the app said nothing for %u ms", config->hello_timeout_ms);
+        else if (k != -ECONNRESET && k != -EPROTO && k != -ETIMEDOUT)
+                log_line(LOG_ERR, "ends: %s", strerror(-k));
+        finish(&r);
+}

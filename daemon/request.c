@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "request.h"
+
+#include <assert.h>
+#include <infiniband/verbs.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backing.h"
+#include "policy.h"
+
+#define NO_SLOT UINT32_MAX
+
+/* How long a registration may take before the keeper thinks that it hangs: a base, and for every byte what faulting and
+ * pinning cold memory costs on a slow machine. */
+#define BUSY_BASE_MS    5000
+#define BUSY_BYTE_PER_MS (32 * 1024)
+
+/* EBUSY means that another thread of the app works on the handle at this instant; it has always won in under a second. */
+#define BUSY_TRIES    200
+#define BUSY_SLEEP_NS 5000000
+
+void state_init(struct registrar_state *state,
+                const struct uverbs_ops *uverbs,
+                struct ledger *ledger,
+                const struct credit_limits *limits) {
+        *state = (struct registrar_state) {
+                .uverbs = uverbs,
+                .ledger = *ledger,
+                .credit.limits = *limits,
+                .first_free = NO_SLOT,
+        };
+        for (size_t i = 0; i < MAX_CONTEXTS; i++)
+                state->contexts[i].device.fd = -1;
+
+        *ledger = (struct ledger) { .fd = -1 };
+}
+
+/* A slot names a registration in both tables: ours and the ledger. */
+static int slot_get(struct registrar_state *state, uint32_t *ret_slot) {
+        uint32_t n;
+        struct registration *registrations;
+
+        if (state->first_free != NO_SLOT) {
+                *ret_slot = state->first_free;
+                state->first_free = state->registrations[*ret_slot].next_free;
+                return 0;
+        }
+
+        /* The credit's limit on registrations is not larger than the ledger. */
+        n = state->n_registrations ? state->n_registrations * 2 : 16;
+        if (n > state->ledger.header->capacity)
+                n = state->ledger.header->capacity;
+        if (n <= state->n_registrations)
+                return -ENOSPC;
+
+        registrations = realloc(state->registrations, n * sizeof *registrations);
+        if (!registrations)
+                return -ENOMEM;
+        state->registrations = registrations;
+        for (uint32_t i = n; i-- > state->n_registrations;) {
+                registrations[i] = (struct registration) { .next_free = state->first_free };
+                state->first_free = i;
+        }
+        state->n_registrations = n;
+        return slot_get(state, ret_slot);
+}
+
+static void slot_put(struct registrar_state *state, uint32_t slot) {
+        state->registrations[slot] = (struct registration) { .next_free = state->first_free };
+        state->first_free = slot;
+}
+
+/* A number that is never given twice: a slot, and how often any slot was taken. */
+static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
+        if (++state->generation == 0)
+                state->generation = 1;
+        return (uint64_t)state->generation << 32 | slot;
+}
+
+static int dereg_patiently(struct registrar_state *state, const struct uverbs_device *device, uint32_t handle) {
+        int r;
+
+        for (unsigned int i = 0; i < BUSY_TRIES; i++) {
+                r = state->uverbs->dereg_mr(device, handle);
+                if (r != -EBUSY)
+                        break;
+                (void)nanosleep(&(struct timespec) { .tv_nsec = BUSY_SLEEP_NS }, NULL);
+        }
+        return r;
+}
+
+/* Calls the kernel for one method. The ledger's entry exists already and takes the answer. */
+static int call_kernel(struct registrar_state *state,
+                       const struct ledger_record *record,
+                       struct ledger_entry *entry) {
+        const struct uverbs_device *device = &state->contexts[record->context].device;
+        int r;
+
+        ledger_busy(&state->ledger, pl_now_ms() + BUSY_BASE_MS + record->length / BUSY_BYTE_PER_MS);
+        r = state->uverbs->reg_mr(device,
+                                  record->pd,
+                                  record->start,
+                                  record->length,
+                                  record->iova,
+                                  record->access,
+                                  &entry->response);
+        ledger_busy(&state->ledger, 0);
+        return r;
+}
+
+static int explain_kernel(const struct ledger_record *record,
+                          const struct credit *credit,
+                          int error,
+                          struct refusal *ret_refusal) {
+        const char *method = pl_method_name(record->method), *backing = pl_backing_name(record->backing);
+
+        switch (-error) {
+        case ENOENT:
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NO_SUCH_PD,
+                              "Protection domain %" PRIu32 " does not exist on this verbs context. Pass a PD that was "
+                              "allocated on the attached context.",
+                              record->pd);
+        case ENOMEM:
+                if (record->method == PINLEASE_METHOD_PINNED)
+                        return refuse(ret_refusal,
+                                      PINLEASE_CODE_PINNED_LIMIT,
+                                      "The kernel refused to pin %" PRIu64 " bytes (ENOMEM): either memory is short, or the "
+                                      "session's pin ceiling of %" PRIu64 " bytes is reached.",
+                                      record->length,
+                                      credit->limits.pinned);
+                break;
+        default:
+                break;
+        }
+
+        return refuse_errno(ret_refusal,
+                            PINLEASE_CODE_KERNEL,
+                            error,
+                            "The kernel refused to register %" PRIu64 " bytes of %s memory (%s, access 0x%x): %s.",
+                            record->length,
+                            backing,
+                            method,
+                            record->access,
+                            strerror(-error));
+}
+
+/* A registration in the making: what is asked for, and what has been done so far. */
+struct attempt {
+        struct registrar_state *state;
+        const struct pl_register *request;
+        const struct pl_fdclass *class;
+        int fd;
+        enum pinlease_method method;
+
+        uint32_t slot;
+        uint64_t charged;
+        struct mapping *mapping;
+        struct ledger_record record;
+        struct ledger_entry *entry;
+        int kernel_error; /* what the ioctl said */
+};
+
+static void attempt_undo(struct attempt *attempt) {
+        struct registrar_state *state = attempt->state;
+
+        if (attempt->entry)
+                ledger_free(attempt->entry);
+        (void)mapping_put(&state->mappings, attempt->mapping);
+        if (attempt->slot != NO_SLOT)
+                slot_put(state, attempt->slot);
+        if (attempt->charged)
+                credit_refund(&state->credit, attempt->method, attempt->charged);
+}
+
+static int check_residency(const struct ledger_record *record, struct refusal *ret_refusal) {
+        int r;
+
+        /* ODP allocates nothing now, and for huge pages mincore() has no answer: they are reserved, not charged to
+         * whoever faults them first. */
+        if (record->method != PINLEASE_METHOD_PINNED || record->backing == PINLEASE_BACKING_HUGETLB)
+                return 0;
+
+        r = mapping_resident(record->start, record->length);
+        if (r < 0)
+                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "Which pages are resident could not be found out.");
+        if (r == 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NOT_RESIDENT,
+                              "Some pages of the range are not in memory; pinning them would allocate them at the service's "
+                              "expense. Touch them first (MADV_POPULATE_WRITE), as the library does.");
+        return 0;
+}
+
+static int attempt_charge(struct attempt *attempt, struct refusal *ret_refusal) {
+        const struct pl_register *request = attempt->request;
+        uint64_t bytes = credit_bytes(request->address, request->length, attempt->class->page_size);
+        int r;
+
+        r = credit_charge(&attempt->state->credit, attempt->method, bytes, ret_refusal);
+        if (r < 0)
+                return r;
+        attempt->charged = bytes;
+
+        r = slot_get(attempt->state, &attempt->slot);
+        if (r < 0)
+                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "No memory for one more registration.");
+        return 0;
+}
+
+static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
+        const struct pl_register *request = attempt->request;
+        int r;
+
+        r = mapping_get(&attempt->state->mappings,
+                        &(struct mapping_request) {
+                                .class = attempt->class,
+                                .fd = attempt->fd,
+                                .offset = request->offset,
+                                .length = request->length,
+                                .address = request->address,
+                                .writable = backing_access_writable(request->access),
+                                .exact_address = attempt->method == PINLEASE_METHOD_ODP,
+                        },
+                        &attempt->mapping,
+                        &attempt->record.start);
+        if (r < 0)
+                return refuse_errno(ret_refusal, PINLEASE_CODE_NO_MAP, r, "The file could not be mapped: %s.", strerror(-r));
+        return check_residency(&attempt->record, ret_refusal);
+}
+
+static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal) {
+        struct registrar_state *state = attempt->state;
+        struct ledger_record *record = &attempt->record;
+
+        /* The device finds pinned pages by its own table, so any iova does; rxe finds ODP pages by iova, so only their
+         * address here does. */
+        record->iova = attempt->method == PINLEASE_METHOD_ODP ? record->start : attempt->request->address;
+        record->id = next_id(state, attempt->slot);
+        attempt->entry = ledger_intent(&state->ledger, attempt->slot, record);
+
+        attempt->kernel_error = call_kernel(state, record, attempt->entry);
+        if (attempt->kernel_error < 0)
+                return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
+        ledger_live(attempt->entry);
+
+        state->registrations[attempt->slot] = (struct registration) {
+                .id = record->id,
+                .mapping = attempt->mapping,
+                .charged = attempt->charged,
+        };
+        return 0;
+}
+
+/* What was identified at the beginning may have been truncated since. */
+static int attempt_verify(struct attempt *attempt, struct refusal *ret_refusal) {
+        struct refusal ignored;
+        int r;
+
+        r = backing_verify(attempt->fd, attempt->class, attempt->request, ret_refusal);
+        if (r < 0)
+                (void)request_deregister(attempt->state, attempt->record.id, &ignored);
+        return r;
+}
+
+static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_reply, struct refusal *ret_refusal) {
+        const struct ledger_record *record = &attempt->record;
+        const struct uverbs_mr_keys *keys;
+        int r;
+
+        r = attempt_charge(attempt, ret_refusal);
+        if (r == 0)
+                r = attempt_map(attempt, ret_refusal);
+        if (r == 0)
+                r = attempt_register(attempt, ret_refusal);
+        if (r < 0) {
+                attempt_undo(attempt);
+                return r;
+        }
+
+        r = attempt_verify(attempt, ret_refusal);
+        if (r < 0)
+                return r;
+
+        keys = &attempt->entry->response;
+        *ret_reply = (struct pl_register_reply) {
+                .id = record->id,
+                .iova = record->iova,
+                .length = record->length,
+                .lkey = keys->lkey,
+                .rkey = keys->rkey,
+                .handle = keys->handle,
+                .method = record->method,
+                .backing = record->backing,
+        };
+        return 0;
+}
+
+int request_register(struct registrar_state *state,
+                     const struct pl_register *request,
+                     int fd,
+                     const struct pl_fdclass *class,
+                     struct pl_register_reply *ret_reply,
+                     struct refusal *ret_refusal) {
+        struct policy_decision decision;
+        enum pinlease_backing backing;
+        int r;
+
+        if (request->context >= MAX_CONTEXTS || state->contexts[request->context].device.fd < 0)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NO_SUCH_CONTEXT,
+                              "Verbs context %" PRIu32 " is not attached to this session. Attach it first.",
+                              request->context);
+
+        r = backing_identify(class, &backing, ret_refusal);
+        if (r == 0)
+                r = backing_check(class, request, ret_refusal);
+        if (r < 0)
+                return r;
+
+        r = policy_decide(&(struct policy_question) {
+                                  .backing = backing,
+                                  .writable = backing_access_writable(request->access),
+                                  .accepted = request->methods,
+                                  .offered = state->contexts[request->context].methods,
+                          },
+                          &decision,
+                          ret_refusal);
+        if (r < 0)
+                return r;
+
+        for (unsigned int i = 0; i < decision.n_methods; i++) {
+                bool odp = decision.methods[i] == PINLEASE_METHOD_ODP;
+                struct attempt attempt = {
+                        .state = state,
+                        .request = request,
+                        .class = class,
+                        .fd = fd,
+                        .method = decision.methods[i],
+                        .slot = NO_SLOT,
+                        .record = {
+                                .length = request->length,
+                                .offset = request->offset,
+                                .device = class->dev,
+                                .inode = class->inode,
+                                .context = request->context,
+                                .pd = request->pd,
+                                .access = request->access | (odp ? (uint32_t)IBV_ACCESS_ON_DEMAND : 0U),
+                                .method = (uint16_t)decision.methods[i],
+                                .backing = (uint16_t)backing,
+                        },
+                };
+
+                r = attempt_run(&attempt, ret_reply, ret_refusal);
+                /* The device says that it cannot do this after all: the next method may still be possible. */
+                if (attempt.kernel_error != -EOPNOTSUPP)
+                        break;
+        }
+        if (r < 0)
+                (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", decision.rule);
+        return r;
+}
+
+int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
+        uint32_t slot = (uint32_t)id;
+        struct registration *registration;
+        struct ledger_entry *entry;
+        int r;
+
+        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NO_SUCH_REGISTRATION,
+                              "Registration %" PRIu64 " does not exist in this session.",
+                              id);
+
+        registration = state->registrations + slot;
+        entry = state->ledger.entries + slot;
+
+        ledger_retiring(entry);
+        r = dereg_patiently(state, &state->contexts[entry->record.context].device, entry->response.handle);
+        /* ENOENT: the app has deregistered it by itself. EIO: the device is gone, and the MR with it. */
+        if (r < 0 && r != -ENOENT && r != -EIO) {
+                ledger_live(entry);
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_BUSY,
+                                    EBUSY,
+                                    "The kernel keeps the memory region (%s): %s",
+                                    strerror(-r),
+                                    r == -EINVAL ? "a memory window is bound to it. Deallocate the window first." :
+                                                   "other calls work on it. Try again.");
+        }
+
+        ledger_free(entry);
+        registration->mapping = mapping_put(&state->mappings, registration->mapping);
+        credit_refund(&state->credit, entry->record.method, registration->charged);
+        slot_put(state, slot);
+        return 0;
+}
+
+unsigned int state_done(struct registrar_state *state) {
+        unsigned int left = 0;
+
+        for (uint32_t i = 0; i < state->n_registrations; i++) {
+                struct refusal ignored;
+
+                if (state->registrations[i].id == 0)
+                        continue;
+                if (request_deregister(state, state->registrations[i].id, &ignored) < 0)
+                        left++;
+        }
+
+        assert(left > 0 || credit_is_zero(&state->credit));
+        assert(left > 0 || state->mappings.n_views == 0);
+
+        for (size_t i = 0; i < MAX_CONTEXTS; i++)
+                state->contexts[i].device.fd = pl_close(state->contexts[i].device.fd);
+        free(state->registrations);
+        ledger_done(&state->ledger);
+        return left;
+}

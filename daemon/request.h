@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_REQUEST_H
+#define PL_REQUEST_H
+
+/*
+ * The way of a request through the registrar, in one direction:
+ *
+ *   identify → decide → charge → intent → map → register → verify again → commit
+ *
+ * and back in the reverse order if a step fails. Knows neither the socket nor the keeper.
+ */
+
+#include "credit.h"
+#include "fdclass.h"
+#include "ledger.h"
+#include "mapping.h"
+#include "uverbs.h"
+
+#define MAX_CONTEXTS 16
+
+/* A verbs context of the app. */
+struct context {
+        struct uverbs_device device; /* the descriptor is owned; -1: free slot */
+        unsigned int methods;        /* enum pinlease_method that it offers */
+};
+
+/* What the registrar remembers of a registration, beside the ledger's entry at the same index. */
+struct registration {
+        uint64_t id; /* 0: free slot */
+        struct mapping *mapping;
+        uint64_t charged; /* bytes */
+        uint32_t next_free;
+};
+
+struct registrar_state {
+        const struct uverbs_ops *uverbs;
+        struct ledger ledger;
+        struct credit credit;
+        struct mapping_table mappings;
+        struct context contexts[MAX_CONTEXTS];
+
+        struct registration *registrations; /* grows up to the ledger's capacity */
+        uint32_t n_registrations;           /* slots allocated */
+        uint32_t first_free;
+        uint32_t generation;
+};
+
+/* Takes the ledger over. */
+void state_init(struct registrar_state *state,
+                const struct uverbs_ops *uverbs,
+                struct ledger *ledger,
+                const struct credit_limits *limits);
+
+/*
+ * Deregisters everything, unmaps everything, closes the contexts, frees memory. What the kernel would not let go
+ * (EBUSY for too long, a bound memory window) stays in the ledger for the keeper. Returns how many those are.
+ */
+unsigned int state_done(struct registrar_state *state);
+
+/*
+ * Takes a command fd in. `class` is the descriptor's, which must not hang. On success the slot owns the descriptor and
+ * ret_index names it. Returns 0, REFUSED, or a negative errno that ends the session.
+ */
+int request_attach(struct registrar_state *state,
+                   int fd,
+                   const struct pl_fdclass *class,
+                   uint32_t *ret_index,
+                   struct refusal *ret_refusal);
+
+/* Deregisters what is on the context and closes the descriptor. Returns 0 or REFUSED. */
+int request_detach(struct registrar_state *state, uint32_t index, struct refusal *ret_refusal);
+
+/* fd is borrowed. Returns 0 or REFUSED. */
+int request_register(struct registrar_state *state,
+                     const struct pl_register *request,
+                     int fd,
+                     const struct pl_fdclass *class,
+                     struct pl_register_reply *ret_reply,
+                     struct refusal *ret_refusal);
+
+/* Returns 0 or REFUSED. */
+int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal);
+
+#endif

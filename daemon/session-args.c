@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session-args.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SESSION, PID, UID, GID, FSUID, FSGID, PINNED, ODP, REGISTRATIONS, HEARTBEAT, HANG, HELLO, N_ARGS };
+
+_Static_assert(N_ARGS + 1 == SESSION_ARGC, "argc");
+
+static const char *const names[N_ARGS] = {
+        [SESSION] = "--session",
+        [PID] = "--client-pid",
+        [UID] = "--uid",
+        [GID] = "--gid",
+        [FSUID] = "--client-uid",
+        [FSGID] = "--client-gid",
+        [PINNED] = "--pin-limit",
+        [ODP] = "--odp-limit",
+        [REGISTRATIONS] = "--registration-limit",
+        [HEARTBEAT] = "--heartbeat-ms",
+        [HANG] = "--hang-ms",
+        [HELLO] = "--hello-timeout-ms",
+};
+
+void session_args_format(const struct session_args *args, struct session_argv *ret_argv) {
+        const uint64_t values[N_ARGS] = {
+                [SESSION] = args->session,
+                [PID] = (uint64_t)args->app_pid,
+                [UID] = args->identity.uid,
+                [GID] = args->identity.gid,
+                [FSUID] = args->identity.fsuid,
+                [FSGID] = args->identity.fsgid,
+                [PINNED] = args->limits.pinned,
+                [ODP] = args->limits.odp,
+                [REGISTRATIONS] = args->limits.registrations,
+                [HEARTBEAT] = args->heartbeat_ms,
+                [HANG] = args->hang_ms,
+                [HELLO] = args->hello_timeout_ms,
+        };
+
+        (void)snprintf(ret_argv->text[0], SESSION_ARG_MAX, "pinlease-session");
+        for (size_t i = 0; i < N_ARGS; i++)
+                (void)snprintf(ret_argv->text[i + 1], SESSION_ARG_MAX, "%s=%" PRIu64, names[i], values[i]);
+        for (size_t i = 0; i < SESSION_ARGC; i++)
+                ret_argv->argv[i] = ret_argv->text[i];
+        ret_argv->argv[SESSION_ARGC] = NULL;
+}
+
+static int parse_one(const char *arg, uint64_t values[N_ARGS], uint32_t *seen) {
+        for (size_t i = 0; i < N_ARGS; i++) {
+                size_t n = strlen(names[i]);
+                char *end;
+
+                if (strncmp(arg, names[i], n) != 0 || arg[n] != '=')
+                        continue;
+                if (*seen & 1U << i || arg[n + 1] < '0' || arg[n + 1] > '9')
+                        return -EINVAL;
+                errno = 0;
+                values[i] = strtoull(arg + n + 1, &end, 10);
+                if (errno || *end)
+                        return -EINVAL;
+                *seen |= 1U << i;
+                return 0;
+        }
+        return -EINVAL;
+}
+
+int session_args_parse(int argc, char *const argv[], struct session_args *ret_args) {
+        uint64_t values[N_ARGS];
+        uint32_t seen = 0;
+
+        for (int i = 1; i < argc; i++)
+                if (parse_one(argv[i], values, &seen) < 0)
+                        return -EINVAL;
+        if (seen != (1U << N_ARGS) - 1)
+                return -EINVAL;
+
+        *ret_args = (struct session_args) {
+                .session = values[SESSION],
+                .app_pid = (pid_t)values[PID],
+                .identity = {
+                        .uid = (uid_t)values[UID],
+                        .gid = (gid_t)values[GID],
+                        .fsuid = (uid_t)values[FSUID],
+                        .fsgid = (gid_t)values[FSGID],
+                },
+                .limits = {
+                        .pinned = values[PINNED],
+                        .odp = values[ODP],
+                        .registrations = (uint32_t)values[REGISTRATIONS],
+                },
+                .heartbeat_ms = (unsigned int)values[HEARTBEAT],
+                .hang_ms = (unsigned int)values[HANG],
+                .hello_timeout_ms = (unsigned int)values[HELLO],
+        };
+        return 0;
+}

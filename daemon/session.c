@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* pinlease-session: one program, two processes. Becomes the keeper; its child is the registrar. */
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+
+#include "control.h"
+#include "fds.h"
+#include "keeper.h"
+#include "log.h"
+#include "registrar.h"
+#include "session-args.h"
+
+static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
+        const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd };
+        struct registrar_config config = {
+                .client = SESSION_FD_CLIENT,
+                .control = control,
+                .session = args->session,
+                .limits = args->limits,
+                .hello_timeout_ms = args->hello_timeout_ms,
+        };
+        int r;
+
+        fds_close_except(keep, ELEMENTSOF(keep));
+        r = privileges_drop_registrar(&args->identity, args->limits.pinned);
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
+                _exit(EXIT_FAILURE);
+        }
+        registrar_run(&config, &uverbs_kernel, ledger);
+}
+
+static int start_registrar(const struct session_args *args, struct ledger *ledger, struct keeper_config *config) {
+        int control[2], r;
+        pid_t pid;
+
+        r = control_pair(control);
+        if (r < 0)
+                return r;
+
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                be_registrar(args, control[1], ledger);
+
+        pl_close(control[1]);
+        config->control = control[0];
+        config->registrar_pid = pid;
+        /* The child is not reaped before this, so the number is still its own. */
+        config->registrar = pidfd_open(pid, 0);
+        return config->registrar < 0 ? -errno : 0;
+}
+
+static int run(const struct session_args *args) {
+        struct keeper_config config = {
+                .client = SESSION_FD_CLIENT,
+                .supervisor = SESSION_FD_SUPERVISOR,
+                .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,
+                .heartbeat_ms = args->heartbeat_ms,
+                .hang_ms = args->hang_ms,
+        };
+        struct ledger ledger;
+        int r;
+
+        r = ledger_create(args->limits.registrations, &ledger);
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot create its ledger: %s", strerror(-r));
+                return EXIT_FAILURE;
+        }
+
+        r = start_registrar(args, &ledger, &config);
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot start its registrar: %s", strerror(-r));
+                return EXIT_FAILURE;
+        }
+
+        r = privileges_drop_keeper();
+        if (r < 0) {
+                log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
+                return EXIT_FAILURE;
+        }
+
+        r = keeper_run(&config, &uverbs_kernel, &ledger);
+        ledger_done(&ledger);
+        return r;
+}
+
+int main(int argc, char *argv[]) {
+        struct session_args args;
+
+        if (session_args_parse(argc, argv, &args) < 0 || fcntl(SESSION_FD_CLIENT, F_GETFD) < 0 ||
+            fcntl(SESSION_FD_SUPERVISOR, F_GETFD) < 0) {
+                (void)fprintf(stderr, "pinlease-session is a part of pinleased(8), which starts it; it has no use by itself.\n");
+                return 2;
+        }
+
+        /* Descriptors that were handed over must not leak into what a later version may execute. */
+        for (int fd = SESSION_FD_CLIENT; fd < SESSION_FD_CLIENT + SESSION_N_FDS; fd++)
+                (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        (void)signal(SIGPIPE, SIG_IGN);
+        log_set_prefix("session %llu of process %d: ", (unsigned long long)args.session, (int)args.app_pid);
+        return run(&args);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "uverbs.h"
+
+#include <errno.h>
+#include <infiniband/verbs.h>
+#include <rdma/ib_user_ioctl_cmds.h>
+#include <rdma/ib_user_verbs.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "pinlease/types.h"
+#include "util.h"
+
+#define MAX_ATTRS 5
+
+/* Ids are small and dense (enum rdma_driver_id); a few beyond today's last one. */
+#define DRIVER_ID_MAX 48
+
+/* A method that no object has. */
+#define NO_SUCH_METHOD 0xfff
+
+_Static_assert(sizeof(struct uverbs_mr_keys) == sizeof(struct ib_uverbs_reg_mr_resp) &&
+                       offsetof(struct uverbs_mr_keys, handle) == offsetof(struct ib_uverbs_reg_mr_resp, mr_handle) &&
+                       offsetof(struct uverbs_mr_keys, lkey) == offsetof(struct ib_uverbs_reg_mr_resp, lkey) &&
+                       offsetof(struct uverbs_mr_keys, rkey) == offsetof(struct ib_uverbs_reg_mr_resp, rkey),
+               "the ledger's entry is what the kernel writes");
+
+/* The header ends in a flexible array; this is the room for its elements. */
+struct command {
+        union {
+                struct ib_uverbs_ioctl_hdr header;
+                uint8_t room[sizeof(struct ib_uverbs_ioctl_hdr) + MAX_ATTRS * sizeof(struct ib_uverbs_attr)];
+        };
+};
+
+static struct ib_uverbs_attr *add_attr(struct command *command, uint16_t id, uint16_t length, uint16_t flags) {
+        struct ib_uverbs_attr *attr = command->header.attrs + command->header.num_attrs++;
+
+        attr->attr_id = id;
+        attr->len = length;
+        attr->flags = flags;
+        return attr;
+}
+
+static void add_value(struct command *command, uint16_t id, uint16_t length, uint64_t value) {
+        add_attr(command, id, length, UVERBS_ATTR_F_MANDATORY)->data = value;
+}
+
+static void add_pointer(struct command *command, uint16_t id, const void *data, size_t size) {
+        add_attr(command, id, (uint16_t)size, UVERBS_ATTR_F_MANDATORY)->data = (uintptr_t)data;
+}
+
+static void start(struct command *command, uint32_t driver_id, uint16_t object, uint16_t method) {
+        memset(command, 0, sizeof *command);
+        command->header.driver_id = driver_id;
+        command->header.object_id = object;
+        command->header.method_id = method;
+}
+
+static int issue(int fd, struct command *command) {
+        command->header.length =
+                (uint16_t)(sizeof command->header + command->header.num_attrs * sizeof command->header.attrs[0]);
+        return ioctl(fd, RDMA_VERBS_IOCTL, &command->header) < 0 ? -errno : 0;
+}
+
+/* A command of the old write() interface, which the kernel also takes by ioctl. */
+static int invoke_write(const struct uverbs_device *device,
+                        uint32_t number,
+                        const void *in,
+                        size_t in_size,
+                        void *out,
+                        size_t out_size) {
+        struct command command;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INVOKE_WRITE);
+        /* A 32-bit value, but the kernel wants its attribute as long as the field that holds it. */
+        add_value(&command, UVERBS_ATTR_WRITE_CMD, sizeof(uint64_t), number);
+        add_pointer(&command, UVERBS_ATTR_CORE_IN, in, in_size);
+        add_pointer(&command, UVERBS_ATTR_CORE_OUT, out, out_size);
+        return issue(device->fd, &command);
+}
+
+/* The kernel checks the driver id before it looks for the method: EINVAL is "not mine", EPROTONOSUPPORT "mine, but there
+ * is no such method", ENOTTY "not a verbs device at all". */
+static int kernel_probe(int fd, uint32_t *ret_driver_id) {
+        for (uint32_t id = 0; id < DRIVER_ID_MAX; id++) {
+                struct command command;
+                int r;
+
+                start(&command, id, UVERBS_OBJECT_DEVICE, NO_SUCH_METHOD);
+                r = issue(fd, &command);
+                if (r == -EPROTONOSUPPORT) {
+                        *ret_driver_id = id;
+                        return 0;
+                }
+                if (r != -EINVAL)
+                        return r == 0 ? -ENODEV : r;
+        }
+        return -ENODEV;
+}
+
+static int kernel_query_methods(const struct uverbs_device *device, unsigned int *ret_methods) {
+        const uint32_t needed = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+        struct ib_uverbs_ex_query_device in = { 0 };
+        struct ib_uverbs_ex_query_device_resp out = { 0 };
+        unsigned int methods = PINLEASE_METHOD_PINNED;
+        int r;
+
+        r = invoke_write(device,
+                         IB_USER_VERBS_EX_CMD_QUERY_DEVICE | IB_USER_VERBS_CMD_FLAG_EXTENDED,
+                         &in,
+                         sizeof in,
+                         &out,
+                         sizeof out);
+        if (r < 0)
+                return r;
+
+        if ((out.odp_caps.general_caps & IBV_ODP_SUPPORT) &&
+            (out.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed)
+                methods |= PINLEASE_METHOD_ODP;
+
+        *ret_methods = methods;
+        return 0;
+}
+
+static int kernel_reg_mr(const struct uverbs_device *device,
+                         uint32_t pd,
+                         uint64_t start_address,
+                         uint64_t length,
+                         uint64_t iova,
+                         uint32_t access,
+                         struct uverbs_mr_keys *response) {
+        struct ib_uverbs_reg_mr in = {
+                .start = start_address,
+                .length = length,
+                .hca_va = iova,
+                .pd_handle = pd,
+                .access_flags = access,
+        };
+
+        return invoke_write(device, IB_USER_VERBS_CMD_REG_MR, &in, sizeof in, response, sizeof *response);
+}
+
+static int kernel_dereg_mr(const struct uverbs_device *device, uint32_t handle) {
+        struct command command;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY);
+        add_value(&command, UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle);
+        return issue(device->fd, &command);
+}
+
+static int kernel_query_mr(const struct uverbs_device *device, uint32_t handle, struct uverbs_mr_info *ret_info) {
+        struct uverbs_mr_info info = { 0 };
+        struct command command;
+        int r;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR);
+        add_value(&command, UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle);
+        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_LKEY, &info.lkey, sizeof info.lkey);
+        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_RKEY, &info.rkey, sizeof info.rkey);
+        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, &info.length, sizeof info.length);
+        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_IOVA, &info.iova, sizeof info.iova);
+        r = issue(device->fd, &command);
+        if (r == 0)
+                *ret_info = info;
+        return r;
+}
+
+const struct uverbs_ops uverbs_kernel = {
+        .probe = kernel_probe,
+        .query_methods = kernel_query_methods,
+        .reg_mr = kernel_reg_mr,
+        .dereg_mr = kernel_dereg_mr,
+        .query_mr = kernel_query_mr,
+};

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_UVERBS_H
+#define PL_UVERBS_H
+
+/*
+ * The only module that issues RDMA ioctls: memory regions of somebody else's verbs context, by its command fd.
+ *
+ * libibverbs cannot do this (ibv_import_device() exists in mlx5's provider only), the kernel can: RDMA_VERBS_IOCTL works
+ * for whoever holds the descriptor, and takes the pages from the calling process. All functions return 0 or a negative
+ * errno as the kernel gave it.
+ */
+
+#include <stdint.h>
+
+/* A verbs context, as seen by an ioctl. The descriptor is borrowed. */
+struct uverbs_device {
+        int fd;
+        uint32_t driver_id;
+};
+
+/* What the kernel writes when it registers: struct ib_uverbs_reg_mr_resp without the driver's part. */
+struct uverbs_mr_keys {
+        uint32_t handle;
+        uint32_t lkey;
+        uint32_t rkey;
+};
+
+struct uverbs_mr_info {
+        uint32_t lkey;
+        uint32_t rkey;
+        uint64_t length;
+        uint64_t iova;
+};
+
+/* The operations, so that a test can put its own in their place. */
+struct uverbs_ops {
+        /*
+         * Finds the driver id that belongs to a command fd. Asks the descriptor itself: netlink would not see a device
+         * of another network namespace. -ENOTTY: not a verbs command fd. -ENODEV: no known driver answers.
+         * Only for descriptors that are known to be character devices of the verbs class.
+         */
+        int (*probe)(int fd, uint32_t *ret_driver_id);
+
+        /* Which enum pinlease_method the device offers for reliable connections. */
+        int (*query_methods)(const struct uverbs_device *device, unsigned int *ret_methods);
+
+        /*
+         * Registers [start, start + length) of *this* process. The kernel writes the handle and the keys to *response
+         * before the registration becomes effective, so the caller places it where it outlives the process.
+         */
+        int (*reg_mr)(const struct uverbs_device *device,
+                      uint32_t pd,
+                      uint64_t start,
+                      uint64_t length,
+                      uint64_t iova,
+                      uint32_t access,
+                      struct uverbs_mr_keys *response);
+
+        /* -EBUSY: another call uses the handle just now. -EINVAL: a memory window is bound. -ENOENT: no such handle. */
+        int (*dereg_mr)(const struct uverbs_device *device, uint32_t handle);
+
+        int (*query_mr)(const struct uverbs_device *device, uint32_t handle, struct uverbs_mr_info *ret_info);
+};
+
+extern const struct uverbs_ops uverbs_kernel;
+
+#endif

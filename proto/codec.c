@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "codec.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "util.h"
+
+/* The table of the protocol: who may send what, how long the body is, how many descriptors come with it. */
+static const struct shape {
+        uint16_t opcode;
+        uint8_t from; /* enum pl_side */
+        uint8_t n_fds;
+        uint16_t body;
+        const char *name;
+} shapes[] = {
+#define SHAPE(op, from, fds, type, name) { op, from, fds, sizeof(struct type), name }
+#define EMPTY(op, from, name)            { op, from, 0, 0, name }
+        SHAPE(PL_OP_HELLO, PL_FROM_APP, 0, pl_hello, "HELLO"),
+        EMPTY(PL_OP_PING, PL_FROM_APP, "PING"),
+        SHAPE(PL_OP_ATTACH, PL_FROM_APP, 1, pl_attach, "ATTACH"),
+        SHAPE(PL_OP_DETACH, PL_FROM_APP, 0, pl_detach, "DETACH"),
+        SHAPE(PL_OP_REGISTER, PL_FROM_APP, 1, pl_register, "REGISTER"),
+        SHAPE(PL_OP_DEREGISTER, PL_FROM_APP, 0, pl_deregister, "DEREGISTER"),
+        SHAPE(PL_OP_REPLY | PL_OP_HELLO, PL_FROM_SESSION, 0, pl_hello_reply, "reply to HELLO"),
+        EMPTY(PL_OP_REPLY | PL_OP_PING, PL_FROM_SESSION, "reply to PING"),
+        SHAPE(PL_OP_REPLY | PL_OP_ATTACH, PL_FROM_SESSION, 0, pl_attach_reply, "reply to ATTACH"),
+        EMPTY(PL_OP_REPLY | PL_OP_DETACH, PL_FROM_SESSION, "reply to DETACH"),
+        SHAPE(PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 0, pl_register_reply, "reply to REGISTER"),
+        EMPTY(PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, "reply to DEREGISTER"),
+        SHAPE(PL_OP_REFUSED, PL_FROM_SESSION, 0, pl_refused, "REFUSED"),
+        SHAPE(PL_OP_GOING_AWAY, PL_FROM_SESSION, 0, pl_going_away, "GOING_AWAY"),
+#undef SHAPE
+#undef EMPTY
+};
+
+/* The layout is the protocol: no padding, nothing that another compiler could place elsewhere. */
+_Static_assert(sizeof(struct pl_header) == 24, "header");
+_Static_assert(sizeof(struct pl_hello_reply) == 40, "hello_reply");
+_Static_assert(sizeof(struct pl_register) == 40, "register");
+_Static_assert(sizeof(struct pl_register_reply) == 48, "register_reply");
+_Static_assert(sizeof(struct pl_refused) == 488, "refused");
+_Static_assert(sizeof(struct pl_going_away) == 432, "going_away");
+_Static_assert(sizeof(struct pl_packet) == PL_MAX_PACKET, "packet");
+
+static const struct shape *find_shape(uint16_t opcode) {
+        for (size_t i = 0; i < ELEMENTSOF(shapes); i++)
+                if (shapes[i].opcode == opcode)
+                        return shapes + i;
+        return NULL;
+}
+
+void pl_packet_init(struct pl_packet *packet, uint16_t opcode, uint32_t seq) {
+        const struct shape *shape = find_shape(opcode);
+
+        memset(packet, 0, sizeof *packet);
+        packet->header = (struct pl_header) {
+                .magic = PL_MAGIC,
+                .version = PL_VERSION,
+                .opcode = opcode,
+                .seq = seq,
+                .length = (uint32_t)(sizeof packet->header + (shape ? shape->body : 0)),
+        };
+}
+
+static bool terminated(const char *string, size_t size) {
+        return memchr(string, 0, size) != NULL;
+}
+
+/* Fields that must be zero, strings that must end. */
+static bool body_ok(const struct pl_packet *packet) {
+        switch (packet->header.opcode) {
+        case PL_OP_ATTACH:
+                return packet->body.attach.reserved == 0;
+        case PL_OP_DETACH:
+                return packet->body.detach.reserved == 0;
+        case PL_OP_REFUSED:
+                return packet->body.refused.reserved == 0 &&
+                        terminated(packet->body.refused.rule, sizeof packet->body.refused.rule) &&
+                        terminated(packet->body.refused.sentence, sizeof packet->body.refused.sentence);
+        case PL_OP_GOING_AWAY:
+                return terminated(packet->body.going_away.sentence, sizeof packet->body.going_away.sentence);
+        default:
+                return true;
+        }
+}
+
+enum pinlease_code pl_packet_check(const struct pl_packet *packet, size_t size, unsigned int n_fds, enum pl_side from) {
+        const struct pl_header *header = &packet->header;
+        const struct shape *shape;
+
+        if (size < sizeof *header || size > sizeof *packet)
+                return PINLEASE_CODE_BAD_LENGTH;
+        if (header->magic != PL_MAGIC)
+                return PINLEASE_CODE_BAD_MAGIC;
+        if (header->version != PL_VERSION)
+                return PINLEASE_CODE_BAD_VERSION;
+        if (header->length != size)
+                return PINLEASE_CODE_BAD_LENGTH;
+
+        shape = find_shape(header->opcode);
+        if (!shape || shape->from != (uint8_t)from)
+                return PINLEASE_CODE_BAD_OPCODE;
+        if (header->flags != 0 || header->reserved != 0)
+                return PINLEASE_CODE_BAD_FLAGS;
+        if (from == PL_FROM_APP && header->seq == 0)
+                return PINLEASE_CODE_BAD_FLAGS;
+        if (size != sizeof *header + shape->body)
+                return PINLEASE_CODE_BAD_LENGTH;
+        if (n_fds != shape->n_fds)
+                return PINLEASE_CODE_BAD_FD_COUNT;
+        if (!body_ok(packet))
+                return PINLEASE_CODE_BAD_FLAGS;
+
+        return PINLEASE_CODE_NONE;
+}
+
+const char *pl_opcode_name(uint16_t opcode) {
+        const struct shape *shape = find_shape(opcode);
+
+        return shape ? shape->name : "unknown";
+}
+
+static const struct {
+        enum pinlease_code code;
+        int error;
+        const char *name;
+} codes[] = {
+        { PINLEASE_CODE_NONE, 0, "none" },
+        { PINLEASE_CODE_BAD_MAGIC, EPROTO, "bad-magic" },
+        { PINLEASE_CODE_BAD_VERSION, EPROTONOSUPPORT, "bad-version" },
+        { PINLEASE_CODE_BAD_LENGTH, EMSGSIZE, "bad-length" },
+        { PINLEASE_CODE_BAD_OPCODE, EOPNOTSUPP, "bad-opcode" },
+        { PINLEASE_CODE_BAD_FLAGS, EINVAL, "bad-flags" },
+        { PINLEASE_CODE_BAD_FD_COUNT, EBADMSG, "bad-fd-count" },
+        { PINLEASE_CODE_BAD_ORDER, EPROTO, "bad-order" },
+        { PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP, "hanging-file" },
+        { PINLEASE_CODE_SESSION_LIMIT, EUSERS, "session-limit" },
+        { PINLEASE_CODE_NO_RESOURCES, EAGAIN, "no-resources" },
+        { PINLEASE_CODE_NOT_VERBS, ENOTTY, "not-verbs" },
+        { PINLEASE_CODE_UNKNOWN_DRIVER, ENODEV, "unknown-driver" },
+        { PINLEASE_CODE_TOO_MANY_CONTEXTS, EMFILE, "too-many-contexts" },
+        { PINLEASE_CODE_NO_SUCH_CONTEXT, ENODEV, "no-such-context" },
+        { PINLEASE_CODE_ZERO_LENGTH, EINVAL, "zero-length" },
+        { PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW, "range-overflow" },
+        { PINLEASE_CODE_BEYOND_END, ERANGE, "beyond-end" },
+        { PINLEASE_CODE_MISALIGNED, EINVAL, "misaligned" },
+        { PINLEASE_CODE_BAD_ACCESS, EINVAL, "bad-access" },
+        { PINLEASE_CODE_FD_MODE, EACCES, "fd-mode" },
+        { PINLEASE_CODE_SEALED, EPERM, "sealed" },
+        { PINLEASE_CODE_NO_SUCH_PD, ENOENT, "no-such-pd" },
+        { PINLEASE_CODE_NO_METHOD, EINVAL, "no-method" },
+        { PINLEASE_CODE_NOT_MEMORY, ENODEV, "not-memory" },
+        { PINLEASE_CODE_PATH_FD, EBADF, "path-fd" },
+        { PINLEASE_CODE_BAD_FS, EOPNOTSUPP, "bad-fs" },
+        { PINLEASE_CODE_FSDAX_PIN, EOPNOTSUPP, "fsdax-pin" },
+        { PINLEASE_CODE_PAGECACHE_WRITE_PIN, EOPNOTSUPP, "pagecache-write-pin" },
+        { PINLEASE_CODE_PAGECACHE_READ_PIN, EPERM, "pagecache-read-pin" },
+        { PINLEASE_CODE_NO_ODP, EOPNOTSUPP, "no-odp" },
+        { PINLEASE_CODE_PINNED_LIMIT, ENOMEM, "pinned-limit" },
+        { PINLEASE_CODE_ODP_LIMIT, ENOMEM, "odp-limit" },
+        { PINLEASE_CODE_REGISTRATION_LIMIT, ENOSPC, "registration-limit" },
+        { PINLEASE_CODE_NOT_RESIDENT, EFAULT, "not-resident" },
+        { PINLEASE_CODE_NOT_POPULATED, EFAULT, "not-populated" },
+        { PINLEASE_CODE_KERNEL, EIO, "kernel" },
+        { PINLEASE_CODE_CHANGED, EAGAIN, "changed" },
+        { PINLEASE_CODE_NO_MAP, EIO, "no-map" },
+        { PINLEASE_CODE_NO_SUCH_REGISTRATION, ENOENT, "no-such-registration" },
+        { PINLEASE_CODE_BUSY, EBUSY, "busy" },
+        { PINLEASE_CODE_DISCONNECTED, ECONNRESET, "disconnected" },
+        { PINLEASE_CODE_FORKED, EOWNERDEAD, "forked" },
+};
+
+int pl_code_errno(enum pinlease_code code) {
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+                if (codes[i].code == code)
+                        return codes[i].error;
+        return EIO;
+}
+
+const char *pl_code_name(enum pinlease_code code) {
+        for (size_t i = 0; i < ELEMENTSOF(codes); i++)
+                if (codes[i].code == code)
+                        return codes[i].name;
+        return "unknown";
+}
+
+const char *pl_method_name(enum pinlease_method method) {
+        switch (method) {
+        case PINLEASE_METHOD_ODP:
+                return "odp";
+        case PINLEASE_METHOD_PINNED:
+                return "pinned";
+        case PINLEASE_METHOD_ANY:
+                return "any";
+        }
+        return "unknown";
+}
+
+const char *pl_backing_name(enum pinlease_backing backing) {
+        switch (backing) {
+        case PINLEASE_BACKING_OTHER:
+                return "other";
+        case PINLEASE_BACKING_SHMEM:
+                return "shmem";
+        case PINLEASE_BACKING_HUGETLB:
+                return "hugetlb";
+        case PINLEASE_BACKING_FSDAX:
+                return "fsdax";
+        case PINLEASE_BACKING_PAGECACHE:
+                return "pagecache";
+        }
+        return "unknown";
+}

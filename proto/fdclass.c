@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fdclass.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "util.h"
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+#ifndef SYS_statmount
+#define SYS_statmount 457
+#endif
+
+/*
+ * statmount(2) by descriptor: "statmount: accept fd as a parameter", Linux 7.0. Looks at the mount only, so the file's
+ * server is not asked; needs no capability and works for a mount of another namespace. The headers of the distribution
+ * may be older than the kernel, so the two structures are written out as far as they are used.
+ */
+#define STATMOUNT_BY_FD_FLAG   0x1U
+#define STATMOUNT_SB_BASIC_BIT 0x1U
+
+struct statmount_request {
+        uint32_t size;
+        uint32_t fd;
+        uint64_t mnt_id;
+        uint64_t param;
+        uint64_t mnt_ns_id;
+};
+
+struct statmount_result {
+        uint32_t size;
+        uint32_t mnt_opts;
+        uint64_t mask;
+        uint32_t sb_dev_major, sb_dev_minor;
+        uint64_t sb_magic;
+        uint8_t rest[480];
+};
+
+static int statmount_by_fd(int fd, struct statmount_result *ret_result) {
+        struct statmount_request request = {
+                .size = sizeof request,
+                .fd = (uint32_t)fd,
+                .param = STATMOUNT_SB_BASIC_BIT,
+        };
+
+        if (syscall(SYS_statmount, &request, ret_result, sizeof *ret_result, STATMOUNT_BY_FD_FLAG) < 0)
+                return -errno;
+        return ret_result->mask & STATMOUNT_SB_BASIC_BIT ? 0 : -ENODATA;
+}
+
+/* EINVAL is the answer of a kernel that does not know the flag, and of one that does when the descriptor is of a mount
+ * inside the kernel (memfd, pipe, anonymous inode, dma-buf). The root directory tells which. */
+static bool have_statmount_by_fd(void) {
+        struct statmount_result result;
+        _cleanup_(pl_closep) int root = -1;
+
+        root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        return root >= 0 && statmount_by_fd(root, &result) == 0;
+}
+
+/* -ENXIO: on no file system that anybody could have mounted. -EOPNOTSUPP: this kernel cannot tell. */
+static int magic_by_statmount(int fd, uint64_t *ret_magic) {
+        struct statmount_result result;
+        int r;
+
+        r = statmount_by_fd(fd, &result);
+        if (r == 0)
+                *ret_magic = result.sb_magic;
+        else if (have_statmount_by_fd())
+                r = -ENXIO;
+        else
+                r = -EOPNOTSUPP;
+        return r;
+}
+
+/* File systems that answer from the kernel's own memory or from a local block device, by the name in mountinfo. */
+static const struct {
+        const char *name;
+        uint64_t magic;
+} local_filesystems[] = {
+        { "ext2", EXT2_SUPER_MAGIC },     { "ext3", EXT3_SUPER_MAGIC },
+        { "ext4", EXT4_SUPER_MAGIC },     { "xfs", XFS_SUPER_MAGIC },
+        { "btrfs", BTRFS_SUPER_MAGIC },   { "f2fs", F2FS_SUPER_MAGIC },
+        { "tmpfs", TMPFS_MAGIC },         { "devtmpfs", TMPFS_MAGIC },
+        { "ramfs", RAMFS_MAGIC },         { "hugetlbfs", HUGETLBFS_MAGIC },
+        { "proc", PROC_SUPER_MAGIC },     { "sysfs", SYSFS_MAGIC },
+        { "cgroup2", CGROUP2_SUPER_MAGIC }, { "devpts", DEVPTS_SUPER_MAGIC },
+        { "squashfs", SQUASHFS_MAGIC },   { "iso9660", ISOFS_SUPER_MAGIC },
+        { "vfat", MSDOS_SUPER_MAGIC },
+};
+
+/*
+ * For kernels without statmount by descriptor: the superblock's device number looked up among our own mounts. A file of
+ * a mount that is only in the other side's namespace is not found, and counts as hanging.
+ */
+static int magic_by_mountinfo(dev_t dev, uint64_t *ret_magic) {
+        _cleanup_(pl_freep) char *line = NULL;
+        size_t allocated = 0;
+        FILE *f;
+        int r = -ENODATA;
+
+        f = fopen("/proc/self/mountinfo", "re");
+        if (!f)
+                return -errno;
+
+        while (r < 0 && getline(&line, &allocated, f) >= 0) {
+                unsigned int maj, min;
+                char type[32];
+                const char *separator;
+
+                if (sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2 || makedev(maj, min) != dev)
+                        continue;
+                separator = strstr(line, " - ");
+                if (!separator || sscanf(separator, " - %31s", type) != 1)
+                        continue;
+                for (size_t i = 0; i < ELEMENTSOF(local_filesystems); i++)
+                        if (strcmp(type, local_filesystems[i].name) == 0) {
+                                *ret_magic = local_filesystems[i].magic;
+                                r = 0;
+                        }
+        }
+
+        (void)fclose(f);
+        return r;
+}
+
+static bool answers_at_once(uint64_t magic) {
+        for (size_t i = 0; i < ELEMENTSOF(local_filesystems); i++)
+                if (local_filesystems[i].magic == magic)
+                        return true;
+        return false;
+}
+
+/* Files on memory: F_GET_SEALS answers for nothing else. Their fstatfs cannot block. */
+static int classify_memory(int fd, struct pl_fdclass *class) {
+        struct statfs sfs;
+
+        if (fstatfs(fd, &sfs) < 0)
+                return -errno;
+
+        class->fs_magic = (uint64_t)sfs.f_type;
+        if (class->fs_magic == HUGETLBFS_MAGIC) {
+                class->kind = PL_FD_HUGETLB;
+                class->page_size = (uint64_t)sfs.f_bsize;
+        } else
+                class->kind = PL_FD_SHMEM;
+        return pl_fdclass_size(fd, &class->size);
+}
+
+static int classify_mounted(int fd, struct pl_fdclass *class) {
+        int r;
+
+        r = magic_by_statmount(fd, &class->fs_magic);
+        if (r == -ENXIO) {
+                class->kind = PL_FD_OTHER;
+                return 0;
+        }
+        if (r == -EOPNOTSUPP)
+                r = magic_by_mountinfo(class->dev, &class->fs_magic);
+        if (r < 0 || !answers_at_once(class->fs_magic)) {
+                class->kind = PL_FD_HANGING;
+                return 0;
+        }
+
+        if (class->mode != S_IFREG) {
+                class->kind = PL_FD_OTHER;
+                return 0;
+        }
+        class->kind = PL_FD_FILE;
+        return pl_fdclass_size(fd, &class->size);
+}
+
+int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
+        struct pl_fdclass class = { .page_size = (uint64_t)sysconf(_SC_PAGESIZE) };
+        struct statx sx;
+        int r, seals;
+
+        class.flags = fcntl(fd, F_GETFL);
+        if (class.flags < 0)
+                return -EBADF;
+
+        /* Asks for nothing and waits for nobody: type, device and attributes are filled in all the same. */
+        if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &sx) < 0) {
+                class.kind = PL_FD_HANGING;
+                goto finish;
+        }
+        class.mode = sx.stx_mode & S_IFMT;
+        class.dax = sx.stx_attributes & STATX_ATTR_DAX;
+        class.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+        class.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
+        class.inode = sx.stx_ino;
+
+        if (class.flags & O_PATH) {
+                /* Closing it never reaches the file system. */
+                class.kind = PL_FD_PATH;
+                goto finish;
+        }
+
+        /* Special files: operations are those of the device, pipe or socket, wherever the node lies. */
+        if (class.mode == S_IFCHR) {
+                class.kind = PL_FD_CHARDEV;
+                goto finish;
+        }
+        if (class.mode == S_IFBLK || class.mode == S_IFIFO || class.mode == S_IFSOCK || class.mode == 0) {
+                class.kind = PL_FD_OTHER;
+                goto finish;
+        }
+
+        seals = fcntl(fd, F_GET_SEALS);
+        if (seals >= 0 && class.mode == S_IFREG) {
+                class.seals = seals;
+                r = classify_memory(fd, &class);
+        } else
+                r = classify_mounted(fd, &class);
+        if (r < 0)
+                return r;
+
+finish:
+        *ret_class = class;
+        return 0;
+}
+
+int pl_fdclass_size(int fd, uint64_t *ret_size) {
+        struct statx sx;
+
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &sx) < 0)
+                return -errno;
+        *ret_size = sx.stx_size;
+        return 0;
+}
+
+const char *pl_fdclass_name(const struct pl_fdclass *class) {
+        switch (class->kind) {
+        case PL_FD_SHMEM:
+                return "shared memory (memfd or tmpfs)";
+        case PL_FD_HUGETLB:
+                return "huge-page memory (hugetlbfs)";
+        case PL_FD_PATH:
+                return "a descriptor opened with O_PATH";
+        case PL_FD_HANGING:
+                return "a file on FUSE, overlay, network or an unknown file system";
+        case PL_FD_CHARDEV:
+                return "a character device";
+        case PL_FD_FILE:
+        case PL_FD_OTHER:
+                break;
+        }
+
+        switch (class->mode) {
+        case S_IFREG:
+                switch (class->fs_magic) {
+                case EXT4_SUPER_MAGIC:
+                        return "a file on ext4";
+                case XFS_SUPER_MAGIC:
+                        return "a file on xfs";
+                case BTRFS_SUPER_MAGIC:
+                        return "a file on btrfs";
+                default:
+                        return "a file on another file system";
+                }
+        case S_IFDIR:
+                return "a directory";
+        case S_IFIFO:
+                return "a pipe";
+        case S_IFSOCK:
+                return "a socket";
+        case S_IFBLK:
+                return "a block device";
+        default:
+                return "a kernel object that is not memory (event, timer, epoll descriptor …)";
+        }
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_FDCLASS_H
+#define PL_FDCLASS_H
+
+/*
+ * What is this descriptor? Answered without any call that the descriptor's server (FUSE, network) could hold up, so that
+ * it can be asked of a stranger's descriptor by either side of the socket.
+ *
+ * An allow-list, never a deny-list: what is not known to answer at once counts as hanging. A hanging file blocks in
+ * fstat, fstatfs, mmap'ed access, close and exit; a process that owns such a descriptor cannot even be killed.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum pl_fdkind {
+        PL_FD_SHMEM,
+        PL_FD_HUGETLB,
+        PL_FD_FILE,    /* a regular file of a file system that is not kept in memory */
+        PL_FD_CHARDEV,
+        PL_FD_PATH,    /* O_PATH */
+        PL_FD_OTHER,   /* pipe, socket, directory, block device, anonymous inode … */
+        PL_FD_HANGING, /* may block in close: nothing more is known about it */
+};
+
+struct pl_fdclass {
+        enum pl_fdkind kind;
+        uint16_t mode;       /* S_IFMT bits */
+        int flags;           /* F_GETFL */
+        int seals;           /* F_GET_SEALS; 0 where there are none */
+        bool dax;            /* STATX_ATTR_DAX */
+        uint64_t fs_magic;   /* file system, see statfs(2); 0 where it does not matter */
+        uint64_t page_size;  /* of hugetlb, else the base page size */
+        uint64_t size;       /* bytes; regular files that do not hang */
+        dev_t dev, rdev;
+        uint64_t inode;
+};
+
+/* Returns 0, or -EBADF for a descriptor that is not open. */
+int pl_fdclass_get(int fd, struct pl_fdclass *ret_class);
+
+/* The file's present size. Only for descriptors that do not hang. */
+int pl_fdclass_size(int fd, uint64_t *ret_size);
+
+/* "a pipe", "a socket", "a file on xfs" … for refusals; the text is static. */
+const char *pl_fdclass_name(const struct pl_fdclass *class);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PINLEASE_TYPES_H
+#define PINLEASE_TYPES_H
+
+/*
+ * What pinlease says about memory: kinds of backing, ways to register, and the codes of its refusals.
+ *
+ * The numbers are part of the protocol and of the ABI. None changes its meaning or is used again; new ones are added.
+ * A program that meets a number it does not know treats a refusal as final, and a backing or method as "other".
+ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Ways to register memory. A request carries a set of them (what the caller accepts), a reply exactly one. */
+enum pinlease_method {
+        PINLEASE_METHOD_ODP    = 1 << 0, /* on-demand paging: nothing is pinned, the device faults pages in */
+        PINLEASE_METHOD_PINNED = 1 << 1, /* pages are pinned (FOLL_LONGTERM) for the registration's life */
+        PINLEASE_METHOD_ANY    = PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED,
+};
+
+/* What memory really is, as the broker found it. */
+enum pinlease_backing {
+        PINLEASE_BACKING_OTHER     = 0,
+        PINLEASE_BACKING_SHMEM     = 1, /* memfd, tmpfs, /dev/shm */
+        PINLEASE_BACKING_HUGETLB   = 2, /* hugetlbfs, memfd with MFD_HUGETLB */
+        PINLEASE_BACKING_FSDAX     = 3, /* a file on ext4 or xfs whose pages are the persistent memory itself (S_DAX) */
+        PINLEASE_BACKING_PAGECACHE = 4, /* an ordinary file of ext4 or xfs */
+};
+
+/*
+ * Why a request was refused. The errno that goes with each code is given in brackets; pinlease_strcode() gives the
+ * name without the prefix. What would work instead is said in the refusal's sentence.
+ */
+enum pinlease_code {
+        PINLEASE_CODE_NONE = 0,
+
+        /* The protocol was broken; the session ends. A program that uses the library never sees these. */
+        PINLEASE_CODE_BAD_MAGIC    = 1, /* [EPROTO] not a pinlease message */
+        PINLEASE_CODE_BAD_VERSION  = 2, /* [EPROTONOSUPPORT] another major version of the protocol */
+        PINLEASE_CODE_BAD_LENGTH   = 3, /* [EMSGSIZE] length is not the opcode's own, or the packet is truncated or padded */
+        PINLEASE_CODE_BAD_OPCODE   = 4, /* [EOPNOTSUPP] unknown opcode, or one that only the daemon may send */
+        PINLEASE_CODE_BAD_FLAGS    = 5, /* [EINVAL] an unknown flag, or a reserved field that is not zero */
+        PINLEASE_CODE_BAD_FD_COUNT = 6, /* [EBADMSG] more or fewer descriptors than the opcode carries */
+        PINLEASE_CODE_BAD_ORDER    = 7, /* [EPROTO] a request before HELLO, or a second HELLO */
+        PINLEASE_CODE_HANGING_FILE = 8, /* [EOPNOTSUPP] a file whose server may block the broker for ever (FUSE, overlay, network or
+                                         * unknown file system). The library refuses it before it is sent; sent all
+                                         * the same it ends the session. */
+
+        /* The session */
+        PINLEASE_CODE_SESSION_LIMIT  = 20, /* [EUSERS] this user has as many sessions as are allowed */
+        PINLEASE_CODE_NO_RESOURCES   = 21, /* [EAGAIN] the daemon could not start a session (processes, descriptors, memory) */
+
+        /* Verbs contexts */
+        PINLEASE_CODE_NOT_VERBS         = 30, /* [ENOTTY] the descriptor is not a verbs command fd */
+        PINLEASE_CODE_UNKNOWN_DRIVER    = 31, /* [ENODEV] a verbs device whose driver id could not be found */
+        PINLEASE_CODE_TOO_MANY_CONTEXTS = 32, /* [EMFILE] as many verbs contexts as one session may have */
+        PINLEASE_CODE_NO_SUCH_CONTEXT   = 33, /* [ENODEV] the verbs context is not attached */
+
+        /* The request's own arguments */
+        PINLEASE_CODE_ZERO_LENGTH    = 40, /* [EINVAL] an empty range */
+        PINLEASE_CODE_RANGE_OVERFLOW = 41, /* [EOVERFLOW] offset + length or address + length does not fit */
+        PINLEASE_CODE_BEYOND_END     = 42, /* [ERANGE] the range passes the end of the file */
+        PINLEASE_CODE_MISALIGNED     = 43, /* [EINVAL] address and offset differ in their place within a page */
+        PINLEASE_CODE_BAD_ACCESS     = 44, /* [EINVAL] access flags that are unknown, contradict each other, or are not for the caller to set */
+        PINLEASE_CODE_FD_MODE        = 45, /* [EACCES] access wider than the descriptor's open mode */
+        PINLEASE_CODE_SEALED         = 46, /* [EPERM] writable access to a file that is sealed against writing */
+        PINLEASE_CODE_NO_SUCH_PD     = 47, /* [ENOENT] no such protection domain on this verbs context */
+        PINLEASE_CODE_NO_METHOD      = 48, /* [EINVAL] the request accepts no way to register that exists */
+
+        /* What the descriptor is */
+        PINLEASE_CODE_NOT_MEMORY = 50, /* [ENODEV] a pipe, socket, directory, device, event descriptor … */
+        PINLEASE_CODE_PATH_FD    = 51, /* [EBADF] opened with O_PATH */
+        PINLEASE_CODE_BAD_FS     = 52, /* [EOPNOTSUPP] a file system that no rule allows */
+
+        /* The long-term pin rules, and what the device offers */
+        PINLEASE_CODE_FSDAX_PIN           = 60, /* [EOPNOTSUPP] file-system DAX is never pinned for long */
+        PINLEASE_CODE_PAGECACHE_WRITE_PIN = 61, /* [EOPNOTSUPP] file memory with dirty tracking is never pinned for writing */
+        PINLEASE_CODE_PAGECACHE_READ_PIN  = 62, /* [EPERM] a read-only long-term pin of a file needs a rule */
+        PINLEASE_CODE_NO_ODP              = 63, /* [EOPNOTSUPP] only ODP would do, and the device has none for RC */
+
+        /* Limits */
+        PINLEASE_CODE_PINNED_LIMIT       = 70, /* [ENOMEM] pinned bytes */
+        PINLEASE_CODE_ODP_LIMIT          = 71, /* [ENOMEM] bytes registered by ODP */
+        PINLEASE_CODE_REGISTRATION_LIMIT = 72, /* [ENOSPC] number of registrations */
+        PINLEASE_CODE_NOT_RESIDENT       = 73, /* [EFAULT] the broker would have to allocate the caller's pages to pin them */
+        PINLEASE_CODE_NOT_POPULATED      = 74, /* [EFAULT] the library could not fault the range in, in the caller's own process */
+
+        /* The kernel's answers */
+        PINLEASE_CODE_KERNEL  = 80, /* [the kernel's] the kernel or the device refused */
+        PINLEASE_CODE_CHANGED = 81, /* [EAGAIN] the file was truncated while it was being registered */
+        PINLEASE_CODE_NO_MAP  = 82, /* [the kernel's] the file could not be mapped */
+
+        /* Registrations */
+        PINLEASE_CODE_NO_SUCH_REGISTRATION = 90, /* [ENOENT] no such registration in this session */
+        PINLEASE_CODE_BUSY                 = 91, /* [EBUSY] the MR is in use: a memory window is bound to it, or another call works on it */
+
+        /* Said by the library without asking the daemon */
+        PINLEASE_CODE_DISCONNECTED = 100, /* [ECONNRESET] the session has ended */
+        PINLEASE_CODE_FORKED       = 101, /* [EOWNERDEAD] the session belongs to the parent process */
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
