@@ -35,7 +35,7 @@ static const struct rule rules[] = {
                 .no_pin = PINLEASE_CODE_FSDAX_PIN,
                 .why = "A long-term pin of a file on file-system DAX is refused: the file system could not take its blocks "
                        "back while a device writes to them (the kernel answers EOPNOTSUPP)",
-                .instead = "a device-dax namespace, or a memfd",
+                .instead = "a memfd, tmpfs or huge pages",
         },
         {
                 .name = "builtin:pagecache-write",
@@ -45,7 +45,7 @@ static const struct rule rules[] = {
                 .no_pin = PINLEASE_CODE_PAGECACHE_WRITE_PIN,
                 .why = "A writable long-term pin of an ordinary file is refused: a device would write behind the file "
                        "system's dirty tracking (the kernel answers EFAULT since Linux 6.5)",
-                .instead = "a memfd, tmpfs, huge pages or device-dax",
+                .instead = "a memfd, tmpfs or huge pages",
         },
         {
                 .name = "builtin:pagecache-read",

@@ -47,7 +47,17 @@ static void add_value(struct command *command, uint16_t id, uint16_t length, uin
         add_attr(command, id, length, UVERBS_ATTR_F_MANDATORY)->data = value;
 }
 
-static void add_pointer(struct command *command, uint16_t id, const void *data, size_t size) {
+/* Input of up to eight bytes lies in the attribute itself. */
+static void add_input(struct command *command, uint16_t id, const void *data, size_t size) {
+        struct ib_uverbs_attr *attr = add_attr(command, id, (uint16_t)size, UVERBS_ATTR_F_MANDATORY);
+
+        if (size <= sizeof attr->data)
+                memcpy(&attr->data, data, size);
+        else
+                attr->data = (uintptr_t)data;
+}
+
+static void add_output(struct command *command, uint16_t id, void *data, size_t size) {
         add_attr(command, id, (uint16_t)size, UVERBS_ATTR_F_MANDATORY)->data = (uintptr_t)data;
 }
 
@@ -76,8 +86,8 @@ static int invoke_write(const struct uverbs_device *device,
         start(&command, device->driver_id, UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INVOKE_WRITE);
         /* A 32-bit value, but the kernel wants its attribute as long as the field that holds it. */
         add_value(&command, UVERBS_ATTR_WRITE_CMD, sizeof(uint64_t), number);
-        add_pointer(&command, UVERBS_ATTR_CORE_IN, in, in_size);
-        add_pointer(&command, UVERBS_ATTR_CORE_OUT, out, out_size);
+        add_input(&command, UVERBS_ATTR_CORE_IN, in, in_size);
+        add_output(&command, UVERBS_ATTR_CORE_OUT, out, out_size);
         return issue(device->fd, &command);
 }
 
@@ -157,10 +167,10 @@ static int kernel_query_mr(const struct uverbs_device *device, uint32_t handle, 
 
         start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR);
         add_value(&command, UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle);
-        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_LKEY, &info.lkey, sizeof info.lkey);
-        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_RKEY, &info.rkey, sizeof info.rkey);
-        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, &info.length, sizeof info.length);
-        add_pointer(&command, UVERBS_ATTR_QUERY_MR_RESP_IOVA, &info.iova, sizeof info.iova);
+        add_output(&command, UVERBS_ATTR_QUERY_MR_RESP_LKEY, &info.lkey, sizeof info.lkey);
+        add_output(&command, UVERBS_ATTR_QUERY_MR_RESP_RKEY, &info.rkey, sizeof info.rkey);
+        add_output(&command, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, &info.length, sizeof info.length);
+        add_output(&command, UVERBS_ATTR_QUERY_MR_RESP_IOVA, &info.iova, sizeof info.iova);
         r = issue(device->fd, &command);
         if (r == 0)
                 *ret_info = info;

@@ -1,0 +1,1 @@
+# Unit tests and corpus replay: make check. No root, no device, seconds.
