@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What a brokered registration costs, beside a direct one, in one run.
+ *
+ * Every round does every measurement once, in an order that is drawn anew, so that a machine that changes its speed
+ * changes it for all of them alike; the figures are medians over the rounds. One measurement is register + deregister.
+ *
+ *   cold   the registering process has no page-table entries for the memory: direct, a fresh mapping of the same memfd;
+ *          brokered, a registrar that has no view of it
+ *   warm   the memory is mapped there and in use: direct, the same mapping again; brokered, another registration keeps
+ *          the registrar's view
+ *
+ * usage: pinlease-bench [ROUNDS]            the table, and JSON on descriptor 3 if it is open
+ *        pinlease-bench --loop N METHOD     for counting system calls: says the registrar's parent is up ("ready"),
+ *                                           waits for a line, does N warm cycles of 4 KiB, and ends
+ */
+
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <pinlease/pinlease.h>
+
+#include "util.h"
+
+#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
+
+static const size_t sizes[] = { 4096, 65536, 1 << 20, 16 << 20, 64 << 20 };
+static const enum pinlease_method methods[] = { PINLEASE_METHOD_PINNED, PINLEASE_METHOD_ODP };
+
+enum kind { DIRECT_COLD, DIRECT_WARM, BROKERED_COLD, BROKERED_WARM, ROUND_TRIP, N_KINDS };
+
+static const char *const kind_names[N_KINDS] = { "direct cold", "direct warm", "brokered cold", "brokered warm", "round trip" };
+
+struct bench {
+        struct ibv_context *context;
+        struct ibv_pd *pd;
+        struct pinlease *session;
+        int fd;       /* a sealed memfd of the largest size, all of it touched */
+        void *memory; /* its mapping, populated */
+};
+
+static _Noreturn void die(const char *what, int error) {
+        (void)fprintf(stderr, "pinlease-bench: %s: %s\n", what, strerror(error < 0 ? -error : error));
+        exit(EXIT_FAILURE);
+}
+
+static _Noreturn void die_refused(const struct pinlease *p) {
+        (void)fprintf(stderr, "pinlease-bench: %s\n", pinlease_refusal(p)->sentence);
+        exit(EXIT_FAILURE);
+}
+
+static double now_us(void) {
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+        return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
+}
+
+static void open_all(struct bench *b) {
+        const size_t size = sizes[ELEMENTSOF(sizes) - 1];
+        struct ibv_device **devices;
+        int r;
+
+        devices = ibv_get_device_list(NULL);
+        if (!devices || !devices[0])
+                die("no RDMA device", ENODEV);
+        b->context = ibv_open_device(devices[0]);
+        if (!b->context)
+                die("ibv_open_device", errno);
+        b->pd = ibv_alloc_pd(b->context);
+        if (!b->pd)
+                die("ibv_alloc_pd", errno);
+
+        b->fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 || fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+                die("memfd", errno);
+        b->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+        if (b->memory == MAP_FAILED)
+                die("mmap", errno);
+        memset(b->memory, 1, size);
+
+        r = pinlease_connect(NULL, NULL, NULL, &b->session);
+        if (r < 0)
+                die_refused(NULL);
+        r = pinlease_attach(b->session, b->context);
+        if (r < 0)
+                die_refused(b->session);
+}
+
+static double direct(struct bench *b, size_t size, enum pinlease_method method, bool cold) {
+        unsigned int access = ACCESS | (method == PINLEASE_METHOD_ODP ? IBV_ACCESS_ON_DEMAND : 0U);
+        void *memory = b->memory;
+        struct ibv_mr *mr;
+        double from, took;
+
+        if (cold) {
+                memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+                if (memory == MAP_FAILED)
+                        die("mmap", errno);
+        }
+
+        from = now_us();
+        mr = ibv_reg_mr(b->pd, memory, size, access);
+        if (!mr)
+                die("ibv_reg_mr (as root, or with a larger ulimit -l)", errno);
+        if (ibv_dereg_mr(mr))
+                die("ibv_dereg_mr", errno);
+        took = now_us() - from;
+
+        if (cold)
+                (void)munmap(memory, size);
+        return took;
+}
+
+static struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
+        struct pinlease_mr *mr;
+
+        if (pinlease_reg_fd(b->session, b->pd, b->fd, 0, size, b->memory, ACCESS, (unsigned int)method, &mr) < 0)
+                die_refused(b->session);
+        return mr;
+}
+
+static double brokered(struct bench *b, size_t size, enum pinlease_method method, bool cold) {
+        struct pinlease_mr *holder = NULL, *mr;
+        double from, took;
+
+        if (!cold)
+                holder = brokered_register(b, size, method);
+
+        from = now_us();
+        mr = brokered_register(b, size, method);
+        if (pinlease_dereg(b->session, mr) < 0)
+                die_refused(b->session);
+        took = now_us() - from;
+
+        if (holder && pinlease_dereg(b->session, holder) < 0)
+                die_refused(b->session);
+        return took;
+}
+
+/* An empty request and its answer. */
+static double round_trip(struct bench *b) {
+        double from = now_us();
+
+        if (pinlease_ping(b->session) < 0)
+                die_refused(b->session);
+        return now_us() - from;
+}
+
+static double measure(struct bench *b, enum kind kind, size_t size, enum pinlease_method method) {
+        switch (kind) {
+        case DIRECT_COLD:
+        case DIRECT_WARM:
+                return direct(b, size, method, kind == DIRECT_COLD);
+        case BROKERED_COLD:
+        case BROKERED_WARM:
+                return brokered(b, size, method, kind == BROKERED_COLD);
+        default:
+                return round_trip(b);
+        }
+}
+
+static int compare(const void *a, const void *b) {
+        double x = *(const double *)a, y = *(const double *)b;
+
+        return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n) {
+        qsort(values, n, sizeof *values, compare);
+        return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+#define N_CASES (ELEMENTSOF(sizes) * ELEMENTSOF(methods) * N_KINDS)
+
+static void shuffle(size_t order[N_CASES]) {
+        for (size_t i = N_CASES - 1; i > 0; i--) {
+                size_t j = (size_t)random() % (i + 1), t = order[i];
+
+                order[i] = order[j];
+                order[j] = t;
+        }
+}
+
+static void run_rounds(struct bench *b, size_t rounds, double *values) {
+        size_t order[N_CASES];
+
+        for (size_t i = 0; i < N_CASES; i++)
+                order[i] = i;
+        for (size_t round = 0; round < rounds; round++) {
+                shuffle(order);
+                for (size_t k = 0; k < N_CASES; k++) {
+                        size_t i = order[k], kind = i % N_KINDS, group = i / N_KINDS;
+
+                        values[i * rounds + round] = measure(b,
+                                                             (enum kind)kind,
+                                                             sizes[group / ELEMENTSOF(methods)],
+                                                             methods[group % ELEMENTSOF(methods)]);
+                }
+        }
+}
+
+static void report(size_t rounds, double *values, double trip) {
+        json_object *rows = json_object_new_array(), *top = json_object_new_object();
+
+        (void)printf("Medians of %zu interleaved rounds, microseconds; bare round trip %.0f.\n"
+                     "\n"
+                     "| size | method | direct cold | brokered cold | direct warm | brokered warm | warm: (brokered - direct) / round trip |\n"
+                     "|---|---|---|---|---|---|---|\n",
+                     rounds,
+                     trip);
+        for (size_t group = 0; group < N_CASES / N_KINDS; group++) {
+                size_t size = sizes[group / ELEMENTSOF(methods)];
+                const char *method = pinlease_strmethod(methods[group % ELEMENTSOF(methods)]);
+                json_object *row = json_object_new_object();
+                double m[N_KINDS];
+
+                json_object_object_add(row, "bytes", json_object_new_int64((int64_t)size));
+                json_object_object_add(row, "method", json_object_new_string(method));
+                for (size_t kind = 0; kind < N_KINDS; kind++) {
+                        m[kind] = median(values + (group * N_KINDS + kind) * rounds, rounds);
+                        json_object_object_add(row, kind_names[kind], json_object_new_double(m[kind]));
+                }
+                json_object_array_add(rows, row);
+
+                (void)printf("| %zu KiB | %s | %.0f | %.0f | %.0f | %.0f | %.2f |\n",
+                             size / 1024,
+                             method,
+                             m[DIRECT_COLD],
+                             m[BROKERED_COLD],
+                             m[DIRECT_WARM],
+                             m[BROKERED_WARM],
+                             (m[BROKERED_WARM] - m[DIRECT_WARM]) / trip);
+        }
+
+        json_object_object_add(top, "rounds", json_object_new_int64((int64_t)rounds));
+        json_object_object_add(top, "round_trip_us", json_object_new_double(trip));
+        json_object_object_add(top, "rows", rows);
+        if (fcntl(3, F_GETFD) >= 0)
+                (void)dprintf(3, "%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PRETTY));
+        json_object_put(top);
+}
+
+static void table(struct bench *b, size_t rounds) {
+        double *values, *trips;
+        size_t n = 0;
+
+        values = calloc(N_CASES * rounds, sizeof *values);
+        trips = calloc(N_CASES * rounds / N_KINDS, sizeof *trips);
+        if (!values || !trips)
+                die("memory", ENOMEM);
+
+        run_rounds(b, 1, values); /* what happens only the first time */
+        run_rounds(b, rounds, values);
+        for (size_t i = ROUND_TRIP; i < N_CASES; i += N_KINDS)
+                for (size_t round = 0; round < rounds; round++)
+                        trips[n++] = values[i * rounds + round];
+        report(rounds, values, median(trips, n));
+        free(values);
+        free(trips);
+}
+
+static void loop(struct bench *b, size_t n, const char *name) {
+        enum pinlease_method method = strcmp(name, "odp") == 0 ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED;
+        struct pinlease_mr *holder = brokered_register(b, 4096, method);
+
+        (void)puts("ready");
+        (void)fflush(stdout);
+        (void)getchar();
+        for (size_t i = 0; i < n; i++)
+                if (pinlease_dereg(b->session, brokered_register(b, 4096, method)) < 0)
+                        die_refused(b->session);
+        /* Whoever counts has seen the last of it. */
+        (void)puts("done");
+        (void)fflush(stdout);
+        (void)getchar();
+        if (pinlease_dereg(b->session, holder) < 0)
+                die_refused(b->session);
+}
+
+int main(int argc, char *argv[]) {
+        struct bench b = { .fd = -1 };
+
+        if (argc > 1 && strcmp(argv[1], "--loop") == 0 && argc != 4) {
+                (void)fprintf(stderr, "usage: pinlease-bench [ROUNDS] | --loop N odp|pinned\n");
+                return 2;
+        }
+
+        open_all(&b);
+        if (argc == 4)
+                loop(&b, strtoul(argv[2], NULL, 10), argv[3]);
+        else
+                table(&b, argc > 1 ? strtoul(argv[1], NULL, 10) : 41);
+
+        pinlease_disconnect(b.session);
+        (void)ibv_dealloc_pd(b.pd);
+        (void)ibv_close_device(b.context);
+        return EXIT_SUCCESS;
+}
