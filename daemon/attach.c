@@ -89,6 +89,7 @@ int request_attach(struct registrar_state *state,
                                     "device still there?",
                                     strerror(-r));
 
+        context.unsound = uverbs_unsound_methods(context.device.driver_id);
         state->contexts[index] = context;
         *ret_index = index;
         return 0;

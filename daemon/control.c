@@ -45,7 +45,8 @@ int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
                 .msg_iov = &iov,
                 .msg_iovlen = 1,
                 .msg_control = &control,
-                .msg_controllen = sizeof control,
+                /* Not the whole buffer: its padding has room for a second descriptor, which nobody would own. */
+                .msg_controllen = CMSG_LEN(sizeof(int)),
         };
         struct cmsghdr *c;
         ssize_t n;

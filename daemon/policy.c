@@ -71,6 +71,15 @@ static const struct rule *find_rule(const struct policy_question *question) {
 static int refuse_methods(const struct policy_question *question, const struct rule *rule, struct refusal *ret_refusal) {
         bool odp = question->offered & PINLEASE_METHOD_ODP;
 
+        if (question->accepted & question->offered & rule->allowed & question->unsound)
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_ODP_UNSOUND,
+                                   rule->name,
+                                   "This memory can only be registered by ODP, which this device's driver (rdma_rxe) does wrong: "
+                                   "bytes that do not start at a page, or lie in packets larger than a page, go to the wrong place "
+                                   "without an error. Use %s; or accept ODP alone, and keep to whole pages and an MTU of 4096.",
+                                   rule->instead);
+
         /* Only a pin would have been acceptable, or is all that the device has, and the rule allows none. */
         if ((question->accepted & PINLEASE_METHOD_PINNED) && !(rule->allowed & PINLEASE_METHOD_PINNED))
                 return refuse_rule(ret_refusal,
@@ -90,6 +99,14 @@ static int refuse_methods(const struct policy_question *question, const struct r
                                                                     "Use memory that may be pinned (a memfd, tmpfs, huge pages)");
 }
 
+/* What can be chosen from. A method that the device does wrong is nothing to be chosen for somebody: who asks for it
+ * alone is taken to know. */
+static unsigned int candidates(const struct policy_question *question, const struct rule *rule) {
+        unsigned int methods = question->accepted & question->offered & rule->allowed;
+
+        return question->accepted & ~question->unsound ? methods & ~question->unsound : methods;
+}
+
 int policy_decide(const struct policy_question *question, struct policy_decision *ret_decision, struct refusal *ret_refusal) {
         struct policy_decision decision = { 0 };
         const struct rule *rule;
@@ -105,7 +122,7 @@ int policy_decide(const struct policy_question *question, struct policy_decision
                 return refuse_rule(ret_refusal, PINLEASE_CODE_BAD_FS, "builtin:other", "No rule allows this memory to be registered.");
 
         for (size_t i = 0; i < ELEMENTSOF(preference); i++)
-                if (question->accepted & question->offered & rule->allowed & (unsigned int)preference[i])
+                if (candidates(question, rule) & (unsigned int)preference[i])
                         decision.methods[decision.n_methods++] = preference[i];
         if (decision.n_methods == 0)
                 return refuse_methods(question, rule, ret_refusal);

@@ -21,6 +21,7 @@ struct policy_question {
         bool writable;
         unsigned int accepted; /* enum pinlease_method: what the app would take */
         unsigned int offered;  /* enum pinlease_method: what the device has */
+        unsigned int unsound;  /* enum pinlease_method: what it has but does wrong; only for an app that accepts nothing else */
 };
 
 #define POLICY_MAX_METHODS 2

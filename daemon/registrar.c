@@ -16,26 +16,6 @@
 /* How long the keeper may take to take a command fd over. */
 #define KEEPER_TIMEOUT_MS 5000
 
-/* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
- * does not read its answers is not served. */
-#define MAX_WAITING 3
-
-struct registrar {
-        int client;
-        int control;
-        uint64_t session;
-        struct registrar_state state;
-        bool greeted;
-        uint64_t hello_deadline; /* 0: none */
-        uint64_t away_deadline;  /* 0: none */
-        struct pl_packet waiting[MAX_WAITING];
-        size_t n_waiting;
-
-        /* Descriptors that may block whoever closes them. They are left to the end of the process. */
-        int hanging[PL_MAX_FDS];
-        size_t n_hanging;
-};
-
 /* Loop functions return 0 to go on, or a negative errno with which the session ends. */
 
 static int send_packet(struct registrar *r, const struct pl_packet *packet) {
@@ -46,7 +26,7 @@ static int send_packet(struct registrar *r, const struct pl_packet *packet) {
         if (k != -EAGAIN)
                 return k;
 
-        if (r->n_waiting >= MAX_WAITING)
+        if (r->n_waiting >= REGISTRAR_MAX_WAITING)
                 return -ENOBUFS;
         r->waiting[r->n_waiting++] = *packet;
         return 0;
@@ -370,7 +350,7 @@ static int timeout_of(const struct registrar *r) {
         return deadline <= now ? 0 : (int)(deadline - now);
 }
 
-static int turn(struct registrar *r) {
+int registrar_turn(struct registrar *r) {
         struct pollfd p[] = {
                 { .fd = r->control, .events = POLLIN },
                 { .fd = r->client, .events = r->n_waiting ? POLLOUT : POLLIN },
@@ -396,37 +376,48 @@ static int turn(struct registrar *r) {
         return 0;
 }
 
+void registrar_init(struct registrar *r,
+                    const struct registrar_config *config,
+                    const struct uverbs_ops *uverbs,
+                    struct ledger *ledger) {
+        *r = (struct registrar) {
+                .client = config->client,
+                .control = config->control,
+                .session = config->session,
+                .hello_deadline = pl_now_ms() + config->hello_timeout_ms,
+        };
+        state_init(&r->state, uverbs, ledger, &config->limits);
+}
+
 /* Everything is deregistered, unmapped and closed before the process ends, because its end may block: a hanging file
  * is closed by the kernel on exit, and then what is left is a shell that cannot be killed but holds nothing. */
-static _Noreturn void finish(struct registrar *r) {
+unsigned int registrar_done(struct registrar *r) {
         unsigned int left;
 
         left = state_done(&r->state);
-        if (left > 0)
-                log_line(LOG_WARNING, "leaves %u memory regions in use to its keeper", left);
         (void)shutdown(r->client, SHUT_RDWR);
         (void)control_send(r->control, &(struct control_message) { .type = CONTROL_BYE }, -1);
-        fds_close_except(r->hanging, r->n_hanging);
-        _exit(0);
+        return left;
 }
 
 _Noreturn void registrar_run(const struct registrar_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
         static struct registrar r;
+        unsigned int left;
         int k;
 
-        r.client = config->client;
-        r.control = config->control;
-        r.session = config->session;
-        r.hello_deadline = pl_now_ms() + config->hello_timeout_ms;
-        state_init(&r.state, uverbs, ledger, &config->limits);
-
+        registrar_init(&r, config, uverbs, ledger);
         do
-                k = turn(&r);
+                k = registrar_turn(&r);
         while (k >= 0);
 
         if (k == -ETIMEDOUT && !r.greeted)
                 log_line(LOG_NOTICE, "ends, the app said nothing for %u ms", config->hello_timeout_ms);
         else if (k != -ECONNRESET && k != -EPROTO && k != -ETIMEDOUT)
                 log_line(LOG_ERR, "ends: %s", strerror(-k));
-        finish(&r);
+
+        left = registrar_done(&r);
+        if (left > 0)
+                log_line(LOG_WARNING, "leaves %u memory regions in use to its keeper", left);
+        fds_close_except(r.hanging, r.n_hanging);
+        _exit(0);
 }

@@ -7,7 +7,12 @@
  * and has no privilege; whatever it does or fails to do, the keeper cleans up behind it.
  */
 
+#include "codec.h"
 #include "request.h"
+
+/* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
+ * does not read its answers is not served. */
+#define REGISTRAR_MAX_WAITING 3
 
 struct registrar_config {
         int client;  /* the app's socket; owned */
@@ -16,6 +21,37 @@ struct registrar_config {
         struct credit_limits limits;
         unsigned int hello_timeout_ms;
 };
+
+struct registrar {
+        int client;
+        int control;
+        uint64_t session;
+        struct registrar_state state;
+        bool greeted;
+        uint64_t hello_deadline; /* 0: none */
+        uint64_t away_deadline;  /* 0: none */
+        struct pl_packet waiting[REGISTRAR_MAX_WAITING];
+        size_t n_waiting;
+
+        /* Descriptors that may block whoever closes them. They are left to the end of the process. */
+        int hanging[PL_MAX_FDS];
+        size_t n_hanging;
+};
+
+/* Takes the ledger and both sockets over. */
+void registrar_init(struct registrar *r,
+                    const struct registrar_config *config,
+                    const struct uverbs_ops *uverbs,
+                    struct ledger *ledger);
+
+/* Waits for what comes next and handles it. Returns 0, or the negative errno with which the session ends. */
+int registrar_turn(struct registrar *r);
+
+/*
+ * Deregisters everything, says goodbye to both sides and closes all but the sockets and the hanging descriptors. Returns
+ * how many memory regions the kernel keeps in use; those are left to the keeper.
+ */
+unsigned int registrar_done(struct registrar *r);
 
 /* Runs until the app or the service ends the session, then gives everything up and exits the process. */
 _Noreturn void registrar_run(const struct registrar_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger);

@@ -22,6 +22,7 @@
 struct context {
         struct uverbs_device device; /* the descriptor is owned; -1: free slot */
         unsigned int methods;        /* enum pinlease_method that it offers */
+        unsigned int unsound;        /* those of them that it does wrong */
 };
 
 /* What the registrar remembers of a registration, beside the ledger's entry at the same index. */

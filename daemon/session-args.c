@@ -26,6 +26,22 @@ static const char *const names[N_ARGS] = {
         [HELLO] = "--hello-timeout-ms",
 };
 
+/* What the fields hold: a number that is too large must not turn into another one. */
+static const uint64_t maxima[N_ARGS] = {
+        [SESSION] = UINT64_MAX,
+        [PID] = INT32_MAX,
+        [UID] = UINT32_MAX,
+        [GID] = UINT32_MAX,
+        [FSUID] = UINT32_MAX,
+        [FSGID] = UINT32_MAX,
+        [PINNED] = UINT64_MAX,
+        [ODP] = UINT64_MAX,
+        [REGISTRATIONS] = UINT32_MAX,
+        [HEARTBEAT] = UINT32_MAX,
+        [HANG] = UINT32_MAX,
+        [HELLO] = UINT32_MAX,
+};
+
 void session_args_format(const struct session_args *args, struct session_argv *ret_argv) {
         const uint64_t values[N_ARGS] = {
                 [SESSION] = args->session,
@@ -61,7 +77,7 @@ static int parse_one(const char *arg, uint64_t values[N_ARGS], uint32_t *seen) {
                         return -EINVAL;
                 errno = 0;
                 values[i] = strtoull(arg + n + 1, &end, 10);
-                if (errno || *end)
+                if (errno || *end || values[i] > maxima[i])
                         return -EINVAL;
                 *seen |= 1U << i;
                 return 0;

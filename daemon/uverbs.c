@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <infiniband/verbs.h>
 #include <rdma/ib_user_ioctl_cmds.h>
+#include <rdma/ib_user_ioctl_verbs.h>
 #include <rdma/ib_user_verbs.h>
 #include <rdma/rdma_user_ioctl_cmds.h>
 #include <string.h>
@@ -132,6 +133,10 @@ static int kernel_query_methods(const struct uverbs_device *device, unsigned int
 
         *ret_methods = methods;
         return 0;
+}
+
+unsigned int uverbs_unsound_methods(uint32_t driver_id) {
+        return driver_id == RDMA_DRIVER_RXE ? PINLEASE_METHOD_ODP : 0;
 }
 
 static int kernel_reg_mr(const struct uverbs_device *device,

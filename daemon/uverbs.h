@@ -64,4 +64,12 @@ struct uverbs_ops {
 
 extern const struct uverbs_ops uverbs_kernel;
 
+/*
+ * Which enum pinlease_method a driver offers but does wrong. rdma_rxe's ODP (Linux 6.15, "RDMA/rxe: Add support for
+ * Send/Recv/Write/Read with ODP", up to 7.3 at least) ignores the offset within a page, and copies the beginning of a
+ * packet again where it crosses into the next page: what does not start at a page, or has packets larger than one, is
+ * written to and read from the wrong place, without an error.
+ */
+unsigned int uverbs_unsound_methods(uint32_t driver_id);
+
 #endif

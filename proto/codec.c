@@ -157,6 +157,7 @@ static const struct {
         { PINLEASE_CODE_PAGECACHE_WRITE_PIN, EOPNOTSUPP, "pagecache-write-pin" },
         { PINLEASE_CODE_PAGECACHE_READ_PIN, EPERM, "pagecache-read-pin" },
         { PINLEASE_CODE_NO_ODP, EOPNOTSUPP, "no-odp" },
+        { PINLEASE_CODE_ODP_UNSOUND, EOPNOTSUPP, "odp-unsound" },
         { PINLEASE_CODE_PINNED_LIMIT, ENOMEM, "pinned-limit" },
         { PINLEASE_CODE_ODP_LIMIT, ENOMEM, "odp-limit" },
         { PINLEASE_CODE_REGISTRATION_LIMIT, ENOSPC, "registration-limit" },

@@ -18,10 +18,12 @@
  *   pinlease_disconnect(p);
  *
  * Errors. Functions that can fail return 0 or a negative errno, and write their ret_ argument on success only. After a
- * failure pinlease_refusal() tells the calling thread the code, the sentence and the rule.
+ * failure pinlease_refusal() tells the calling thread the code, the sentence and the rule. A service that
+ * sends what makes no sense has its session ended: the call that finds out returns -EPROTO, later ones -ECONNRESET.
  *
  * Threads. A session may be used by any number of threads; calls on it run one after another. Callbacks run only inside
- * pinlease_dispatch(), in the thread that called it, with no lock held: they may call back into the library.
+ * pinlease_dispatch(), in the thread that called it, with no lock held: they may call back into the library, also
+ * pinlease_disconnect().
  *
  * Processes. A session belongs to the process that connected it. In a child of fork() every function on it fails with
  * -EOWNERDEAD except pinlease_disconnect(), which frees the child's copy and leaves the parent's session alone.
@@ -62,7 +64,8 @@ struct pinlease_mr {
         uint32_t guards;               /* which guards hold; none yet */
 };
 
-/* Why the last call of this thread on this session failed. Strings are valid until this thread's next call. */
+/* Why the last call of this thread on this session failed. Strings are valid until this thread's next call, on any
+ * session: of several sessions, only the latest failure is kept. */
 struct pinlease_refusal {
         enum pinlease_code code;
         int error;            /* a positive errno: what the call returned, negated */
@@ -89,13 +92,14 @@ struct pinlease_listener {
  *
  * Errors: -ENOENT, -ECONNREFUSED (the service does not run), -EACCES (not allowed to use the socket: see the group
  * "pinlease"), -EUSERS (this user has too many sessions), -EPROTO, -EPROTONOSUPPORT (another protocol version),
- * -ECONNRESET, -ENOMEM, -EMFILE. There is no session to ask for the refusal then: pinlease_refusal(NULL) has it.
+ * -ECONNRESET, -ENAMETOOLONG, -EAGAIN (the service could not start a session), -ENOMEM, -EMFILE. There is no session to
+ * ask for the refusal then: pinlease_refusal(NULL) has it.
  */
 int pinlease_connect(const char *path, const struct pinlease_listener *listener, void *userdata, struct pinlease **ret_p);
 
 /*
- * Ends the session: every registration of it is deregistered by the service, and freed here. p may be NULL.
- * Returns NULL.
+ * Ends the session: every registration of it is deregistered by the service, and freed here. Waits until the service has
+ * done so, so that the caller may at once free its protection domains and unmap. p may be NULL. Returns NULL.
  */
 struct pinlease *pinlease_disconnect(struct pinlease *p);
 
@@ -111,7 +115,8 @@ int pinlease_attach(struct pinlease *p, struct ibv_context *context);
 
 /*
  * Takes a verbs context back: deregisters what is registered on it, and the service gives up its copy of the command fd.
- * To be called before ibv_close_device(), which otherwise leaves the kernel's context alive until the session ends.
+ * To be called before ibv_close_device(), which otherwise leaves the kernel's context alive until the session ends; and a
+ * context opened later at the same address would be taken for the old one.
  *
  * Errors: -ENODEV (not attached), -ECONNRESET, -EOWNERDEAD.
  */
@@ -158,9 +163,10 @@ int pinlease_reg_fd(struct pinlease *p,
                     struct pinlease_mr **ret_reg);
 
 /*
- * Deregisters. On success, and when the session has ended (-ECONNRESET: the registration went with it), reg is freed.
+ * Deregisters. On success, and when the session has ended (-ECONNRESET, -EPROTO: the registration went with it), reg is
+ * freed.
  *
- * Errors: -EBUSY (a memory window is bound to it; reg stays valid), -ECONNRESET, -EOWNERDEAD.
+ * Errors: -EBUSY (a memory window is bound to it; reg stays valid), -ECONNRESET, -EPROTO, -EOWNERDEAD.
  */
 int pinlease_dereg(struct pinlease *p, struct pinlease_mr *reg);
 

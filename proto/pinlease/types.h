@@ -79,6 +79,8 @@ enum pinlease_code {
         PINLEASE_CODE_PAGECACHE_WRITE_PIN = 61, /* [EOPNOTSUPP] file memory with dirty tracking is never pinned for writing */
         PINLEASE_CODE_PAGECACHE_READ_PIN  = 62, /* [EPERM] a read-only long-term pin of a file needs a rule */
         PINLEASE_CODE_NO_ODP              = 63, /* [EOPNOTSUPP] only ODP would do, and the device has none for RC */
+        PINLEASE_CODE_ODP_UNSOUND         = 64, /* [EOPNOTSUPP] only ODP would do, and this device's is known to misplace bytes: it
+                                                 * is used only for a request that accepts nothing else */
 
         /* Limits */
         PINLEASE_CODE_PINNED_LIMIT       = 70, /* [ENOMEM] pinned bytes */

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "pinlease/pinlease.h"
+
+#include <sys/socket.h>
+
+#include "codec.h"
+#include "lastrefusal.h"
+#include "registration.h"
+#include "session.h"
+#include "util.h"
+
+static int say_hello(struct pinlease *p) {
+        struct pl_packet request, reply;
+        int r;
+
+        pl_packet_init(&request, PL_OP_HELLO, 0);
+        request.body.hello.features = PL_FEATURES_KNOWN;
+        r = pl_session_call(p, &request, -1, &reply);
+        if (r < 0)
+                return r;
+
+        /* Features are what both sides have. */
+        if (reply.body.hello_reply.features & ~PL_FEATURES_KNOWN)
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "features that were not asked for");
+        return 0;
+}
+
+_public_ int pinlease_connect(const char *path,
+                              const struct pinlease_listener *listener,
+                              void *userdata,
+                              struct pinlease **ret_p) {
+        static atomic_uint_fast64_t last_serial;
+        struct pinlease *p;
+        int r;
+
+        if (!path)
+                path = secure_getenv("PINLEASE_SOCKET");
+        if (!path || !*path)
+                path = PINLEASE_DEFAULT_SOCKET;
+
+        r = pl_session_open(path, &p);
+        if (r < 0)
+                return r;
+        if (listener)
+                p->listener = *listener;
+        p->userdata = userdata;
+
+        /* Nobody else knows of it yet: no lock. While its serial is 0, refusals count as those of pinlease_connect().
+         */
+        r = say_hello(p);
+        if (r < 0) {
+                pl_session_unref(p);
+                return r;
+        }
+
+        p->serial = atomic_fetch_add(&last_serial, 1) + 1;
+        *ret_p = p;
+        return 0;
+}
+
+_public_ struct pinlease *pinlease_disconnect(struct pinlease *p) {
+        if (!p)
+                return NULL;
+
+        if (p->pid == getpid()) {
+                (void)pthread_mutex_lock(&p->io);
+                /* Answered when everything is deregistered: the caller may at once unmap, or close its device. */
+                pl_registration_detach_all(p);
+                /* A forked child may hold a copy of the socket: closing ours would not be noticed. */
+                (void)shutdown(p->sock, SHUT_RDWR);
+                (void)pthread_mutex_unlock(&p->io);
+        }
+
+        atomic_store(&p->closed, true);
+        return pl_session_unref(p);
+}
+
+_public_ int pinlease_ping(struct pinlease *p) {
+        struct pl_packet request, reply;
+        int r;
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+        pl_packet_init(&request, PL_OP_PING, 0);
+        r = pl_session_call(p, &request, -1, &reply);
+        pl_session_leave(p);
+        return r;
+}
+
+_public_ int pinlease_get_fd(struct pinlease *p) {
+        int r;
+
+        r = pl_session_check_owner(p);
+        return r < 0 ? r : p->poll_fd;
+}
+
+_public_ int pinlease_dispatch(struct pinlease *p) {
+        struct pl_going_away event;
+        bool ended, notify;
+        int n = 0, r;
+
+        r = pl_session_check_owner(p);
+        if (r < 0)
+                return r;
+
+        /* Another thread in the middle of a request reads the socket itself and queues what is not its answer. */
+        if (pthread_mutex_trylock(&p->io) == 0) {
+                pl_session_drain(p);
+                (void)pthread_mutex_unlock(&p->io);
+        }
+
+        /* A callback may disconnect: the session's memory stays until we are done with it. */
+        atomic_fetch_add(&p->references, 1);
+        while (!atomic_load(&p->closed) && pl_session_pop_event(p, &event)) {
+                n++;
+                if (p->listener.going_away)
+                        p->listener.going_away(p, event.grace_ms, event.sentence, p->userdata);
+        }
+
+        r = n;
+        pl_session_take_end(p, &ended, &notify);
+        if (ended && !atomic_load(&p->closed)) {
+                r = pl_session_refuse_ended(p);
+                if (notify && p->listener.disconnected)
+                        p->listener.disconnected(p, p->userdata);
+        }
+        pl_session_unref(p);
+        return r;
+}
+
+_public_ const struct pinlease_refusal *pinlease_refusal(const struct pinlease *p) {
+        return pl_refusal_get(p ? p->serial : 0);
+}
+
+_public_ const char *pinlease_strcode(enum pinlease_code code) {
+        return pl_code_name(code);
+}
+
+_public_ const char *pinlease_strmethod(enum pinlease_method method) {
+        return pl_method_name(method);
+}
+
+_public_ const char *pinlease_strbacking(enum pinlease_backing backing) {
+        return pl_backing_name(backing);
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "registration.h"
+
+#include <inttypes.h>
+
+#include "fdclass.h"
+#include "lastrefusal.h"
+#include "populate.h"
+#include "util.h"
+
+/* What the caller asks for, once it has been looked at. */
+struct wish {
+        struct ibv_pd *pd;
+        int fd;
+        uint64_t offset, length;
+        void *address;
+        unsigned int access, methods;
+};
+
+/* Arguments that no look at the file can make right. */
+static int check_arguments(const struct pinlease *p, const struct wish *wish) {
+        uintptr_t sum;
+
+        if (wish->length == 0)
+                return pl_refuse(p->serial, PINLEASE_CODE_ZERO_LENGTH, EINVAL,
+                                 "An empty range cannot be registered: give the number of bytes.");
+        if (pl_overflows(wish->offset, wish->length))
+                return pl_refuse(p->serial, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW,
+                                 "Offset %" PRIu64 " and length %" PRIu64 " together do not fit in 64 bits.",
+                                 wish->offset, wish->length);
+        if (wish->length > SIZE_MAX || __builtin_add_overflow((uintptr_t)wish->address, (uintptr_t)wish->length, &sum))
+                return pl_refuse(p->serial, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW,
+                                 "Address %p and length %" PRIu64 " pass the end of the address space.", wish->address,
+                                 wish->length);
+        if (!wish->address)
+                return pl_refuse(
+                        p->serial, PINLEASE_CODE_NOT_POPULATED, EFAULT,
+                        "The address is NULL. Map the file MAP_SHARED first and give the address of its mapping.");
+        return 0;
+}
+
+/* Looks at the descriptor and brings the memory in. Nothing has been asked of the service until this has succeeded. */
+static int prepare(const struct pinlease *p, const struct wish *wish) {
+        struct pl_fdclass class;
+        int r;
+
+        r = pl_fdclass_get(wish->fd, &class);
+        if (r == -EBADF)
+                return pl_refuse(p->serial, PINLEASE_CODE_NOT_MEMORY, EBADF, "File descriptor %d is not open.",
+                                 wish->fd);
+        if (r < 0)
+                return pl_refuse(p->serial, PINLEASE_CODE_NOT_MEMORY, -r, "File descriptor %d cannot be examined: %m.",
+                                 wish->fd);
+
+        /* Sent, it would end the session: the service cannot even close such a descriptor safely. */
+        if (class.kind == PL_FD_HANGING)
+                return pl_refuse(p->serial, PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP,
+                                 "File descriptor %d is %s, whose server could block the service for ever. Memory on "
+                                 "tmpfs, a memfd, huge pages, or a file on a local file system can be registered.",
+                                 wish->fd, pl_fdclass_name(&class));
+
+        return pl_populate(p->serial, wish->fd, &class, wish->offset, wish->length, wish->address,
+                           pl_access_is_writable(wish->access));
+}
+
+static struct pl_context **find_context(struct pinlease *p, const struct ibv_context *verbs) {
+        for (struct pl_context **c = &p->contexts; *c; c = &(*c)->next)
+                if ((*c)->verbs == verbs)
+                        return c;
+        return NULL;
+}
+
+static int find_or_attach(struct pinlease *p, struct ibv_context *verbs, uint32_t *ret_id) {
+        _cleanup_(pl_freep) struct pl_context *new = NULL;
+        struct pl_context **known = find_context(p, verbs);
+        struct pl_packet request, reply;
+        int r;
+
+        if (known) {
+                *ret_id = (*known)->id;
+                return 0;
+        }
+
+        if (verbs->cmd_fd < 0)
+                return pl_refuse(p->serial, PINLEASE_CODE_NOT_VERBS, ENOTTY,
+                                 "The verbs context has no command descriptor, so the service cannot work on it.");
+        new = malloc(sizeof *new);
+        if (!new)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_RESOURCES, ENOMEM, "The library is out of memory.");
+
+        pl_packet_init(&request, PL_OP_ATTACH, 0);
+        r = pl_session_call(p, &request, verbs->cmd_fd, &reply);
+        if (r < 0)
+                return r;
+
+        *new = (struct pl_context) { .next = p->contexts, .verbs = verbs, .id = reply.body.attach_reply.context };
+        *ret_id = new->id;
+        p->contexts = new;
+        new = NULL;
+        return 0;
+}
+
+static void unlink_registration(struct pinlease *p, struct pl_registration *reg) {
+        if (reg->previous)
+                reg->previous->next = reg->next;
+        else
+                p->registrations = reg->next;
+        if (reg->next)
+                reg->next->previous = reg->previous;
+        free(reg);
+}
+
+_public_ int pinlease_attach(struct pinlease *p, struct ibv_context *context) {
+        uint32_t id;
+        int r;
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+        r = find_or_attach(p, context, &id);
+        pl_session_leave(p);
+        return r;
+}
+
+/* With `io` held. On success everything registered on the context is gone, here as there. */
+static int detach(struct pinlease *p, struct pl_context **context) {
+        struct pl_context *gone = *context;
+        struct pl_packet request, reply;
+        int r;
+
+        pl_packet_init(&request, PL_OP_DETACH, 0);
+        request.body.detach.context = gone->id;
+        r = pl_session_call(p, &request, -1, &reply);
+        if (r < 0)
+                return r;
+
+        for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
+                next = reg->next;
+                if (reg->context == gone->id)
+                        unlink_registration(p, reg);
+        }
+        *context = gone->next;
+        free(gone);
+        return 0;
+}
+
+_public_ int pinlease_detach(struct pinlease *p, struct ibv_context *context) {
+        struct pl_context **known;
+        int r;
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+
+        known = find_context(p, context);
+        if (known)
+                r = detach(p, known);
+        else
+                r = pl_refuse(p->serial, PINLEASE_CODE_NO_SUCH_CONTEXT, ENODEV,
+                              "The verbs context is not attached to this session.");
+        pl_session_leave(p);
+        return r;
+}
+
+void pl_registration_detach_all(struct pinlease *p) {
+        while (p->contexts && !p->ended)
+                if (detach(p, &p->contexts) < 0)
+                        break;
+}
+
+/* Does the answer fit the question? One that does not means that nothing else from there can be believed either. */
+static int check_reply(struct pinlease *p, const struct wish *wish, const struct pl_register_reply *reply) {
+        unsigned int methods = wish->methods ? wish->methods : PINLEASE_METHOD_ANY;
+
+        if (reply->length != wish->length)
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_LENGTH, "a registration of another length");
+        if ((reply->method != PINLEASE_METHOD_ODP && reply->method != PINLEASE_METHOD_PINNED) ||
+            !(reply->method & methods))
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration by another method");
+        return 0;
+}
+
+/* With `io` held. */
+static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_registration *reg) {
+        const struct pl_register_reply *answer;
+        struct pl_packet request, reply;
+        uint32_t context;
+        int r;
+
+        r = find_or_attach(p, wish->pd->context, &context);
+        if (r < 0)
+                return r;
+
+        pl_packet_init(&request, PL_OP_REGISTER, 0);
+        request.body.reg = (struct pl_register) {
+                .context = context,
+                .pd = wish->pd->handle,
+                .offset = wish->offset,
+                .length = wish->length,
+                .address = (uintptr_t)wish->address,
+                .access = wish->access,
+                .methods = wish->methods ? wish->methods : PINLEASE_METHOD_ANY,
+        };
+        r = pl_session_call(p, &request, wish->fd, &reply);
+        if (r < 0)
+                return r;
+
+        answer = &reply.body.register_reply;
+        r = check_reply(p, wish, answer);
+        if (r < 0)
+                return r;
+
+        *reg = (struct pl_registration) {
+                .public = {
+                        .mr = {
+                                .context = wish->pd->context,
+                                .pd = wish->pd,
+                                .addr = wish->address,
+                                .length = (size_t)wish->length,
+                                .handle = answer->handle,
+                                .lkey = answer->lkey,
+                                .rkey = answer->rkey,
+                        },
+                        .iova = answer->iova,
+                        .method = (enum pinlease_method)answer->method,
+                        .backing = (enum pinlease_backing)answer->backing,
+                        .guards = answer->guards,
+                },
+                .id = answer->id,
+                .context = context,
+                .next = p->registrations,
+        };
+        if (reg->next)
+                reg->next->previous = reg;
+        p->registrations = reg;
+        return 0;
+}
+
+_public_ int pinlease_reg_fd(struct pinlease *p,
+                             struct ibv_pd *pd,
+                             int fd,
+                             uint64_t offset,
+                             uint64_t length,
+                             void *address,
+                             unsigned int access,
+                             unsigned int methods,
+                             struct pinlease_mr **ret_reg) {
+        const struct wish wish = {
+                .pd = pd,
+                .fd = fd,
+                .offset = offset,
+                .length = length,
+                .address = address,
+                .access = access,
+                .methods = methods,
+        };
+        _cleanup_(pl_freep) struct pl_registration *reg = NULL;
+        int r;
+
+        r = pl_session_check_owner(p);
+        if (r >= 0)
+                r = check_arguments(p, &wish);
+        if (r >= 0)
+                r = prepare(p, &wish);
+        if (r < 0)
+                return r;
+
+        /* Before asking: an answer that cannot be kept would be a registration that nobody can take back. */
+        reg = malloc(sizeof *reg);
+        if (!reg)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_RESOURCES, ENOMEM, "The library is out of memory.");
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+        r = register_wish(p, &wish, reg);
+        pl_session_leave(p);
+        if (r < 0)
+                return r;
+
+        *ret_reg = &reg->public;
+        reg = NULL;
+        return 0;
+}
+
+_public_ int pinlease_dereg(struct pinlease *p, struct pinlease_mr *mr) {
+        struct pl_registration *reg = (struct pl_registration *)mr;
+        struct pl_packet request, reply;
+        int r;
+
+        r = pl_session_check_owner(p);
+        if (r < 0)
+                return r;
+
+        (void)pthread_mutex_lock(&p->io);
+        if (p->ended)
+                r = pl_session_refuse_ended(p);
+        else {
+                pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+                request.body.deregister.id = reg->id;
+                r = pl_session_call(p, &request, -1, &reply);
+        }
+        /* The session that ends takes its registrations along. */
+        if (r >= 0 || p->ended)
+                unlink_registration(p, reg);
+        pl_session_leave(p);
+        return r;
+}

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "session.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "lastrefusal.h"
+#include "util.h"
+
+static int refuse_connect(const char *path, int error) {
+        const char *advice;
+
+        switch (error) {
+        case ENOENT:
+        case ECONNREFUSED:
+                advice = "The service does not run on this host: start pinlease.socket.";
+                break;
+        case EACCES:
+        case EPERM:
+                advice = "Only members of the group that owns the socket may use the service: add this user to it.";
+                break;
+        case EMFILE:
+                advice = "This process has no file descriptor left (RLIMIT_NOFILE).";
+                break;
+        default:
+                advice = "Nothing was registered.";
+        }
+
+        return pl_refuse(0, PINLEASE_CODE_DISCONNECTED, error, "Cannot connect to the pinlease service at %s: %m. %s",
+                         path, advice);
+}
+
+static int connect_socket(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd, r;
+
+        if (strlen(path) >= sizeof address.sun_path)
+                return -ENAMETOOLONG;
+        memcpy(address.sun_path, path, strlen(path));
+
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -errno;
+
+        /* A connection of this kind is made or it is not: an interrupted attempt is simply made again. */
+        do
+                r = connect(fd, (const struct sockaddr *)&address, sizeof address);
+        while (r < 0 && errno == EINTR);
+        if (r < 0) {
+                r = -errno;
+                close(fd);
+                return r;
+        }
+        return fd;
+}
+
+static int open_poll_fds(struct pinlease *p) {
+        struct epoll_event readable = { .events = EPOLLIN };
+
+        p->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (p->event_fd < 0)
+                return -errno;
+        p->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (p->poll_fd < 0)
+                return -errno;
+        if (epoll_ctl(p->poll_fd, EPOLL_CTL_ADD, p->event_fd, &readable) < 0 ||
+            epoll_ctl(p->poll_fd, EPOLL_CTL_ADD, p->sock, &readable) < 0)
+                return -errno;
+        return 0;
+}
+
+int pl_session_open(const char *path, struct pinlease **ret_p) {
+        struct pinlease *p;
+        int r;
+
+        p = calloc(1, sizeof *p);
+        if (!p)
+                return refuse_connect(path, ENOMEM);
+
+        p->pid = getpid();
+        p->sock = p->poll_fd = p->event_fd = -1;
+        atomic_init(&p->references, 1);
+        atomic_init(&p->closed, false);
+        (void)pthread_mutex_init(&p->io, NULL);
+        (void)pthread_mutex_init(&p->state, NULL);
+
+        r = p->sock = connect_socket(path);
+        if (r >= 0)
+                r = open_poll_fds(p);
+        if (r < 0) {
+                pl_session_unref(p);
+                return refuse_connect(path, -r);
+        }
+
+        *ret_p = p;
+        return 0;
+}
+
+struct pinlease *pl_session_unref(struct pinlease *p) {
+        if (!p || atomic_fetch_sub(&p->references, 1) > 1)
+                return NULL;
+
+        /* In a forked child only its copies are closed, and nothing that is shared with the parent is changed: no
+         * shutdown, no EPOLL_CTL_DEL, no pthread_mutex_destroy() of a lock that another thread may have held. */
+        pl_close(p->sock);
+        pl_close(p->poll_fd);
+        pl_close(p->event_fd);
+
+        for (struct pl_context *next, *c = p->contexts; c; c = next) {
+                next = c->next;
+                free(c);
+        }
+        for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
+                next = reg->next;
+                free(reg);
+        }
+        free(p);
+        return NULL;
+}
+
+int pl_session_check_owner(const struct pinlease *p) {
+        if (p->pid == getpid())
+                return 0;
+        return pl_refuse(p->serial, PINLEASE_CODE_FORKED, EOWNERDEAD,
+                         "The session belongs to process %d, of which this process is a fork. Memory registrations do "
+                         "not follow a fork: connect a session of its own in this process.",
+                         (int)p->pid);
+}
+
+int pl_session_refuse_ended(const struct pinlease *p) {
+        return pl_refuse(p->serial, PINLEASE_CODE_DISCONNECTED, ECONNRESET,
+                         "The session with the pinlease service has ended, and every registration with it. %s",
+                         p->why_ended);
+}
+
+int pl_session_enter(struct pinlease *p) {
+        int r;
+
+        r = pl_session_check_owner(p);
+        if (r < 0)
+                return r;
+
+        (void)pthread_mutex_lock(&p->io);
+        /* Only the holder of `io` ends a session: no need for `state` to read these. */
+        if (!p->ended)
+                return 0;
+
+        r = pl_session_refuse_ended(p);
+        (void)pthread_mutex_unlock(&p->io);
+        return r;
+}
+
+void pl_session_leave(struct pinlease *p) {
+        (void)pthread_mutex_unlock(&p->io);
+}
+
+static void wake(struct pinlease *p) {
+        uint64_t one = 1;
+
+        /* Fails only when the counter is full, and then it polls readable all the same. */
+        if (write(p->event_fd, &one, sizeof one) < 0)
+                return;
+}
+
+static void clear_wake(struct pinlease *p) {
+        uint64_t count;
+
+        /* Fails only when it is clear already. */
+        if (read(p->event_fd, &count, sizeof count) < 0)
+                return;
+}
+
+/* Ends the session once. The last thing that is read or written on the socket was before. */
+static void end(struct pinlease *p, const char *format, ...) _printf_(2, 3);
+static void end(struct pinlease *p, const char *format, ...) {
+        int saved = errno; /* for "%m" */
+        va_list ap;
+
+        /* Told at once, even while a forked child has a copy of the socket. From here on the socket would poll readable
+         * for ever, so it leaves the poll set and event_fd speaks for it. */
+        (void)shutdown(p->sock, SHUT_RDWR);
+        (void)epoll_ctl(p->poll_fd, EPOLL_CTL_DEL, p->sock, NULL);
+
+        (void)pthread_mutex_lock(&p->state);
+        va_start(ap, format);
+        errno = saved;
+        (void)vsnprintf(p->why_ended, sizeof p->why_ended, format, ap);
+        va_end(ap);
+        p->ended = true;
+        wake(p);
+        (void)pthread_mutex_unlock(&p->state);
+}
+
+int pl_session_protocol_error(struct pinlease *p, enum pinlease_code code, const char *what) {
+        end(p,
+            "The pinlease service has sent what this library does not understand (%s); library and service may be of "
+            "different versions.",
+            what);
+        return pl_refuse(p->serial, code, code == PINLEASE_CODE_BAD_VERSION ? EPROTONOSUPPORT : EPROTO, "%s",
+                         p->why_ended);
+}
+
+static int end_of_connection(struct pinlease *p, int error) {
+        errno = error;
+        if (error != ECONNRESET)
+                end(p, "The connection failed: %m.");
+        else if (p->last_words[0])
+                end(p, "The service has closed the session, and said before: %s", p->last_words);
+        else
+                end(p, "The service has closed the session: its log says why (journalctl -u pinlease).");
+
+        return pl_refuse(p->serial, PINLEASE_CODE_DISCONNECTED, ECONNRESET, "%s", p->why_ended);
+}
+
+/* With the queue full the newest event takes the place of the one before: of several notices to go, the last counts. */
+static void queue_event(struct pinlease *p, const struct pl_going_away *event) {
+        memcpy(p->last_words, event->sentence, sizeof p->last_words);
+
+        (void)pthread_mutex_lock(&p->state);
+        if (p->n_events == PL_EVENTS_MAX)
+                p->n_events--;
+        p->events[p->n_events++] = *event;
+        wake(p);
+        (void)pthread_mutex_unlock(&p->state);
+}
+
+bool pl_session_pop_event(struct pinlease *p, struct pl_going_away *ret_event) {
+        bool found;
+
+        (void)pthread_mutex_lock(&p->state);
+        found = p->n_events > 0;
+        if (found) {
+                *ret_event = p->events[0];
+                p->n_events--;
+                memmove(p->events, p->events + 1, p->n_events * sizeof p->events[0]);
+        }
+        /* The end of the session is still to be told. */
+        if (p->n_events == 0 && !(p->ended && !p->end_notified))
+                clear_wake(p);
+        (void)pthread_mutex_unlock(&p->state);
+        return found;
+}
+
+void pl_session_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify) {
+        (void)pthread_mutex_lock(&p->state);
+        *ret_ended = p->ended && p->n_events == 0;
+        *ret_notify = *ret_ended && !p->end_notified;
+        if (*ret_notify) {
+                p->end_notified = true;
+                clear_wake(p);
+        }
+        (void)pthread_mutex_unlock(&p->state);
+}
+
+static bool queue_full(struct pinlease *p) {
+        bool full;
+
+        (void)pthread_mutex_lock(&p->state);
+        full = p->n_events == PL_EVENTS_MAX;
+        (void)pthread_mutex_unlock(&p->state);
+        return full;
+}
+
+/*
+ * A service that refuses a session sends REFUSED and closes without reading. If our HELLO was in its queue by then, the
+ * kernel puts ECONNRESET before the packet that we have got: it is reported once, and what was sent can be read after
+ * it.
+ */
+static int receive(struct pinlease *p, int flags, struct pl_received *ret_received) {
+        int r;
+
+        r = pl_wire_recv(p->sock, flags, ret_received);
+        if (r == -ECONNRESET) {
+                r = pl_wire_recv(p->sock, MSG_DONTWAIT, ret_received);
+                if (r == -EAGAIN)
+                        r = -ECONNRESET;
+        }
+        return r;
+}
+
+/*
+ * Receives until there is something other than an event: the answer to `seq`. Returns 0 with a positive answer, the
+ * errno of a refusal, or, without MSG_DONTWAIT never, -EAGAIN. seq and opcode are 0 if no answer is expected.
+ */
+static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, struct pl_received *received) {
+        for (;;) {
+                const struct pl_packet *packet = &received->packet;
+                const struct pl_refused *refused = &packet->body.refused;
+                enum pinlease_code code;
+                int r;
+
+                r = receive(p, flags, received);
+                if (r == -EAGAIN)
+                        return r;
+                if (r < 0)
+                        return end_of_connection(p, -r);
+
+                /* The service has no descriptor to give us; whatever came is closed. */
+                for (unsigned int i = 0; i < received->n_fds; i++)
+                        pl_close(received->fds[i]);
+
+                code = received->truncated ? PINLEASE_CODE_BAD_LENGTH
+                                           : pl_packet_check(packet, received->size, received->n_fds, PL_FROM_SESSION);
+                if (code != PINLEASE_CODE_NONE)
+                        return pl_session_protocol_error(p, code, pl_code_name(code));
+
+                if (packet->header.opcode == PL_OP_GOING_AWAY) {
+                        queue_event(p, &packet->body.going_away);
+                        if (flags & MSG_DONTWAIT)
+                                return 0;
+                        continue;
+                }
+
+                if (packet->header.opcode == PL_OP_REFUSED) {
+                        if (refused->code == PINLEASE_CODE_NONE || refused->error <= 0 || refused->error > 4095)
+                                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS,
+                                                                 "a refusal without a reason");
+
+                        /* Not of one request but of the session as such. */
+                        if (packet->header.seq == 0) {
+                                end(p, "%s", refused->sentence);
+                                return pl_refuse_as_told(p->serial, refused);
+                        }
+                        if (packet->header.seq == seq && refused->opcode == opcode)
+                                return pl_refuse_as_told(p->serial, refused);
+                } else if (packet->header.seq == seq && packet->header.opcode == (PL_OP_REPLY | opcode))
+                        return 0;
+
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_ORDER, "an answer that nothing was asked for");
+        }
+}
+
+int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struct pl_packet *ret_packet) {
+        struct pl_received received;
+        int r;
+
+        if (++p->seq == 0)
+                p->seq = 1;
+        request->header.seq = p->seq;
+
+        r = pl_wire_send(p->sock, 0, request, fd);
+        if (r < 0 && r != -ECONNRESET) {
+                /* Nothing has gone out, the session is as it was: too many descriptors in flight, or this one is not
+                 * open (any more). */
+                enum pinlease_code code = r != -EBADF                              ? PINLEASE_CODE_NO_RESOURCES
+                                          : request->header.opcode == PL_OP_ATTACH ? PINLEASE_CODE_NOT_VERBS
+                                                                                   : PINLEASE_CODE_NOT_MEMORY;
+
+                return pl_refuse(p->serial, code, -r,
+                                 "The request (%s) could not be sent to the pinlease service: %m. Nothing was changed.",
+                                 pl_opcode_name(request->header.opcode));
+        }
+
+        /* Also when the other side has hung up: it may have said why. */
+        r = await(p, 0, p->seq, request->header.opcode, &received);
+        if (r < 0)
+                return r;
+
+        *ret_packet = received.packet;
+        return 0;
+}
+
+void pl_session_drain(struct pinlease *p) {
+        struct pl_received received;
+
+        /* No more than the queue holds: the rest stays in the socket, which goes on polling readable. Without a request
+         * under way everything but an event ends the session. */
+        while (!p->ended && !queue_full(p))
+                if (await(p, MSG_DONTWAIT, 0, 0, &received) < 0)
+                        break;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_SESSION_H
+#define PL_SESSION_H
+
+/*
+ * The app's end of a session: one request in flight, answers told from events, the end of the session found out once.
+ *
+ * Two locks. `io` belongs to whoever talks on the socket and is held over a whole request, which may take long. `state`
+ * guards what pinlease_dispatch() needs and is held for moments, so that dispatching never waits for another thread's
+ * request. Order: io, then state. Neither is held while a callback runs.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "pinlease/pinlease.h"
+#include "wire.h"
+
+#define PL_EVENTS_MAX 8U
+
+/* Part of the ABI: everything else is hidden by -fvisibility=hidden, and by libpinlease.sym. */
+#define _public_ __attribute__((visibility("default")))
+
+/* A verbs context that the service knows. */
+struct pl_context {
+        struct pl_context *next;
+        struct ibv_context *verbs;
+        uint32_t id;
+};
+
+/* What stands around the registration that the caller sees. */
+struct pl_registration {
+        struct pinlease_mr public; /* first: the caller's pointer is ours */
+        struct pl_registration *previous, *next;
+        uint64_t id;
+        uint32_t context;
+};
+
+struct pinlease {
+        uint64_t serial; /* never used again in this process; 0 until pinlease_connect() has succeeded */
+        pid_t pid; /* whose session this is: a forked child has a copy of all this and must not touch the socket */
+        int sock;
+        int poll_fd;  /* epoll over the socket and event_fd */
+        int event_fd; /* readable while pinlease_dispatch() has something to do that is not in the socket */
+        struct pinlease_listener listener;
+        void *userdata;
+
+        /* pinlease_disconnect() may be called by a callback: pinlease_dispatch() then holds the last reference. */
+        atomic_uint references;
+        atomic_bool closed;
+
+        pthread_mutex_t io;
+        uint32_t seq;
+        struct pl_context *contexts;
+        struct pl_registration *registrations;
+        char last_words[PL_SENTENCE_MAX]; /* of the last GOING_AWAY */
+
+        pthread_mutex_t state;
+        struct pl_going_away events[PL_EVENTS_MAX];
+        unsigned int n_events;
+        bool ended;        /* no packet goes in or out any more */
+        bool end_notified; /* `disconnected` has been called */
+        char why_ended[PL_SENTENCE_MAX];
+};
+
+/* Connects to `path` and makes the descriptors. Returns 0 or a negative errno, recorded as a refusal. */
+int pl_session_open(const char *path, struct pinlease **ret_p);
+
+/* Drops a reference; the last one closes the descriptors and frees everything. Returns NULL. */
+struct pinlease *pl_session_unref(struct pinlease *p);
+
+/* Are we the process that has connected? Returns 0 or -EOWNERDEAD, recorded as a refusal. */
+int pl_session_check_owner(const struct pinlease *p);
+
+/*
+ * Begin and end of a request. After 0 the caller holds `io` and must call pl_session_leave(). -EOWNERDEAD and
+ * -ECONNRESET (the session has ended) are recorded as refusals.
+ */
+int pl_session_enter(struct pinlease *p);
+void pl_session_leave(struct pinlease *p);
+
+/*
+ * Sends the request, whose seq is filled in here, with at most one descriptor (-1: none) and waits for its answer. To
+ * be called with `io` held. On 0 *ret_packet is the positive answer; else the negative errno of the refusal, recorded.
+ */
+int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struct pl_packet *ret_packet);
+
+/* Ends the session because of what came from the service makes no sense. Returns -EPROTO, recorded. With `io` held. */
+int pl_session_protocol_error(struct pinlease *p, enum pinlease_code code, const char *what);
+
+/* Records, as a refusal, that the session has ended and why. Returns -ECONNRESET. Only once it has. */
+int pl_session_refuse_ended(const struct pinlease *p);
+
+/*
+ * Has the session ended, with every event delivered? *ret_notify is true for the first who asks after that; from then
+ * on the session's descriptor is quiet.
+ */
+void pl_session_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify);
+
+/* Puts what has come into the queue of events, without waiting. With `io` held. */
+void pl_session_drain(struct pinlease *p);
+
+/* Takes the oldest event. Returns false if there is none. Takes `state` itself. */
+bool pl_session_pop_event(struct pinlease *p, struct pl_going_away *ret_event);
+
+#endif
