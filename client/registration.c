@@ -46,7 +46,7 @@ static int prepare(const struct pinlease *p, const struct wish *wish) {
 
         r = pl_fdclass_get(wish->fd, &class);
         if (r == -EBADF)
-                return pl_refuse(p->serial, PINLEASE_CODE_NOT_MEMORY, EBADF, "File descriptor %d is not open.",
+                return pl_refuse(p->serial, PINLEASE_CODE_NOT_OPEN, EBADF, "File descriptor %d is not open.",
                                  wish->fd);
         if (r < 0)
                 return pl_refuse(p->serial, PINLEASE_CODE_NOT_MEMORY, -r, "File descriptor %d cannot be examined: %m.",
@@ -86,7 +86,7 @@ static int find_or_attach(struct pinlease *p, struct ibv_context *verbs, uint32_
                                  "The verbs context has no command descriptor, so the service cannot work on it.");
         new = malloc(sizeof *new);
         if (!new)
-                return pl_refuse(p->serial, PINLEASE_CODE_NO_RESOURCES, ENOMEM, "The library is out of memory.");
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
 
         pl_packet_init(&request, PL_OP_ATTACH, 0);
         r = pl_session_call(p, &request, verbs->cmd_fd, &reply);
@@ -268,7 +268,7 @@ _public_ int pinlease_reg_fd(struct pinlease *p,
         /* Before asking: an answer that cannot be kept would be a registration that nobody can take back. */
         reg = malloc(sizeof *reg);
         if (!reg)
-                return pl_refuse(p->serial, PINLEASE_CODE_NO_RESOURCES, ENOMEM, "The library is out of memory.");
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
 
         r = pl_session_enter(p);
         if (r < 0)

@@ -31,7 +31,7 @@ static int refuse_connect(const char *path, int error) {
                 advice = "Nothing was registered.";
         }
 
-        return pl_refuse(0, PINLEASE_CODE_DISCONNECTED, error, "Cannot connect to the pinlease service at %s: %m. %s",
+        return pl_refuse(0, PINLEASE_CODE_NO_SERVICE, error, "Cannot connect to the pinlease service at %s: %m. %s",
                          path, advice);
 }
 
@@ -347,9 +347,7 @@ int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struc
         if (r < 0 && r != -ECONNRESET) {
                 /* Nothing has gone out, the session is as it was: too many descriptors in flight, or this one is not
                  * open (any more). */
-                enum pinlease_code code = r != -EBADF                              ? PINLEASE_CODE_NO_RESOURCES
-                                          : request->header.opcode == PL_OP_ATTACH ? PINLEASE_CODE_NOT_VERBS
-                                                                                   : PINLEASE_CODE_NOT_MEMORY;
+                enum pinlease_code code = r == -EBADF ? PINLEASE_CODE_NOT_OPEN : PINLEASE_CODE_NO_RESOURCES;
 
                 return pl_refuse(p->serial, code, -r,
                                  "The request (%s) could not be sent to the pinlease service: %m. Nothing was changed.",

@@ -153,6 +153,7 @@ static const struct {
         { PINLEASE_CODE_NOT_MEMORY, ENODEV, "not-memory" },
         { PINLEASE_CODE_PATH_FD, EBADF, "path-fd" },
         { PINLEASE_CODE_BAD_FS, EOPNOTSUPP, "bad-fs" },
+        { PINLEASE_CODE_NOT_OPEN, EBADF, "not-open" },
         { PINLEASE_CODE_FSDAX_PIN, EOPNOTSUPP, "fsdax-pin" },
         { PINLEASE_CODE_PAGECACHE_WRITE_PIN, EOPNOTSUPP, "pagecache-write-pin" },
         { PINLEASE_CODE_PAGECACHE_READ_PIN, EPERM, "pagecache-read-pin" },
@@ -170,6 +171,8 @@ static const struct {
         { PINLEASE_CODE_BUSY, EBUSY, "busy" },
         { PINLEASE_CODE_DISCONNECTED, ECONNRESET, "disconnected" },
         { PINLEASE_CODE_FORKED, EOWNERDEAD, "forked" },
+        { PINLEASE_CODE_NO_SERVICE, ECONNREFUSED, "no-service" },
+        { PINLEASE_CODE_NO_MEMORY, ENOMEM, "no-memory" },
 };
 
 int pl_code_errno(enum pinlease_code code) {

@@ -73,6 +73,7 @@ enum pinlease_code {
         PINLEASE_CODE_NOT_MEMORY = 50, /* [ENODEV] a pipe, socket, directory, device, event descriptor … */
         PINLEASE_CODE_PATH_FD    = 51, /* [EBADF] opened with O_PATH */
         PINLEASE_CODE_BAD_FS     = 52, /* [EOPNOTSUPP] a file system that no rule allows */
+        PINLEASE_CODE_NOT_OPEN   = 53, /* [EBADF] not an open descriptor */
 
         /* The long-term pin rules, and what the device offers */
         PINLEASE_CODE_FSDAX_PIN           = 60, /* [EOPNOTSUPP] file-system DAX is never pinned for long */
@@ -101,6 +102,8 @@ enum pinlease_code {
         /* Said by the library without asking the daemon */
         PINLEASE_CODE_DISCONNECTED = 100, /* [ECONNRESET] the session has ended */
         PINLEASE_CODE_FORKED       = 101, /* [EOWNERDEAD] the session belongs to the parent process */
+        PINLEASE_CODE_NO_SERVICE   = 102, /* [that of connect(2)] the service cannot be reached */
+        PINLEASE_CODE_NO_MEMORY    = 103, /* [ENOMEM] in this process */
 };
 
 #ifdef __cplusplus
