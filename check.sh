@@ -89,6 +89,8 @@ step 'distcheck' in_dir build make -j"$jobs" distcheck
 step 'shellcheck' shellcheck -x "${shell_scripts[@]}"
 counting_step 'integration tests in the guest' make -C build check-vm
 step 'try.sh' ./try.sh
+step 'try.sh --host, in the guest' env PINLEASE_BUILDDIR="$top/build" PINLEASE_VM_NETNS=shared \
+	PINLEASE_TRY_FILE=/mnt/ext4/try PINLEASE_TRY_DAX_FILE=/mnt/xfs-dax/try tests/vm/run ip netns exec hosta tests/try-host build
 
 printf '\n%d s in all.' $((SECONDS - started))
 [ "${#failures[@]}" -eq 0 ] || printf ' Failed: %s.' "$(IFS=,; printf '%s' "${failures[*]}")"

@@ -9,6 +9,6 @@ tests_bench_pinlease_bench_LDADD = libpinlease.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
 EXTRA_DIST += tests/bench/guest
 
 bench: stage
-	$(VM_RUN) $(abs_top_srcdir)/tests/bench/guest
+	$(VM_ENV) $(abs_top_srcdir)/tests/vm/run $(abs_top_srcdir)/tests/bench/guest
 
 .PHONY: bench
