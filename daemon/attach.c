@@ -96,7 +96,7 @@ int request_attach(struct registrar_state *state,
 }
 
 int request_detach(struct registrar_state *state, uint32_t index, struct refusal *ret_refusal) {
-        struct context *context;
+        int r;
 
         if (index >= MAX_CONTEXTS || state->contexts[index].device.fd < 0)
                 return refuse(ret_refusal,
@@ -104,18 +104,9 @@ int request_detach(struct registrar_state *state, uint32_t index, struct refusal
                               "Verbs context %" PRIu32 " is not attached to this session.",
                               index);
 
-        context = state->contexts + index;
-        for (uint32_t i = 0; i < state->n_registrations; i++) {
-                struct registration *registration = state->registrations + i;
-                int r;
-
-                if (registration->id == 0 || state->ledger.entries[i].record.context != index)
-                        continue;
-                r = request_deregister(state, registration->id, ret_refusal);
-                if (r < 0)
-                        return r;
-        }
-
-        context->device.fd = pl_close(context->device.fd);
+        r = request_deregister_all(state, index, ret_refusal);
+        if (r < 0)
+                return r;
+        state->contexts[index].device.fd = pl_close(state->contexts[index].device.fd);
         return 0;
 }

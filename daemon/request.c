@@ -363,20 +363,19 @@ int request_register(struct registrar_state *state,
         return r;
 }
 
-int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
-        uint32_t slot = (uint32_t)id;
-        struct registration *registration;
-        struct ledger_entry *entry;
+static void forget(struct registrar_state *state, uint32_t slot) {
+        struct registration *registration = state->registrations + slot;
+        struct ledger_entry *entry = state->ledger.entries + slot;
+
+        ledger_free(entry);
+        registration->mapping = mapping_put(&state->mappings, registration->mapping);
+        credit_refund(&state->credit, entry->record.method, registration->charged);
+        slot_put(state, slot);
+}
+
+static int deregister(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
+        struct ledger_entry *entry = state->ledger.entries + slot;
         int r;
-
-        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id)
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_NO_SUCH_REGISTRATION,
-                              "Registration %" PRIu64 " does not exist in this session.",
-                              id);
-
-        registration = state->registrations + slot;
-        entry = state->ledger.entries + slot;
 
         ledger_retiring(entry);
         r = dereg_patiently(state, &state->contexts[entry->record.context].device, entry->response.handle);
@@ -392,10 +391,48 @@ int request_deregister(struct registrar_state *state, uint64_t id, struct refusa
                                                    "other calls work on it. Try again.");
         }
 
-        ledger_free(entry);
-        registration->mapping = mapping_put(&state->mappings, registration->mapping);
-        credit_refund(&state->credit, entry->record.method, registration->charged);
-        slot_put(state, slot);
+        forget(state, slot);
+        return 0;
+}
+
+/* The app can deregister our MR by itself, and its own next one then gets the handle. */
+static bool handle_is_foreign(const struct registrar_state *state, uint32_t slot) {
+        const struct ledger_entry *entry = state->ledger.entries + slot;
+        struct uverbs_mr_info info;
+
+        return state->uverbs->query_mr(&state->contexts[entry->record.context].device, entry->response.handle, &info) == 0 &&
+                (info.rkey != entry->response.rkey || info.length != entry->record.length || info.iova != entry->record.iova);
+}
+
+/* For a registration that the app has not named: nothing is destroyed but what was registered here. */
+static int sweep(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
+        if (!handle_is_foreign(state, slot))
+                return deregister(state, slot, ret_refusal);
+        forget(state, slot);
+        return 0;
+}
+
+int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
+        uint32_t slot = (uint32_t)id;
+
+        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_NO_SUCH_REGISTRATION,
+                              "Registration %" PRIu64 " does not exist in this session.",
+                              id);
+        return deregister(state, slot, ret_refusal);
+}
+
+int request_deregister_all(struct registrar_state *state, uint32_t context, struct refusal *ret_refusal) {
+        for (uint32_t i = 0; i < state->n_registrations; i++) {
+                int r;
+
+                if (state->registrations[i].id == 0 || state->ledger.entries[i].record.context != context)
+                        continue;
+                r = sweep(state, i, ret_refusal);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }
 
@@ -407,7 +444,7 @@ unsigned int state_done(struct registrar_state *state) {
 
                 if (state->registrations[i].id == 0)
                         continue;
-                if (request_deregister(state, state->registrations[i].id, &ignored) < 0)
+                if (sweep(state, i, &ignored) < 0)
                         left++;
         }
 

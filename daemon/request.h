@@ -79,6 +79,10 @@ int request_register(struct registrar_state *state,
                      struct pl_register_reply *ret_reply,
                      struct refusal *ret_refusal);
 
+/* Deregisters what is on one context, as far as it is still what was registered. Returns 0, or REFUSED at the first that the
+ * kernel keeps. */
+int request_deregister_all(struct registrar_state *state, uint32_t context, struct refusal *ret_refusal);
+
 /* Returns 0 or REFUSED. */
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal);
 

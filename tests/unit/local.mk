@@ -1,1 +1,137 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
 # Unit tests and corpus replay: make check. No root, no device, seconds.
+
+UNIT_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/unit
+UNIT_LIBS = tests/unit/libtesting.la libpl-session.la $(CMOCKA_LIBS)
+
+if HAVE_CMOCKA
+check_LTLIBRARIES = tests/unit/libtesting.la
+tests_unit_libtesting_la_SOURCES = \
+	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
+	tests/unit/testing.c tests/unit/testing.h
+tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
+
+UNIT_TESTS = \
+	tests/unit/test_backing \
+	tests/unit/test_cleanup \
+	tests/unit/test_codec \
+	tests/unit/test_credit \
+	tests/unit/test_fdclass \
+	tests/unit/test_fds \
+	tests/unit/test_keeper \
+	tests/unit/test_ledger \
+	tests/unit/test_mapping \
+	tests/unit/test_policy \
+	tests/unit/test_registrar \
+	tests/unit/test_request \
+	tests/unit/test_session_args \
+	tests/unit/test_wire
+
+check_PROGRAMS += $(UNIT_TESTS)
+TESTS += $(UNIT_TESTS)
+else
+TESTS += tests/unit/no_cmocka.sh
+endif
+
+tests_unit_test_codec_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_codec_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_wire_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_wire_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_backing_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_backing_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_credit_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_credit_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_ledger_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ledger_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_LDADD = $(UNIT_LIBS)
+
+# What the linker puts in place of the C library's functions, see tests/unit/wraps.h.
+WRAPS = -Wl,--wrap=malloc,--wrap=realloc,--wrap=tsearch,--wrap=mmap,--wrap=memfd_create,--wrap=nanosleep,--wrap=fopen,--wrap=clock_gettime,--wrap=poll
+
+tests_unit_test_request_SOURCES = tests/unit/test_request.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_request_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_LDFLAGS = $(WRAPS)
+tests_unit_test_request_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_cleanup_SOURCES = tests/unit/test_cleanup.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_cleanup_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_cleanup_LDFLAGS = $(WRAPS)
+tests_unit_test_cleanup_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mapping_LDFLAGS = $(WRAPS)
+tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_fds_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_fds_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_session_args_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_session_args_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_SOURCES = \
+	tests/unit/test_registrar.c \
+	tests/unit/rawclient.c tests/unit/rawclient.h \
+	tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
+
+# --- scripts ------------------------------------------------------------------------------------------------------------
+
+AM_TESTS_ENVIRONMENT = CC='$(CC)'; NM='$(NM)'; IBVERBS_CFLAGS='$(IBVERBS_CFLAGS)'; export CC NM IBVERBS_CFLAGS;
+UNIT_SHELL = tests/unit/test_layers.sh tests/unit/test_readme.sh tests/unit/test_symbols.sh
+TESTS += $(UNIT_SHELL)
+
+# --- fuzz targets: as programs that replay the corpus, and for libFuzzer (--enable-fuzzers, needs clang) ------------------
+
+FUZZ_CPPFLAGS = $(UNIT_CPPFLAGS) -I$(top_srcdir)/tests/fuzz
+FUZZ_SESSION_FILES = \
+	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
+	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
+	tests/unit/wraps.c tests/unit/wraps.h
+FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line
+
+FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
+check_PROGRAMS += $(FUZZ_TESTS)
+TESTS += $(FUZZ_TESTS)
+
+tests_fuzz_fuzz_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c tests/fuzz/replay.c
+tests_fuzz_fuzz_codec_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_codec"'
+tests_fuzz_fuzz_codec_LDADD = libpl-proto.la
+
+tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
+tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
+tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
+tests_fuzz_fuzz_session_LDADD = libpl-session.la
+
+if ENABLE_FUZZERS
+check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_session
+endif
+
+tests_fuzz_libfuzzer_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c
+tests_fuzz_libfuzzer_codec_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_codec_LDFLAGS = -fsanitize=fuzzer
+tests_fuzz_libfuzzer_codec_LDADD = libpl-proto.la
+
+tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
+tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_session_LDFLAGS = $(FUZZ_SESSION_WRAPS) -fsanitize=fuzzer
+tests_fuzz_libfuzzer_session_LDADD = libpl-session.la
+
+EXTRA_DIST += $(UNIT_SHELL) tests/unit/no_cmocka.sh tests/fuzz/make_corpus.py tests/corpus

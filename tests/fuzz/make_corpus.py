@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Writes the seed corpus into tests/corpus/: run it after a change of the protocol, and commit what it writes.
+
+The same every time. What a fuzzer finds goes beside the seeds under another name (crash-..., by hand).
+"""
+import os
+import struct
+import sys
+
+HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER = range(1, 7)
+REPLY, REFUSED, GOING_AWAY = 0x100, 0x200, 0x300
+MAGIC, VERSION = 0x504C5331, 1
+BODY = {
+    HELLO: 8, PING: 0, ATTACH: 8, DETACH: 8, REGISTER: 40, DEREGISTER: 8,
+    REPLY | HELLO: 40, REPLY | PING: 0, REPLY | ATTACH: 8, REPLY | DETACH: 0, REPLY | REGISTER: 48,
+    REPLY | DEREGISTER: 0, REFUSED: 488, GOING_AWAY: 432,
+}
+FDS = {ATTACH: 1, REGISTER: 1}
+CONTROL, FAIL, RAW = 7, 8, 255
+(NONE, MEMFD, SEALED, FUTURE_WRITE, READ_ONLY, PATH, PIPE, EVENT, NULL, ZERO, TTY_PATH, FOLDER, HANGING, SOCKET, TWO,
+ SEVEN) = range(16)
+UNREAD = 128
+ODP, PINNED, ANY = 1, 2, 3
+WRITE, READ = 3, 4
+
+
+def packet(op, body=None, magic=MAGIC, version=VERSION, flags=0, seq=1, length=None, reserved=0):
+    body = bytes(BODY.get(op, 0)) if body is None else body
+    length = 24 + len(body) if length is None else length
+    return struct.pack("=IHHIIII", magic, version, op, flags, seq, length, reserved) + body
+
+
+def codec():
+    for op in BODY:
+        if op >= REPLY and not BODY[op]:
+            continue
+        side = 0 if op < REPLY else 1
+        yield f"right-{op:03x}", bytes([side | FDS.get(op, 0) << 1]) + packet(op)
+    yield "magic", b"\0" + packet(PING, magic=1)
+    yield "version", b"\0" + packet(PING, version=2)
+    yield "flags", b"\0" + packet(PING, flags=1)
+    yield "reserved", b"\0" + packet(PING, reserved=1)
+    yield "seq", b"\0" + packet(PING, seq=0)
+    yield "padded", b"\0" + packet(PING, b"\0" * 8)
+    yield "short", b"\0" + packet(REGISTER, b"\0" * 8)
+    yield "lie", b"\0" + packet(PING, length=1000)
+    yield "fds", b"\x08" + packet(PING)
+    yield "unterminated", b"\1" + packet(REFUSED, b"\0" * 16 + b"x" * 472)
+    yield "long", b"\0" + packet(PING, b"\0" * 1200)
+
+
+def step(kind, body=b"", fds=NONE):
+    assert len(body) < 256
+    return bytes([fds, kind, len(body)]) + body
+
+
+def register(context=0, pd=1, offset=0, length=4096, address=0x700000000000, access=WRITE, methods=ANY, fds=MEMFD):
+    return step(REGISTER, struct.pack("=IIQQQII", context, pd, offset, length, address, access, methods), fds)
+
+
+def deregister(generation, slot, fds=NONE):
+    return step(DEREGISTER, struct.pack("=Q", generation << 32 | slot), fds)
+
+
+def session():
+    hello = step(HELLO, bytes(8))
+    attach = step(ATTACH, bytes(8), NULL)
+    start = hello + attach
+    yield "hello", hello
+    yield "nothing", b""
+    yield "ping", hello + step(PING) * 3
+    yield "order", step(PING)
+    yield "twice", hello + hello
+    yield "attach", start + step(ATTACH, bytes(8), ZERO) + step(DETACH, struct.pack("=II", 1, 0))
+    yield "attach-many", hello + attach * 17
+    yield "register", start + register() + deregister(1, 0) + deregister(1, 0)
+    yield "methods", start + b"".join(register(methods=m) for m in range(5))
+    yield "sealed", start + register(fds=SEALED) + register(fds=FUTURE_WRITE) + register(fds=FUTURE_WRITE, access=READ)
+    yield "modes", start + register(fds=READ_ONLY) + register(fds=READ_ONLY, access=READ)
+    for name, fds in ("path", PATH), ("pipe", PIPE), ("event", EVENT), ("chardev", NULL), ("folder", FOLDER), \
+            ("hanging", HANGING), ("socket", SOCKET), ("two", TWO), ("seven", SEVEN), ("none", NONE):
+        yield "fd-" + name, start + register() + register(fds=fds) + step(ATTACH, bytes(8), fds)
+    yield "ranges", start + register(offset=2**64 - 4096) + register(length=0) + register(length=2**64 - 1) + \
+        register(offset=1, address=0x700000000001, length=8191) + register(offset=1) + register(length=8193)
+    yield "no-pd", start + register(pd=9) + register(context=9)
+    yield "limit", start + register(length=8192) * 20
+    yield "full", start + register(length=1) * 25 + b"".join(deregister(g + 1, g) for g in range(25))
+    yield "unread", start + (register(fds=MEMFD | UNREAD) + step(PING, b"", UNREAD)) * 30 + step(PING)
+    yield "away", start + register() + step(CONTROL, struct.pack("=IIII", 1, 0, 60000, 0)) + deregister(1, 0)
+    yield "away-now", start + register() + step(CONTROL, struct.pack("=IIII", 1, 0, 0, 0)) + step(PING)
+    yield "control-ping", start + step(CONTROL, struct.pack("=IIII", 2, 0, 0, 0))
+    yield "control-bad", start + step(CONTROL, b"abc")
+    yield "control-ack", start + step(CONTROL, struct.pack("=IIII", 6, 0, 0, 0))
+    for error in (0, 1, 4):
+        yield f"fail-{error}", start + step(FAIL, bytes([0, error])) + register() + register() + \
+            step(FAIL, bytes([1, error])) + deregister(1, 0) + deregister(2, 1) + step(DETACH, bytes(8)) + register()
+    yield "fail-attach", hello + step(FAIL, bytes([0, 6])) + attach + step(FAIL, bytes([1, 7])) + attach
+    yield "raw", hello + step(RAW, packet(PING)) + step(RAW, packet(PING, flags=1))
+
+
+def main():
+    root = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "..", "corpus")
+    for name, seeds in ("fuzz_codec", codec()), ("fuzz_session", session()):
+        folder = os.path.join(root, name)
+        os.makedirs(folder, exist_ok=True)
+        for seed, data in seeds:
+            with open(os.path.join(folder, seed), "wb") as f:
+                f.write(data)
+
+
+main()

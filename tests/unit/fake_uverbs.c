@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fake_uverbs.h"
+
+#include <errno.h>
+#include <infiniband/verbs.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "pinlease/types.h"
+
+struct fake_uverbs *fake;
+
+void fake_reset(void) {
+        if (!fake) {
+                void *p = mmap(NULL, sizeof *fake, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+                if (p == MAP_FAILED)
+                        abort();
+                fake = p;
+        }
+        memset(fake, 0, sizeof *fake);
+        fake->driver_id = FAKE_DRIVER_ID;
+        fake->methods = PINLEASE_METHOD_ANY;
+        fake->next_key = 0x1000;
+}
+
+static uint64_t context_of(int fd) {
+        struct stat st;
+
+        return fstat(fd, &st) < 0 ? 0 : (uint64_t)st.st_dev << 32 ^ (uint64_t)st.st_ino;
+}
+
+static struct fake_mr *find(uint64_t context, uint32_t handle) {
+        for (size_t i = 0; i < FAKE_MAX_MRS; i++)
+                if (fake->mrs[i].live && fake->mrs[i].context == context && fake->mrs[i].handle == handle)
+                        return fake->mrs + i;
+        return NULL;
+}
+
+struct fake_mr *fake_find(int fd, uint32_t handle) {
+        return find(context_of(fd), handle);
+}
+
+unsigned int fake_live(void) {
+        unsigned int n = 0;
+
+        for (size_t i = 0; i < FAKE_MAX_MRS; i++)
+                n += fake->mrs[i].live && !fake->mrs[i].foreign;
+        return n;
+}
+
+/* Not live yet: the caller does that when everything else is done. */
+static struct fake_mr *new_mr(uint64_t context) {
+        uint32_t handle = 0, key = fake->next_key;
+
+        while (find(context, handle))
+                handle++;
+        for (size_t i = 0; i < FAKE_MAX_MRS; i++)
+                if (!fake->mrs[i].live) {
+                        fake->next_key = key + 2;
+                        fake->mrs[i] = (struct fake_mr) {
+                                .context = context,
+                                .handle = handle,
+                                .lkey = key,
+                                .rkey = key + 1,
+                        };
+                        return fake->mrs + i;
+                }
+        return NULL;
+}
+
+/* One store, so that a process which is killed leaves an MR or none, and an MR only after its handle has been told. */
+static void set_live(struct fake_mr *mr, bool live) {
+        atomic_signal_fence(memory_order_seq_cst);
+        *(volatile bool *)&mr->live = live;
+        atomic_signal_fence(memory_order_seq_cst);
+}
+
+struct fake_mr *fake_app_reg(int fd, uint64_t length, uint64_t iova) {
+        struct fake_mr *mr = new_mr(context_of(fd));
+
+        mr->foreign = true;
+        mr->length = length;
+        mr->iova = iova;
+        set_live(mr, true);
+        return mr;
+}
+
+void fake_app_dereg(int fd, uint32_t handle) {
+        set_live(find(context_of(fd), handle), false);
+}
+
+/* Counts the call; a negative errno if it is the one that has to fail, or if the descriptor is not open at all. */
+static int enter(int fd) {
+        fake->n_calls++;
+        if (fake->n_calls == fake->fail_at)
+                return fake->fail_error;
+        return context_of(fd) == 0 ? -EBADF : 0;
+}
+
+static void at(enum fake_instant instant) {
+        if (fake->instant)
+                fake->instant(instant);
+}
+
+static int fake_probe(int fd, uint32_t *ret_driver_id) {
+        int r = enter(fd);
+
+        if (r == 0)
+                *ret_driver_id = fake->driver_id;
+        return r;
+}
+
+/* What the ioctl checks before anything else. */
+static int enter_device(const struct uverbs_device *device) {
+        int r = enter(device->fd);
+
+        return r == 0 && device->driver_id != fake->driver_id ? -EINVAL : r;
+}
+
+static int fake_query_methods(const struct uverbs_device *device, unsigned int *ret_methods) {
+        int r = enter_device(device);
+
+        if (r == 0)
+                *ret_methods = fake->methods;
+        return r;
+}
+
+/* ib_check_mr_access(), the alignment check of ib_uverbs_reg_mr(), and pages that must be there. */
+static int check_arguments(uint32_t pd, uint64_t start, uint64_t length, uint64_t iova, uint32_t access) {
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = start / page * page;
+        unsigned char present[4096];
+
+        if (pd >= FAKE_N_PDS)
+                return -ENOENT;
+        if (start % page != iova % page || length == 0)
+                return -EINVAL;
+        if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(access & IBV_ACCESS_LOCAL_WRITE))
+                return -EINVAL;
+        if ((start + length - first + page - 1) / page <= sizeof present &&
+            mincore((void *)(uintptr_t)first, start + length - first, present) < 0)
+                return -EFAULT;
+        return 0;
+}
+
+static int fake_reg_mr(const struct uverbs_device *device,
+                       uint32_t pd,
+                       uint64_t start,
+                       uint64_t length,
+                       uint64_t iova,
+                       uint32_t access,
+                       struct uverbs_mr_keys *response) {
+        struct fake_mr *mr;
+        int r;
+
+        r = enter_device(device);
+        if (r == 0)
+                r = check_arguments(pd, start, length, iova, access);
+        if (r == 0 && (access & IBV_ACCESS_ON_DEMAND))
+                r = fake->odp_error;
+        if (r < 0)
+                return r;
+
+        at(FAKE_BEFORE);
+        mr = new_mr(context_of(device->fd));
+        if (!mr)
+                return -ENOMEM;
+        mr->pd = pd;
+        mr->access = access;
+        mr->start = start;
+        mr->length = length;
+        mr->iova = iova;
+        fake->last = *mr;
+        *response = (struct uverbs_mr_keys) { .handle = mr->handle, .lkey = mr->lkey, .rkey = mr->rkey };
+        set_live(mr, true);
+        at(FAKE_WRITTEN);
+        return 0;
+}
+
+static int take_busy(void) {
+        if (fake->n_busy == 0)
+                return 0;
+        fake->n_busy--;
+        return -EBUSY;
+}
+
+static int fake_dereg_mr(const struct uverbs_device *device, uint32_t handle) {
+        struct fake_mr *mr;
+        int r;
+
+        r = enter_device(device);
+        if (r == 0)
+                r = take_busy();
+        if (r == 0)
+                r = fake->dereg_error;
+        if (r < 0)
+                return r;
+
+        at(FAKE_BEFORE);
+        mr = fake_find(device->fd, handle);
+        if (!mr)
+                return -ENOENT;
+        set_live(mr, false);
+        at(FAKE_AFTER);
+        return 0;
+}
+
+static int fake_query_mr(const struct uverbs_device *device, uint32_t handle, struct uverbs_mr_info *ret_info) {
+        const struct fake_mr *mr;
+        int r;
+
+        r = enter_device(device);
+        if (r == 0)
+                r = take_busy();
+        if (r == 0)
+                r = fake->query_error;
+        if (r < 0)
+                return r;
+
+        mr = fake_find(device->fd, handle);
+        if (!mr)
+                return -ENOENT;
+        *ret_info = (struct uverbs_mr_info) { .lkey = mr->lkey, .rkey = mr->rkey, .length = mr->length, .iova = mr->iova };
+        return 0;
+}
+
+const struct uverbs_ops fake_ops = {
+        .probe = fake_probe,
+        .query_methods = fake_query_methods,
+        .reg_mr = fake_reg_mr,
+        .dereg_mr = fake_dereg_mr,
+        .query_mr = fake_query_mr,
+};

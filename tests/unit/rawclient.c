@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "rawclient.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "fake_uverbs.h"
+#include "fds.h"
+#include "wire.h"
+#include "wraps.h"
+
+static const struct credit_limits limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 16 };
+
+static _Noreturn void be_registrar(int client, int control, struct ledger *ledger, unsigned int hello_timeout_ms) {
+        const int keep[] = { 0, 1, 2, client, control, ledger->fd };
+        const struct registrar_config config = {
+                .client = client,
+                .control = control,
+                .session = 77,
+                .limits = limits,
+                .hello_timeout_ms = hello_timeout_ms,
+        };
+
+        fds_close_except(keep, ELEMENTSOF(keep));
+        registrar_run(&config, &fake_ops, ledger);
+}
+
+void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms) {
+        int client[2], control[2];
+
+        *c = (struct rawclient) { 0 };
+        fake_reset();
+        wraps_reset();
+        assert_int_equal(ledger_create(limits.registrations, &c->ledger), 0);
+        assert_int_equal(control_pair(client), 0);
+        assert_int_equal(control_pair(control), 0);
+        c->pid = testing_fork();
+        assert_true(c->pid >= 0);
+        if (c->pid == 0)
+                be_registrar(client[1], control[1], &c->ledger, hello_timeout_ms);
+        pl_close(client[1]);
+        pl_close(control[1]);
+        c->app = client[0];
+        c->keeper = control[0];
+}
+
+static void keep(struct rawclient *c) {
+        for (;;) {
+                struct control_message message;
+                int fd;
+
+                if (control_recv(c->keeper, &message, &fd) < 0)
+                        return;
+                switch (message.type) {
+                case CONTROL_CONTEXT_ADD:
+                        assert_true(fd >= 0);
+                        assert_int_equal(message.value, FAKE_DRIVER_ID);
+                        c->n_contexts++;
+                        break;
+                case CONTROL_CONTEXT_DROP:
+                        assert_int_equal(fd, -1);
+                        c->n_contexts--;
+                        break;
+                case CONTROL_BYE:
+                        c->n_byes++;
+                        continue;
+                default:
+                        fail_msg("the registrar says %u to its keeper", message.type);
+                }
+                pl_close(fd);
+                (void)control_send(c->keeper, &(struct control_message) { .type = CONTROL_ACK }, -1);
+        }
+}
+
+void rawclient_end(struct rawclient *c) {
+        assert_int_equal(testing_wait_child(c->pid), 0);
+        keep(c);
+        assert_int_equal(c->n_byes, 1);
+        assert_int_equal(fake_live(), 0);
+        for (uint32_t i = 0; i < limits.registrations; i++)
+                assert_int_equal(atomic_load(&c->ledger.entries[i].state), LEDGER_FREE);
+        pl_close(c->app);
+        pl_close(c->keeper);
+        ledger_done(&c->ledger);
+}
+
+int rawclient_send(struct rawclient *c, const void *data, size_t size, const int *fds, unsigned int n_fds) {
+        union {
+                struct cmsghdr header;
+                uint8_t space[CMSG_SPACE(64 * sizeof(int))];
+        } control = { 0 };
+        struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        assert_true(n_fds <= 64);
+        if (n_fds > 0) {
+                msg.msg_control = &control;
+                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                control.header.cmsg_level = SOL_SOCKET;
+                control.header.cmsg_type = SCM_RIGHTS;
+                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+        }
+        return sendmsg(c->app, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int rawclient_recv(struct rawclient *c, struct pl_packet *ret_packet) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = c->app, .events = POLLIN }, { .fd = c->keeper, .events = POLLIN } };
+                struct pl_received received;
+                int r;
+
+                assert_true(poll(p, ELEMENTSOF(p), TESTING_PATIENCE_MS) > 0);
+                if (p[1].revents & POLLIN)
+                        keep(c);
+                if (!p[0].revents) {
+                        /* The keeper's end may hang up first. */
+                        if (p[1].revents & POLLHUP)
+                                (void)testing_wait_fd(c->app, POLLIN);
+                        continue;
+                }
+                r = pl_wire_recv(c->app, MSG_DONTWAIT, &received);
+                /* A connection that was closed with requests unread says so first, whatever else is to be read. */
+                if (r == -ECONNRESET && recv(c->app, NULL, 0, MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC) > 0)
+                        continue;
+                if (r < 0)
+                        return r;
+                assert_int_equal(pl_packet_check(&received.packet, received.size, received.n_fds, PL_FROM_SESSION), 0);
+                *ret_packet = received.packet;
+                return 0;
+        }
+}
+
+void rawclient_ask(struct rawclient *c, struct pl_packet *request, int fd, struct pl_packet *ret_answer) {
+        request->header.seq = ++c->seq;
+        assert_int_equal(rawclient_send(c, request, request->header.length, &fd, fd >= 0), 0);
+        assert_int_equal(rawclient_recv(c, ret_answer), 0);
+        assert_int_equal(ret_answer->header.seq, c->seq);
+        if (ret_answer->header.opcode != PL_OP_REFUSED)
+                assert_int_equal(ret_answer->header.opcode, PL_OP_REPLY | request->header.opcode);
+}
+
+void rawclient_assert_refused(const struct pl_packet *answer, uint16_t opcode, enum pinlease_code code) {
+        const struct pl_refused *refused = &answer->body.refused;
+
+        assert_int_equal(answer->header.opcode, PL_OP_REFUSED);
+        if (refused->code != (uint32_t)code)
+                fail_msg("refused by %s instead of %s: %s",
+                         pl_code_name((enum pinlease_code)refused->code),
+                         pl_code_name(code),
+                         refused->sentence);
+        assert_int_equal(refused->opcode, opcode);
+        assert_true(refused->error > 0);
+        assert_in_range(strlen(refused->sentence), 10, sizeof refused->sentence - 2);
+}
+
+void rawclient_hello(struct rawclient *c) {
+        struct pl_packet request, answer;
+
+        pl_packet_init(&request, PL_OP_HELLO, 0);
+        request.body.hello.features = UINT64_MAX;
+        rawclient_ask(c, &request, -1, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_HELLO);
+        assert_int_equal(answer.body.hello_reply.features, PL_FEATURES_KNOWN);
+        assert_int_equal(answer.body.hello_reply.session, 77);
+        assert_int_equal(answer.body.hello_reply.pinned_limit, limits.pinned);
+        assert_int_equal(answer.body.hello_reply.odp_limit, limits.odp);
+        assert_int_equal(answer.body.hello_reply.registration_limit, limits.registrations);
+        assert_int_equal(answer.body.hello_reply.context_limit, MAX_CONTEXTS);
+}
+
+uint32_t rawclient_attach(struct rawclient *c, const char *device) {
+        struct pl_packet request, answer;
+        int fd = open(device, O_RDWR | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        pl_packet_init(&request, PL_OP_ATTACH, 0);
+        rawclient_ask(c, &request, fd, &answer);
+        pl_close(fd);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_ATTACH);
+        assert_int_equal(answer.body.attach_reply.methods, PINLEASE_METHOD_ANY);
+        return answer.body.attach_reply.context;
+}

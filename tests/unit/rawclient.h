@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_RAWCLIENT_H
+#define PL_RAWCLIENT_H
+
+/* A registrar in a process of its own, with the test as its app and its keeper. The verbs are fake_uverbs. */
+
+#include "codec.h"
+#include "control.h"
+#include "registrar.h"
+#include "testing.h"
+
+struct rawclient {
+        pid_t pid;
+        int app;    /* the app's end; -1 when the test has hung up */
+        int keeper; /* the keeper's end */
+        struct ledger ledger;
+        unsigned int n_contexts; /* descriptors that the keeper was given */
+        unsigned int n_byes;
+        uint32_t seq;
+};
+
+void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms);
+
+/* Waits for the end of the registrar, which must be clean: nothing is registered, the ledger is empty, BYE was said. */
+void rawclient_end(struct rawclient *c);
+
+/* Any bytes, any descriptors. Returns 0 or a negative errno. */
+int rawclient_send(struct rawclient *c, const void *data, size_t size, const int *fds, unsigned int n_fds);
+
+/* Waits for the next packet, doing the keeper's part meanwhile. Returns 0 or -ECONNRESET. */
+int rawclient_recv(struct rawclient *c, struct pl_packet *ret_packet);
+
+/* Sends a request with its next number and waits for the answer, which must bear it. fd: -1 or a descriptor. */
+void rawclient_ask(struct rawclient *c, struct pl_packet *request, int fd, struct pl_packet *ret_answer);
+
+/* The answer must be this refusal, whole. */
+void rawclient_assert_refused(const struct pl_packet *answer, uint16_t opcode, enum pinlease_code code);
+
+void rawclient_hello(struct rawclient *c);
+uint32_t rawclient_attach(struct rawclient *c, const char *device);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include "credit.h"
+
+#define ODP    PINLEASE_METHOD_ODP
+#define PINNED PINLEASE_METHOD_PINNED
+
+TEST(test_bytes) {
+        static const struct {
+                uint64_t address, length, page, bytes;
+        } cases[] = {
+                { 0x1000, 1, 4096, 4096 },
+                { 0x1000, 4096, 4096, 4096 },
+                { 0x1000, 4097, 4096, 8192 },
+                { 0x1fff, 1, 4096, 4096 },
+                { 0x1fff, 2, 4096, 8192 },
+                { 0x1001, 4096, 4096, 8192 },
+                { 0x200000, 1, 2097152, 2097152 },
+                { 0x3fffff, 2, 2097152, 4194304 },
+                { UINT64_MAX - 8191, 4096, 4096, 4096 },
+                { 0x7f0000000000, UINT64_C(1) << 40, 4096, UINT64_C(1) << 40 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                assert_int_equal(credit_bytes(cases[i].address, cases[i].length, cases[i].page), cases[i].bytes);
+}
+
+TEST(test_limits) {
+        struct credit credit = { .limits = { .pinned = 8192, .odp = 16384, .registrations = 3 } };
+        struct refusal refusal;
+
+        assert_true(credit_is_zero(&credit));
+        testing_assert_refusal(credit_charge(&credit, PINNED, 8193, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+        testing_assert_refusal(credit_charge(&credit, ODP, 16385, &refusal), &refusal, PINLEASE_CODE_ODP_LIMIT);
+        testing_assert_refusal(credit_charge(&credit, ODP, UINT64_MAX, &refusal), &refusal, PINLEASE_CODE_ODP_LIMIT);
+        /* What is refused is not charged. */
+        assert_true(credit_is_zero(&credit));
+
+        assert_int_equal(credit_charge(&credit, PINNED, 8192, &refusal), 0);
+        assert_false(credit_is_zero(&credit));
+        testing_assert_refusal(credit_charge(&credit, PINNED, 1, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+        testing_assert_refusal(credit_charge(&credit, PINNED, UINT64_MAX, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+
+        /* One limit does not eat into the other. */
+        assert_int_equal(credit_charge(&credit, ODP, 16383, &refusal), 0);
+        assert_int_equal(credit_charge(&credit, ODP, 1, &refusal), 0);
+        testing_assert_refusal(credit_charge(&credit, ODP, 1, &refusal), &refusal, PINLEASE_CODE_REGISTRATION_LIMIT);
+
+        credit_refund(&credit, ODP, 16383);
+        credit_refund(&credit, ODP, 1);
+        assert_false(credit_is_zero(&credit));
+        credit_refund(&credit, PINNED, 8192);
+        assert_true(credit_is_zero(&credit));
+}
+
+/* Nothing may be registered at all. */
+TEST(test_zero_limits) {
+        struct credit credit = { .limits = { .registrations = 1 } };
+        struct refusal refusal;
+
+        testing_assert_refusal(credit_charge(&credit, PINNED, 1, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+        testing_assert_refusal(credit_charge(&credit, ODP, 1, &refusal), &refusal, PINLEASE_CODE_ODP_LIMIT);
+        credit.limits = (struct credit_limits) { .pinned = 1, .odp = 1 };
+        testing_assert_refusal(credit_charge(&credit, PINNED, 1, &refusal), &refusal, PINLEASE_CODE_REGISTRATION_LIMIT);
+        assert_true(credit_is_zero(&credit));
+}
+
+/* The same sums in a plainer way, over a random history. */
+TEST(test_model) {
+        enum { MAX = 40 };
+        struct credit credit = { .limits = { .pinned = 100000, .odp = 200000, .registrations = MAX / 2 } };
+        struct {
+                enum pinlease_method method;
+                uint64_t bytes;
+        } charges[MAX];
+        unsigned int n = 0, rounds = testing_rounds(100000);
+        struct testing_random random;
+
+        testing_seed(&random, "credit model");
+        for (unsigned int i = 0; i < rounds; i++) {
+                uint64_t pinned = 0, odp = 0, bytes;
+                enum pinlease_method method;
+                struct refusal refusal;
+                int r;
+
+                for (unsigned int c = 0; c < n; c++)
+                        *(charges[c].method == PINNED ? &pinned : &odp) += charges[c].bytes;
+                assert_int_equal(credit.pinned, pinned);
+                assert_int_equal(credit.odp, odp);
+                assert_int_equal(credit.registrations, n);
+
+                if (n > 0 && testing_below(&random, 2)) {
+                        unsigned int c = testing_below(&random, n);
+
+                        credit_refund(&credit, charges[c].method, charges[c].bytes);
+                        charges[c] = charges[--n];
+                        continue;
+                }
+
+                method = testing_below(&random, 2) ? ODP : PINNED;
+                bytes = 1 + testing_below(&random, 30000);
+                r = credit_charge(&credit, method, bytes, &refusal);
+                if (n == MAX / 2)
+                        testing_assert_refusal(r, &refusal, PINLEASE_CODE_REGISTRATION_LIMIT);
+                else if (method == PINNED && pinned + bytes > 100000)
+                        testing_assert_refusal(r, &refusal, PINLEASE_CODE_PINNED_LIMIT);
+                else if (method == ODP && odp + bytes > 200000)
+                        testing_assert_refusal(r, &refusal, PINLEASE_CODE_ODP_LIMIT);
+                else {
+                        assert_int_equal(r, 0);
+                        charges[n].method = method;
+                        charges[n++].bytes = bytes;
+                }
+        }
+
+        while (n-- > 0)
+                credit_refund(&credit, charges[n].method, charges[n].bytes);
+        assert_true(credit_is_zero(&credit));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_bytes),
+                CHECKED(test_limits),
+                CHECKED(test_zero_limits),
+                CHECKED(test_model),
+        };
+
+        return cmocka_run_group_tests_name("credit", tests, NULL, NULL);
+}

@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "control.h"
+#include "fake_uverbs.h"
+#include "fds.h"
+#include "keeper.h"
+#include "request.h"
+#include "wraps.h"
+
+/*
+ * Three processes: the keeper under test; a registrar that does what the test wants it to; an app that does nothing but
+ * live. The test holds the other ends: the app's socket, the supervisor's, and a line on which the registrar reports.
+ */
+
+#define N_MRS 3
+
+/* What the registrar does once it has two contexts and some MRs; it answers the heartbeat until then. */
+typedef void (*behaviour_t)(int control, int client);
+
+struct trio {
+        pid_t keeper, registrar, app;
+        int app_socket, supervisor, report;
+        struct ledger ledger;
+        void *page;
+        bool stuck; /* the keeper is made to believe that its registrar cannot be killed */
+        int dead;   /* then: what makes it believe that it has died at last */
+};
+
+static int report_line;
+
+/* Says a word to the test. */
+static void report(char what) {
+        (void)!write(report_line, &what, 1);
+}
+
+static void expect_report(struct trio *t, char what) {
+        char got;
+
+        (void)testing_wait_fd(t->report, POLLIN);
+        assert_int_equal(read(t->report, &got, 1), 1);
+        assert_int_equal(got, what);
+}
+
+/* --- the registrar --- */
+
+static void tell(int control, uint32_t type, uint32_t context, uint32_t value, int fd) {
+        if (control_send(control, &(struct control_message) { .type = type, .context = context, .value = value }, fd) < 0)
+                _exit(10);
+}
+
+/* Waits for one message of the keeper; PINGs are answered. */
+static uint32_t listen_to_keeper(int control, uint32_t *ret_value) {
+        for (;;) {
+                struct pollfd p = { .fd = control, .events = POLLIN };
+                struct control_message message;
+                int fd;
+
+                if (poll(&p, 1, TESTING_PATIENCE_MS) <= 0)
+                        _exit(11);
+                if (control_recv(control, &message, &fd) < 0)
+                        _exit(12);
+                if (message.type == CONTROL_PING) {
+                        tell(control, CONTROL_PONG, 0, 0, -1);
+                        report('p');
+                        continue;
+                }
+                *ret_value = message.value;
+                return message.type;
+        }
+}
+
+/* Says it and returns the error that the keeper answers. */
+static uint32_t ask(int control, uint32_t type, uint32_t context, uint32_t value, int fd) {
+        uint32_t answer;
+
+        tell(control, type, context, value, fd);
+        if (listen_to_keeper(control, &answer) != CONTROL_ACK)
+                _exit(13);
+        return answer;
+}
+
+static void reg(struct trio *t, uint32_t index, int fd) {
+        const struct uverbs_device device = { fd, FAKE_DRIVER_ID };
+        struct ledger_entry *entry;
+
+        entry = ledger_intent(&t->ledger,
+                              index,
+                              &(struct ledger_record) {
+                                      .id = index + 1,
+                                      .start = (uintptr_t)t->page,
+                                      .iova = (uintptr_t)t->page,
+                                      .length = 100,
+                                      .context = 2,
+                              });
+        if (fake_ops.reg_mr(&device, 0, (uintptr_t)t->page, 100, (uintptr_t)t->page, 0, &entry->response) < 0)
+                _exit(14);
+        if (index % 2)
+                ledger_live(entry);
+}
+
+static _Noreturn void be_registrar(struct trio *t, int control, int client, behaviour_t behaviour) {
+        const int keep[] = { 0, 1, 2, control, client, report_line };
+        int fd;
+
+        fds_close_except(keep, ELEMENTSOF(keep));
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (ask(control, CONTROL_CONTEXT_ADD, 2, FAKE_DRIVER_ID, fd) != 0)
+                _exit(15);
+        for (uint32_t i = 0; i < N_MRS; i++)
+                reg(t, i, fd);
+        if (fake_live() != N_MRS)
+                _exit(16);
+        report('r');
+        behaviour(control, client);
+        /* Until it is killed. */
+        for (;;)
+                (void)pause();
+}
+
+/* --- setting up, and the end --- */
+
+static _Noreturn void be_keeper(struct trio *t, struct keeper_config *config) {
+        const int keep[] = { 0, 1, 2, config->client, config->control, config->supervisor, config->app, config->registrar, t->ledger.fd };
+
+        fds_close_except(keep, ELEMENTSOF(keep));
+        _exit(keeper_run(config, &fake_ops, &t->ledger));
+}
+
+/* The keeper's patience is long while everything is set up on a machine that may be slow; then its clock is made fast. */
+enum { HEARTBEAT_MS = 20, HANG_MS = 10000, NEVER_MS = 24 * 3600 * 1000 };
+
+struct times {
+        unsigned int heartbeat_ms, hang_ms;
+};
+static const struct times usual = { HEARTBEAT_MS, HANG_MS };
+
+static void start_with(struct trio *t, behaviour_t behaviour, const struct times *times, bool stuck) {
+        struct keeper_config config = { .heartbeat_ms = times->heartbeat_ms, .hang_ms = times->hang_ms };
+        int client[2], control[2], supervisor[2], line[2];
+
+        *t = (struct trio) { .stuck = stuck, .dead = -1 };
+        fake_reset();
+        wraps_reset();
+        assert_int_equal(ledger_create(16, &t->ledger), 0);
+        t->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(t->page, MAP_FAILED);
+        assert_int_equal(control_pair(client), 0);
+        assert_int_equal(control_pair(control), 0);
+        assert_int_equal(control_pair(supervisor), 0);
+        assert_int_equal(pipe2(line, O_CLOEXEC), 0);
+        report_line = line[1];
+
+        t->app = testing_fork();
+        if (t->app == 0) {
+                fds_close_except(NULL, 0);
+                for (;;)
+                        (void)pause();
+        }
+        t->registrar = testing_fork();
+        if (t->registrar == 0)
+                be_registrar(t, control[1], client[1], behaviour);
+
+        config.client = client[1];
+        config.control = control[0];
+        config.supervisor = supervisor[0];
+        config.app = pidfd_open(t->app, 0);
+        config.registrar = stuck ? eventfd(0, EFD_CLOEXEC) : pidfd_open(t->registrar, 0);
+        config.registrar_pid = t->registrar;
+        t->keeper = testing_fork();
+        if (t->keeper == 0) {
+                wraps_in_a_hurry = true;
+                be_keeper(t, &config);
+        }
+        assert_true(t->app > 0 && t->registrar > 0 && t->keeper > 0);
+
+        pl_close(client[1]);
+        pl_close(control[0]);
+        pl_close(control[1]);
+        pl_close(supervisor[0]);
+        pl_close(line[1]);
+        pl_close(config.app);
+        if (stuck)
+                t->dead = config.registrar;
+        else
+                pl_close(config.registrar);
+        t->app_socket = client[0];
+        t->supervisor = supervisor[1];
+        t->report = line[0];
+}
+
+static void start(struct trio *t, behaviour_t behaviour) {
+        start_with(t, behaviour, &usual, false);
+}
+
+static void wait_ready(struct trio *t) {
+        char got;
+
+        do {
+                (void)testing_wait_fd(t->report, POLLIN);
+                assert_int_equal(read(t->report, &got, 1), 1);
+        } while (got == 'p');
+        assert_int_equal(got, 'r');
+}
+
+static void kill_and_wait(pid_t pid) {
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        (void)testing_wait_child(pid);
+}
+
+/* The session must be over by itself: everything destroyed, the app's socket hung up. Returns the registrar's status. */
+static int end(struct trio *t) {
+        int status;
+        char byte;
+
+        assert_int_equal(testing_wait_child(t->keeper), 0);
+        if (t->stuck)
+                assert_int_equal(kill(t->registrar, SIGKILL), 0);
+        status = testing_wait_child(t->registrar);
+        assert_int_equal(fake_live(), 0);
+        (void)testing_wait_fd(t->app_socket, POLLIN);
+        assert_int_equal(recv(t->app_socket, &byte, 1, 0), 0);
+        if (t->app > 0)
+                kill_and_wait(t->app);
+        pl_close(t->app_socket);
+        pl_close(t->supervisor);
+        pl_close(t->report);
+        pl_close(t->dead);
+        assert_int_equal(munmap(t->page, 4096), 0);
+        ledger_done(&t->ledger);
+        return status;
+}
+
+static void assert_killed(int status) {
+        assert_true(WIFSIGNALED(status));
+        assert_int_equal(WTERMSIG(status), SIGKILL);
+}
+
+/* --- behaviours --- */
+
+static void serve(int control, int client) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = control, .events = POLLIN }, { .fd = client } };
+                uint32_t value;
+
+                if (poll(p, ELEMENTSOF(p), TESTING_PATIENCE_MS) <= 0)
+                        _exit(20);
+                /* The app has hung up: a real registrar gives up by itself. */
+                if (p[1].revents & POLLHUP)
+                        _exit(0);
+                if (p[0].revents && p[0].revents & POLLIN) {
+                        struct control_message message;
+                        int fd;
+
+                        if (control_recv(control, &message, &fd) < 0)
+                                _exit(21);
+                        value = message.value;
+                        if (message.type == CONTROL_GOING_AWAY) {
+                                report(value == 1234 ? 'g' : '?');
+                                _exit(0);
+                        }
+                        if (message.type == CONTROL_PING) {
+                                tell(control, CONTROL_PONG, 0, 0, -1);
+                                report('p');
+                        }
+                }
+        }
+}
+
+static void exits(int control, int client) {
+        (void)control;
+        (void)client;
+        _exit(3);
+}
+
+static void is_silent(int control, int client) {
+        (void)control;
+        (void)client;
+}
+
+static void says_bye(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_BYE, 0, 0, -1);
+}
+
+/* Works and answers, but does not give up when it should. */
+static void ignores_the_end(int control, int client) {
+        uint32_t value;
+
+        (void)client;
+        for (;;)
+                if (listen_to_keeper(control, &value) == CONTROL_GOING_AWAY)
+                        report('g');
+}
+
+/* --- tests --- */
+
+TEST(test_registrar_exits) {
+        struct trio t;
+
+        start(&t, exits);
+        wait_ready(&t);
+        assert_int_equal(end(&t), 3 << 8);
+}
+
+TEST(test_registrar_is_killed) {
+        struct trio t;
+
+        start(&t, serve);
+        wait_ready(&t);
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+TEST(test_registrar_stops_answering) {
+        struct trio t;
+
+        start(&t, is_silent);
+        wait_ready(&t);
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+
+        start(&t, serve);
+        wait_ready(&t);
+        expect_report(&t, 'p');
+        assert_int_equal(kill(t.registrar, SIGSTOP), 0);
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+}
+
+/* A heartbeat that is answered keeps the session alive for longer than the time that an answer may take. */
+TEST(test_heartbeat_goes_on) {
+        static const struct times short_hang = { HEARTBEAT_MS, 2000 };
+        uint64_t until;
+        struct trio t;
+
+        start_with(&t, serve, &short_hang, false);
+        wait_ready(&t);
+        for (until = pl_now_ms() + 2500; pl_now_ms() < until;)
+                expect_report(&t, 'p');
+        assert_int_equal(fake_live(), N_MRS);
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/* A long registration is no hang; but nobody is busy for ever. */
+TEST(test_busy) {
+        uint64_t until;
+        struct trio t;
+
+        start(&t, is_silent);
+        wait_ready(&t);
+        until = pl_now_ms() + HANG_MS + 1000;
+        ledger_busy(&t.ledger, until);
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+        assert_true(pl_now_ms() >= until);
+
+        start(&t, is_silent);
+        wait_ready(&t);
+        until = pl_now_ms();
+        ledger_busy(&t.ledger, UINT64_MAX);
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+        assert_true(pl_now_ms() < until + 2 * HANG_MS);
+}
+
+static void breaks_type(int control, int client) {
+        (void)client;
+        tell(control, 99, 0, 0, -1);
+}
+
+static void breaks_direction(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_GOING_AWAY, 0, 0, -1);
+}
+
+static void breaks_fd(int control, int client) {
+        tell(control, CONTROL_PONG, 0, 0, client);
+}
+
+static void breaks_length(int control, int client) {
+        (void)client;
+        (void)!write(control, "abc", 3);
+}
+
+static void closes(int control, int client) {
+        (void)client;
+        close(control);
+}
+
+TEST(test_registrar_breaks_protocol) {
+        static const behaviour_t behaviours[] = { breaks_type, breaks_direction, breaks_fd, breaks_length, closes, says_bye };
+
+        for (size_t i = 0; i < ELEMENTSOF(behaviours); i++) {
+                struct trio t;
+
+                start(&t, behaviours[i]);
+                wait_ready(&t);
+                /* Alive, and therefore killed: it could hang in its own exit. */
+                assert_killed(end(&t));
+        }
+}
+
+/* Contexts that cannot be: refused, and what is registered on the right one is cleaned up all the same. */
+static void adds_nonsense(int control, int client) {
+        int fd = open("/dev/zero", O_RDWR | O_CLOEXEC);
+
+        (void)client;
+        if (ask(control, CONTROL_CONTEXT_ADD, 2, 1, fd) != EPROTO || ask(control, CONTROL_CONTEXT_ADD, MAX_CONTEXTS, 1, fd) != EPROTO ||
+            ask(control, CONTROL_CONTEXT_ADD, UINT32_MAX, 1, fd) != EPROTO || ask(control, CONTROL_CONTEXT_ADD, 3, 1, -1) != EPROTO ||
+            ask(control, CONTROL_CONTEXT_DROP, 5, 0, -1) != EPROTO || ask(control, CONTROL_CONTEXT_DROP, MAX_CONTEXTS, 0, -1) != EPROTO ||
+            ask(control, CONTROL_CONTEXT_ADD, 7, 1, fd) != 0 || ask(control, CONTROL_CONTEXT_DROP, 7, 0, -1) != 0 ||
+            ask(control, CONTROL_CONTEXT_DROP, 7, 0, -1) != EPROTO)
+                report('?');
+        else
+                report('k');
+        _exit(0);
+}
+
+TEST(test_contexts) {
+        struct trio t;
+        char got;
+
+        start(&t, adds_nonsense);
+        wait_ready(&t);
+        do {
+                (void)testing_wait_fd(t.report, POLLIN);
+                assert_int_equal(read(t.report, &got, 1), 1);
+        } while (got == 'p');
+        assert_int_equal(got, 'k');
+        assert_int_equal(end(&t), 0);
+}
+
+/* The keeper's own copy of a command fd is closed when the context is dropped: a pipe's reader tells. */
+static void drops(int control, int client) {
+        int pair[2];
+        char byte;
+
+        (void)client;
+        if (pipe2(pair, O_CLOEXEC) < 0 || ask(control, CONTROL_CONTEXT_ADD, 7, 1, pair[1]) != 0)
+                _exit(30);
+        close(pair[1]);
+        if (ask(control, CONTROL_CONTEXT_DROP, 7, 0, -1) != 0 || read(pair[0], &byte, 1) != 0)
+                _exit(31);
+        _exit(0);
+}
+
+TEST(test_drop_closes) {
+        struct trio t;
+
+        start(&t, drops);
+        wait_ready(&t);
+        assert_int_equal(end(&t), 0);
+}
+
+/* The app's process is gone, while a child of it may still hold the socket open (here: the test does). */
+TEST(test_app_dies) {
+        struct trio t;
+
+        start(&t, serve);
+        wait_ready(&t);
+        kill_and_wait(t.app);
+        t.app = 0;
+        assert_int_equal(end(&t), 0);
+}
+
+/* The registrar answers, but does not give up when it should: it has a deadline. */
+TEST(test_registrar_does_not_end) {
+        static const struct times no_heartbeat = { NEVER_MS, NEVER_MS };
+        const struct control_message message = { .type = CONTROL_GOING_AWAY, .value = 30000 };
+        uint64_t before;
+        struct trio t;
+
+        start_with(&t, ignores_the_end, &no_heartbeat, false);
+        wait_ready(&t);
+        before = pl_now_ms();
+        kill_and_wait(t.app);
+        t.app = 0;
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+        assert_in_range(pl_now_ms() - before, 4000, 40000);
+
+        /* After the supervisor's word the app's grace time comes first. */
+        start_with(&t, ignores_the_end, &no_heartbeat, false);
+        wait_ready(&t);
+        before = pl_now_ms();
+        assert_int_equal(control_send(t.supervisor, &message, -1), 0);
+        expect_report(&t, 'g');
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+        assert_in_range(pl_now_ms() - before, 34000, 70000);
+}
+
+static void going_away(struct trio *t, uint32_t grace) {
+        const struct control_message message = { .type = CONTROL_GOING_AWAY, .value = grace };
+
+        assert_int_equal(control_send(t->supervisor, &message, -1), 0);
+}
+
+TEST(test_going_away) {
+        struct trio t;
+        char got;
+
+        start(&t, serve);
+        wait_ready(&t);
+        going_away(&t, 1234);
+        do {
+                (void)testing_wait_fd(t.report, POLLIN);
+                assert_int_equal(read(t.report, &got, 1), 1);
+        } while (got == 'p');
+        assert_int_equal(got, 'g');
+        assert_int_equal(end(&t), 0);
+}
+
+/* Without the supervisor the session goes on: the service may be replaced under it. */
+TEST(test_supervisor_hangs_up) {
+        struct trio t;
+
+        start(&t, serve);
+        wait_ready(&t);
+        t.supervisor = pl_close(t.supervisor);
+        for (unsigned int i = 0; i < 10; i++)
+                expect_report(&t, 'p');
+        assert_int_equal(fake_live(), N_MRS);
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/* Nor by what the supervisor should not say. */
+TEST(test_supervisor_babbles) {
+        const struct control_message message = { .type = CONTROL_BYE };
+        struct trio t;
+
+        start(&t, serve);
+        wait_ready(&t);
+        for (unsigned int i = 0; i < 20; i++)
+                assert_int_equal(control_send(t.supervisor, &message, t.report), 0);
+        for (unsigned int i = 0; i < 5; i++)
+                expect_report(&t, 'p');
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/*
+ * A registrar that cannot be killed, as one that hangs in the kernel on a file: its pidfd stays silent. What is registered
+ * is destroyed, the app learns that the session is over; the keeper stays, for what the registrar may do when it comes
+ * alive again, until that dies, or the app does.
+ */
+TEST(test_stuck) {
+        for (unsigned int how = 0; how < 2; how++) {
+                uint64_t one = 1;
+                struct trio t;
+                int fd;
+
+                start_with(&t, is_silent, &usual, true);
+                wait_ready(&t);
+                wraps_clock->fast = true;
+                (void)testing_wait_fd(t.app_socket, POLLIN);
+
+                /* It comes alive and registers one thing more. */
+                fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+                reg(&t, N_MRS, fd);
+                pl_close(fd);
+                if (how == 0)
+                        assert_int_equal(write(t.dead, &one, sizeof one), sizeof one);
+                else {
+                        kill_and_wait(t.app);
+                        t.app = 0;
+                }
+                assert_killed(end(&t));
+        }
+}
+
+/* It has said goodbye and hangs in its exit: it holds nothing any more, nobody waits for it. */
+TEST(test_stuck_after_bye) {
+        struct trio t;
+
+        start_with(&t, says_bye, &usual, true);
+        wait_ready(&t);
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_registrar_exits),
+                CHECKED(test_registrar_is_killed),
+                CHECKED(test_registrar_stops_answering),
+                CHECKED(test_heartbeat_goes_on),
+                CHECKED(test_busy),
+                CHECKED(test_registrar_breaks_protocol),
+                CHECKED(test_contexts),
+                CHECKED(test_drop_closes),
+                CHECKED(test_app_dies),
+                CHECKED(test_registrar_does_not_end),
+                CHECKED(test_going_away),
+                CHECKED(test_supervisor_hangs_up),
+                CHECKED(test_supervisor_babbles),
+                CHECKED(test_stuck),
+                CHECKED(test_stuck_after_bye),
+        };
+
+        return cmocka_run_group_tests_name("keeper", tests, NULL, NULL);
+}

@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Who may include whom, and which file may use which mechanism: the rules of doc/ARCHITECTURE.md as a table. Also: no
+# source file of more than 500 lines; a warning for functions of more than 80.
+
+top=${srcdir:-.}
+status=0
+
+fail() {
+        echo "FAIL: $*"
+        status=1
+}
+
+# Files of a folder (without the folders below it).
+files() {
+        for f in "$top/$1"/*.c "$top/$1"/*.h "$top/$1"/pinlease/*.h; do
+                [ -e "$f" ] && echo "$f"
+        done
+}
+
+# The folder that an #include "..." means, by the search path of the build.
+folder_of() {
+        for d in "$1" proto client daemon; do
+                if [ -e "$top/$d/$2" ]; then
+                        echo "$d"
+                        return
+                fi
+        done
+        echo unknown
+}
+
+# --- folders: FOLDER may include own headers of these folders ---
+
+may_include() {
+        folder=$1
+        shift
+        for f in $(files "$folder"); do
+                for header in $(sed -n 's/^# *include *"\(.*\)".*/\1/p' "$f"); do
+                        where=$(folder_of "$folder" "$header")
+                        case " $* " in
+                        *" $where "*) ;;
+                        *) fail "$f includes \"$header\" of $where; $folder may include of: $*" ;;
+                        esac
+                done
+        done
+}
+
+may_include proto proto
+may_include client client proto
+may_include client/pingpong client/pingpong client proto
+may_include daemon daemon proto
+
+# --- mechanisms: a system header (a pattern) may be included by these files only ---
+
+only() {
+        pattern=$1
+        shift
+        for f in $(files proto) $(files client) $(files daemon); do
+                name=${f#"$top"/}
+                grep -Eq "^# *include *<($pattern)>" "$f" || continue
+                case " $* " in
+                *" $name "*) ;;
+                *) fail "$name includes <$(sed -nE "s,^# *include *<($pattern)>.*,\1,p" "$f" | head -n 1)>; only these may: $*" ;;
+                esac
+        done
+}
+
+# RDMA ioctls are issued in one place.
+only 'rdma/.*' daemon/uverbs.c
+only 'sys/ioctl\.h' daemon/uverbs.c
+# Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
+only 'sys/socket\.h' proto/wire.c \
+        daemon/control.c daemon/keeper.c daemon/peer.c daemon/pinleased.c daemon/registrar.c daemon/supervisor.c \
+        client/libpinlease.c client/session.c
+# Memory is mapped by few: the app's in mapping, the ledger in ledger, and the library populates.
+only 'sys/mman\.h' daemon/mapping.c daemon/ledger.c client/populate.c
+# libsystemd belongs to the supervisor; a session does not pay for it.
+only 'systemd/.*' daemon/pinleased.c daemon/supervisor.c daemon/supervisor.h
+# Verbs: their numbers in two files of the daemon; the daemon never links libibverbs.
+only 'infiniband/.*' daemon/backing.c daemon/request.c daemon/uverbs.c \
+        client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h
+# Threads are the library's alone.
+only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
+# Identity and privileges.
+only 'sys/fsuid\.h|linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
+
+# The policy is a pure function: no system header at all. The codec has strings and error numbers.
+grep -n '^# *include *<' "$top/daemon/policy.c" && fail "daemon/policy.c includes a system header"
+grep '^# *include *<' "$top/proto/codec.c" | grep -Ev '<(errno|string)\.h>' && fail "proto/codec.c is to be pure"
+
+# --- sizes ---
+
+for f in $(files proto) $(files client) $(files client/pingpong) $(files daemon); do
+        n=$(wc -l <"$f")
+        [ "$n" -le 500 ] || fail "$f has $n lines"
+        awk -v f="$f" '
+                /^[a-zA-Z_].*[({]$|^[a-zA-Z_].*\) \{$/ { start = NR; name = $0 }
+                /^}/ { if (start && NR - start > 80) printf "warning: %s:%d: %d lines: %s\n", f, start, NR - start, name; start = 0 }
+        ' "$f"
+done
+
+[ $status = 0 ] && echo "layers: all rules hold"
+exit $status

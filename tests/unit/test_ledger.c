@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "ledger.h"
+
+#define CAPACITY 8
+
+static struct ledger_record make_record(uint64_t id) {
+        return (struct ledger_record) {
+                .id = id,
+                .start = 0x10000,
+                .iova = 0x20000,
+                .length = 4096,
+                .context = 3,
+                .pd = 1,
+                .method = PINLEASE_METHOD_PINNED,
+                .backing = PINLEASE_BACKING_SHMEM,
+        };
+}
+
+TEST(test_new) {
+        struct ledger ledger;
+        struct stat st;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+        assert_int_equal(ledger.header->magic, LEDGER_MAGIC);
+        assert_int_equal(ledger.header->version, LEDGER_VERSION);
+        assert_int_equal(ledger.header->capacity, CAPACITY);
+        assert_int_equal(ledger_high_water(&ledger), 0);
+        assert_int_equal(ledger_busy_until(&ledger), 0);
+        assert_int_equal(fcntl(ledger.fd, F_GETFD), FD_CLOEXEC);
+
+        for (uint32_t i = 0; i < CAPACITY + 2; i++) {
+                struct uverbs_mr_keys response;
+                struct ledger_record record;
+                enum ledger_state state;
+
+                assert_false(ledger_read(&ledger, i, &state, &record, &response));
+        }
+
+        /* Whoever holds the descriptor cannot cut it off under the other's mapping. */
+        assert_int_equal(fcntl(ledger.fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW), F_SEAL_SHRINK | F_SEAL_GROW);
+        assert_int_equal(fstat(ledger.fd, &st), 0);
+        assert_int_equal(ftruncate(ledger.fd, 0), -1);
+        assert_int_equal(errno, EPERM);
+        assert_int_equal(ftruncate(ledger.fd, st.st_size + 1), -1);
+        assert_int_equal(errno, EPERM);
+        assert_int_equal(fcntl(ledger.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+        ledger_done(&ledger);
+        assert_int_equal(ledger.fd, -1);
+        ledger_done(&ledger);
+}
+
+/* What a reader sees at each step of a registration's life. */
+TEST(test_life) {
+        struct ledger_record record = make_record(77), seen;
+        struct uverbs_mr_keys response;
+        struct ledger_entry *entry;
+        enum ledger_state state;
+        struct ledger ledger;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+
+        entry = ledger_intent(&ledger, 5, &record);
+        assert_int_equal(ledger_high_water(&ledger), 6);
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(state, LEDGER_INTENT);
+        assert_memory_equal(&seen, &record, sizeof seen);
+        assert_int_equal(response.handle, LEDGER_NO_HANDLE);
+        assert_false(ledger_read(&ledger, 4, &state, &seen, &response));
+
+        /* The kernel writes in the middle of INTENT. */
+        entry->response = (struct uverbs_mr_keys) { .handle = 0, .lkey = 1, .rkey = 2 };
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(state, LEDGER_INTENT);
+        assert_int_equal(response.handle, 0);
+
+        ledger_live(entry);
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(state, LEDGER_LIVE);
+        assert_int_equal(response.rkey, 2);
+
+        ledger_retiring(entry);
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(state, LEDGER_RETIRING);
+
+        ledger_free(entry);
+        assert_false(ledger_read(&ledger, 5, &state, &seen, &response));
+
+        /* Used again: nothing of the old registration shines through. */
+        record = make_record(78);
+        ledger_intent(&ledger, 5, &record);
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(seen.id, 78);
+        assert_int_equal(response.handle, LEDGER_NO_HANDLE);
+        assert_int_equal(response.lkey, UINT32_MAX);
+        assert_int_equal(response.rkey, UINT32_MAX);
+
+        /* High water never falls, and a lower index does not raise it. */
+        ledger_intent(&ledger, 2, &record);
+        assert_int_equal(ledger_high_water(&ledger), 6);
+        ledger_done(&ledger);
+}
+
+/* A registrar that has been taken over may write anything anywhere in the ledger. */
+TEST(test_lies) {
+        struct uverbs_mr_keys response;
+        struct ledger_record record;
+        enum ledger_state state;
+        struct ledger ledger;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+
+        memset(ledger.header, 0xff, sizeof *ledger.header);
+        assert_int_equal(ledger_high_water(&ledger), CAPACITY);
+        for (uint32_t i = 0; i < CAPACITY + 100; i++)
+                assert_false(ledger_read(&ledger, i, &state, &record, &response));
+        assert_false(ledger_read(&ledger, UINT32_MAX, &state, &record, &response));
+
+        for (unsigned int lie = 0; lie < 300; lie++) {
+                atomic_store(&ledger.entries[0].state, lie);
+                assert_int_equal(ledger_read(&ledger, 0, &state, &record, &response),
+                                 lie >= LEDGER_INTENT && lie <= LEDGER_RETIRING);
+        }
+
+        ledger.header->capacity = 1;
+        atomic_store(&ledger.entries[CAPACITY - 1].state, LEDGER_LIVE);
+        assert_true(ledger_read(&ledger, CAPACITY - 1, &state, &record, &response));
+        ledger_done(&ledger);
+}
+
+TEST(test_busy) {
+        struct ledger ledger;
+
+        assert_int_equal(ledger_create(1, &ledger), 0);
+        ledger_busy(&ledger, 12345);
+        assert_int_equal(ledger_busy_until(&ledger), 12345);
+        ledger_busy(&ledger, 0);
+        assert_int_equal(ledger_busy_until(&ledger), 0);
+        ledger_done(&ledger);
+}
+
+/* Shared: what one process writes, the other reads. */
+TEST(test_shared) {
+        struct ledger_record record = make_record(1);
+        struct ledger ledger;
+        void *other;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+        other = mmap(NULL, ledger.size, PROT_READ, MAP_SHARED, ledger.fd, 0);
+        assert_ptr_not_equal(other, MAP_FAILED);
+        ledger_live(ledger_intent(&ledger, 0, &record));
+        assert_memory_equal(other, ledger.header, ledger.size);
+        assert_int_equal(munmap(other, ledger.size), 0);
+        ledger_done(&ledger);
+}
+
+TEST(test_sizes) {
+        static const uint32_t capacities[] = { 0, 1, 2, 4096, 1000000 };
+
+        for (size_t i = 0; i < ELEMENTSOF(capacities); i++) {
+                struct ledger ledger;
+                struct stat st;
+
+                assert_int_equal(ledger_create(capacities[i], &ledger), 0);
+                assert_int_equal(fstat(ledger.fd, &st), 0);
+                assert_int_equal(st.st_size, 32 + (uint64_t)capacities[i] * 88);
+                /* Its pages are taken when entries are used. */
+                assert_true(st.st_blocks * 512 <= 4096);
+                ledger_done(&ledger);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_new),
+                CHECKED(test_life),
+                CHECKED(test_lies),
+                CHECKED(test_busy),
+                CHECKED(test_shared),
+                CHECKED(test_sizes),
+        };
+
+        return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);
+}

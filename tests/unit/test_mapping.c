@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mapping.h"
+#include "wraps.h"
+
+#define PAGE UINT64_C(4096)
+#define SIZE (16 * PAGE)
+
+struct fixture {
+        struct mapping_table table;
+        struct pl_fdclass class;
+        int fd;
+        uint64_t address; /* room for the whole file, nothing mapped there */
+};
+
+static void fixture_init(struct fixture *f) {
+        wraps_reset();
+        *f = (struct fixture) { .fd = testing_memfd(SIZE), .address = testing_free_address(SIZE) };
+        assert_int_equal(pl_fdclass_get(f->fd, &f->class), 0);
+}
+
+static void fixture_done(struct fixture *f) {
+        assert_int_equal(f->table.n_views, 0);
+        assert_null(f->table.objects);
+        pl_close(f->fd);
+}
+
+static int get(struct fixture *f,
+               uint64_t offset,
+               uint64_t length,
+               uint64_t address,
+               bool writable,
+               bool exact,
+               struct mapping **ret_mapping,
+               uint64_t *ret_start) {
+        return mapping_get(&f->table,
+                           &(struct mapping_request) {
+                                   .class = &f->class,
+                                   .fd = f->fd,
+                                   .offset = offset,
+                                   .length = length,
+                                   .address = address,
+                                   .writable = writable,
+                                   .exact_address = exact,
+                           },
+                           ret_mapping,
+                           ret_start);
+}
+
+static struct mapping *must(struct fixture *f,
+                            uint64_t offset,
+                            uint64_t length,
+                            uint64_t address,
+                            bool writable,
+                            bool exact,
+                            uint64_t *ret_start) {
+        struct mapping *mapping;
+
+        assert_int_equal(get(f, offset, length, address, writable, exact, &mapping, ret_start), 0);
+        return mapping;
+}
+
+TEST(test_address_is_honoured) {
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+        char byte = 'z';
+
+        fixture_init(&f);
+        mapping = must(&f, 3 * PAGE + 5, 100, f.address + 3 * PAGE + 5, true, true, &start);
+        assert_int_equal(start, f.address + 3 * PAGE + 5);
+        assert_int_equal(f.table.n_views, 1);
+
+        /* It is the file. */
+        assert_int_equal(pwrite(f.fd, &byte, 1, (off_t)(3 * PAGE + 5)), 1);
+        assert_int_equal(*(volatile char *)(uintptr_t)start, 'z');
+        *(volatile char *)(uintptr_t)start = 'y';
+        assert_int_equal(pread(f.fd, &byte, 1, (off_t)(3 * PAGE + 5)), 1);
+        assert_int_equal(byte, 'y');
+        assert_null(mapping_put(&f.table, mapping));
+        fixture_done(&f);
+}
+
+TEST(test_shared) {
+        struct mapping *whole, *part, *again;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        whole = must(&f, 0, SIZE, f.address, true, true, &start);
+        part = must(&f, 5 * PAGE + 1, PAGE, f.address + 5 * PAGE + 1, true, true, &start);
+        assert_ptr_equal(part, whole);
+        assert_int_equal(start, f.address + 5 * PAGE + 1);
+        /* Read-only access may use a writable view, at any address if that does not matter. */
+        again = must(&f, PAGE, PAGE, f.address + 9 * PAGE, false, false, &start);
+        assert_ptr_equal(again, whole);
+        assert_int_equal(start, f.address + PAGE);
+        assert_int_equal(f.table.n_views, 1);
+
+        /* The last reference unmaps, not an earlier one. */
+        mapping_put(&f.table, whole);
+        mapping_put(&f.table, part);
+        assert_int_equal(f.table.n_views, 1);
+        assert_int_equal(testing_count_views(), 1);
+        mapping_put(&f.table, again);
+        assert_int_equal(testing_count_views(), 0);
+        fixture_done(&f);
+}
+
+TEST(test_not_covered) {
+        struct mapping *first, *longer, *earlier;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        first = must(&f, 4 * PAGE, 2 * PAGE, f.address + 4 * PAGE, false, false, &start);
+        longer = must(&f, 5 * PAGE, 2 * PAGE, f.address + 8 * PAGE, false, false, &start);
+        earlier = must(&f, 3 * PAGE + 4095, 2, f.address + 12 * PAGE + 4095, false, false, &start);
+        assert_ptr_not_equal(first, longer);
+        assert_ptr_not_equal(first, earlier);
+        assert_int_equal(f.table.n_views, 3);
+        /* Whole pages were mapped, and whole pages are shared. */
+        assert_ptr_equal(must(&f, 3 * PAGE, 1, f.address, false, false, &start), earlier);
+        mapping_put(&f.table, earlier);
+        mapping_put(&f.table, earlier);
+        mapping_put(&f.table, longer);
+        mapping_put(&f.table, first);
+        fixture_done(&f);
+}
+
+TEST(test_writable) {
+        struct mapping *reader, *writer;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        reader = must(&f, 0, PAGE, f.address, false, true, &start);
+        writer = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_ptr_not_equal(reader, writer);
+        *(volatile char *)(uintptr_t)start = 1;
+        mapping_put(&f.table, reader);
+        mapping_put(&f.table, writer);
+
+        /* A descriptor that is open for reading only gives no writable view. */
+        char path[32];
+        int fd = f.fd;
+
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        f.fd = open(path, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(get(&f, 0, PAGE, f.address, true, true, &writer, &start), -EACCES);
+        assert_int_equal(f.table.n_views, 0);
+        assert_null(f.table.objects);
+        reader = must(&f, 0, PAGE, f.address, false, true, &start);
+        mapping_put(&f.table, reader);
+        pl_close(f.fd);
+        f.fd = fd;
+        fixture_done(&f);
+}
+
+/* The app's address is taken in this process, or is none at all: any other will do, and nothing is mapped over. */
+TEST(test_address_taken) {
+        static const uint64_t impossible[] = {
+                PAGE, UINT64_C(0x7ffffffff000), UINT64_C(0xffff800000000000), UINT64_MAX - 2 * SIZE + 1, SIZE / 2,
+        };
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+        void *taken;
+
+        fixture_init(&f);
+        taken = mmap((void *)(uintptr_t)(f.address + PAGE), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        assert_ptr_not_equal(taken, MAP_FAILED);
+        memset(taken, 'm', PAGE);
+        mapping = must(&f, 0, 2 * PAGE, f.address, true, true, &start);
+        assert_int_not_equal(start, f.address);
+        for (size_t i = 0; i < PAGE; i++)
+                assert_int_equal(((char *)taken)[i], 'm');
+        /* An old view is better than a new one if neither can be where it should. */
+        assert_ptr_equal(must(&f, PAGE, PAGE, f.address + PAGE, true, true, &start), mapping);
+        mapping_put(&f.table, mapping);
+        mapping_put(&f.table, mapping);
+        assert_int_equal(munmap(taken, PAGE), 0);
+
+        for (size_t i = 0; i < ELEMENTSOF(impossible); i++) {
+                mapping = must(&f, 0, SIZE, impossible[i] / PAGE * PAGE, true, true, &start);
+                assert_int_equal(mapping_resident(start, SIZE), 1);
+                mapping_put(&f.table, mapping);
+        }
+        fixture_done(&f);
+}
+
+/* With an exact address a second view of the same bytes is made where it should be. */
+TEST(test_exact_address) {
+        struct mapping *elsewhere, *exact;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        elsewhere = must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start);
+        exact = must(&f, 0, PAGE, f.address, true, true, &start);
+        assert_ptr_not_equal(elsewhere, exact);
+        assert_int_equal(start, f.address);
+        assert_ptr_equal(must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start), elsewhere);
+        mapping_put(&f.table, elsewhere);
+        mapping_put(&f.table, elsewhere);
+        mapping_put(&f.table, exact);
+        fixture_done(&f);
+}
+
+/* Views belong to a file, not to a descriptor, and not to another file. */
+TEST(test_files) {
+        struct mapping *a, *b, *c;
+        struct fixture f;
+        uint64_t start;
+        int first;
+
+        fixture_init(&f);
+        a = must(&f, 0, PAGE, f.address, true, true, &start);
+        first = f.fd;
+        f.fd = fcntl(first, F_DUPFD_CLOEXEC, 0);
+        b = must(&f, 0, PAGE, f.address, true, true, &start);
+        assert_ptr_equal(a, b);
+        pl_close(f.fd);
+
+        f.fd = testing_memfd(SIZE);
+        assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
+        c = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_ptr_not_equal(a, c);
+        mapping_put(&f.table, a);
+        mapping_put(&f.table, b);
+        mapping_put(&f.table, c);
+        pl_close(first);
+        fixture_done(&f);
+}
+
+/* Views of huge pages start and end on huge pages; seen with an ordinary file that says its pages are huge. */
+TEST(test_huge_rounding) {
+        const uint64_t huge = 2 << 20;
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        assert_int_equal(ftruncate(f.fd, (off_t)(4 * huge)), 0);
+        assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
+        f.class.page_size = huge;
+        f.address = testing_free_address(4 * huge);
+
+        mapping = must(&f, huge + PAGE, PAGE, f.address + huge + PAGE, true, true, &start);
+        assert_int_equal(start, f.address + huge + PAGE);
+        assert_ptr_equal(must(&f, huge, huge, f.address + huge, true, true, &start), mapping);
+        mapping_put(&f.table, mapping);
+        mapping_put(&f.table, mapping);
+
+        /* An address that no huge page can have is not tried. */
+        mapping = must(&f, huge, huge, f.address + PAGE, true, true, &start);
+        assert_int_not_equal(start, f.address + PAGE);
+        mapping_put(&f.table, mapping);
+        fixture_done(&f);
+}
+
+TEST(test_resident) {
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        mapping = must(&f, 0, SIZE, f.address, true, true, &start);
+        assert_int_equal(mapping_resident(start, SIZE), 1);
+
+        assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(7 * PAGE), (off_t)PAGE), 0);
+        assert_int_equal(mapping_resident(start, SIZE), 0);
+        assert_int_equal(mapping_resident(start, 7 * PAGE), 1);
+        assert_int_equal(mapping_resident(start + 7 * PAGE - 1, 1), 1);
+        assert_int_equal(mapping_resident(start + 7 * PAGE - 1, 2), 0);
+        assert_int_equal(mapping_resident(start + 7 * PAGE + 4095, 1), 0);
+        assert_int_equal(mapping_resident(start + 8 * PAGE, SIZE - 8 * PAGE), 1);
+
+        /* Asking has not touched the hole; now it is touched. */
+        assert_int_equal(mapping_resident(start, SIZE), 0);
+        *(volatile char *)(uintptr_t)(start + 7 * PAGE) = 1;
+        assert_int_equal(mapping_resident(start, SIZE), 1);
+        mapping_put(&f.table, mapping);
+        assert_int_equal(mapping_resident(start, SIZE), -ENOMEM);
+        fixture_done(&f);
+}
+
+/* More pages than are asked for at a time. */
+TEST(test_resident_large) {
+        const uint64_t size = 5000 * PAGE;
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        pl_close(f.fd);
+        f.fd = testing_memfd(size);
+        assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
+        mapping = must(&f, 0, size, testing_free_address(size), true, true, &start);
+        assert_int_equal(mapping_resident(start, size), 1);
+        assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(4999 * PAGE), (off_t)PAGE), 0);
+        assert_int_equal(mapping_resident(start, size), 0);
+        assert_int_equal(mapping_resident(start, size - PAGE), 1);
+        mapping_put(&f.table, mapping);
+        fixture_done(&f);
+}
+
+/* mapping_get(): object, its node of the tree, view, and two attempts to map. */
+TEST(test_failures) {
+        unsigned int n_failed = 0;
+        struct fixture f;
+
+        fixture_init(&f);
+        for (unsigned int n = 1; n <= 5; n++) {
+                struct mapping *mapping;
+                uint64_t start;
+                int r;
+
+                wraps_n_allocations = 0;
+                wraps_fail_at = n;
+                r = get(&f, 0, PAGE, f.address, true, true, &mapping, &start);
+                wraps_fail_at = 0;
+                if (r == 0) {
+                        /* The fourth is the attempt at the app's address, which may fail. */
+                        mapping_put(&f.table, mapping);
+                        continue;
+                }
+                assert_int_equal(r, -ENOMEM);
+                assert_int_equal(f.table.n_views, 0);
+                assert_null(f.table.objects);
+                n_failed++;
+        }
+        assert_int_equal(n_failed, 3);
+        assert_null(mapping_put(&f.table, NULL));
+        fixture_done(&f);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_address_is_honoured),
+                CHECKED(test_shared),
+                CHECKED(test_not_covered),
+                CHECKED(test_writable),
+                CHECKED(test_address_taken),
+                CHECKED(test_exact_address),
+                CHECKED(test_files),
+                CHECKED(test_huge_rounding),
+                CHECKED(test_resident),
+                CHECKED(test_resident_large),
+                CHECKED(test_failures),
+        };
+
+        return cmocka_run_group_tests_name("mapping", tests, NULL, NULL);
+}

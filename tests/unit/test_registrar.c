@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include <fcntl.h>
+#include <infiniband/verbs.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "fake_uverbs.h"
+#include "fdclass.h"
+#include "rawclient.h"
+
+#define PAGE 4096
+#define HOUR 3600000
+
+static void make_register(struct pl_packet *packet, uint32_t context) {
+        pl_packet_init(packet, PL_OP_REGISTER, 0);
+        packet->body.reg = (struct pl_register) {
+                .context = context,
+                .pd = 1,
+                .length = PAGE,
+                .address = 0x700000000000,
+                .access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+                .methods = PINLEASE_METHOD_ANY,
+        };
+}
+
+static uint64_t must_register(struct rawclient *c, uint32_t context, int fd) {
+        struct pl_packet request, answer;
+
+        make_register(&request, context);
+        rawclient_ask(c, &request, fd, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_REGISTER);
+        return answer.body.register_reply.id;
+}
+
+/* The session has ended: nothing more comes, and the registrar is through. */
+static void assert_over(struct rawclient *c) {
+        struct pl_packet packet;
+
+        assert_int_equal(rawclient_recv(c, &packet), -ECONNRESET);
+        rawclient_end(c);
+}
+
+/* An ordinary session, by every request there is. */
+TEST(test_session) {
+        struct pl_packet request, answer;
+        int fd = testing_memfd(PAGE);
+        uint32_t null, zero;
+        struct rawclient c;
+        uint64_t id;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        pl_packet_init(&request, PL_OP_PING, 0);
+        rawclient_ask(&c, &request, -1, &answer);
+        null = rawclient_attach(&c, "/dev/null");
+        zero = rawclient_attach(&c, "/dev/zero");
+        assert_int_equal(c.n_contexts, 2);
+        id = must_register(&c, null, fd);
+        must_register(&c, zero, fd);
+        must_register(&c, zero, fd);
+        assert_int_equal(fake_live(), 3);
+
+        pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+        request.body.deregister.id = id;
+        rawclient_ask(&c, &request, -1, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_DEREGISTER);
+        rawclient_ask(&c, &request, -1, &answer);
+        rawclient_assert_refused(&answer, PL_OP_DEREGISTER, PINLEASE_CODE_NO_SUCH_REGISTRATION);
+
+        pl_packet_init(&request, PL_OP_DETACH, 0);
+        request.body.detach.context = zero;
+        rawclient_ask(&c, &request, -1, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_DETACH);
+        assert_int_equal(c.n_contexts, 1);
+        assert_int_equal(fake_live(), 0);
+        rawclient_ask(&c, &request, -1, &answer);
+        rawclient_assert_refused(&answer, PL_OP_DETACH, PINLEASE_CODE_NO_SUCH_CONTEXT);
+
+        must_register(&c, null, fd);
+        c.app = pl_close(c.app);
+        rawclient_end(&c);
+        pl_close(fd);
+}
+
+/* What is refused leaves no descriptor in the registrar; nor does what was done and undone. */
+TEST(test_refusals_leave_nothing) {
+        int fds[7], pair[2], memory = testing_memfd(PAGE);
+        struct pl_packet request, answer;
+        unsigned int before;
+        struct rawclient c;
+        size_t n = 0;
+
+        assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+        fds[n++] = pair[0];
+        fds[n++] = pair[1];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        fds[n++] = pair[0];
+        fds[n++] = pair[1];
+        fds[n++] = eventfd(0, EFD_CLOEXEC);
+        fds[n++] = open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        fds[n++] = open("/dev/tty", O_PATH | O_CLOEXEC);
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        (void)rawclient_attach(&c, "/dev/null");
+        before = testing_count_fds(c.pid);
+        for (unsigned int round = 0; round < 10; round++)
+                for (size_t i = 0; i < n; i++) {
+                        pl_packet_init(&request, PL_OP_ATTACH, 0);
+                        rawclient_ask(&c, &request, fds[i], &answer);
+                        rawclient_assert_refused(&answer, PL_OP_ATTACH, PINLEASE_CODE_NOT_VERBS);
+                        make_register(&request, 0);
+                        rawclient_ask(&c, &request, fds[i], &answer);
+                        rawclient_assert_refused(&answer,
+                                                 PL_OP_REGISTER,
+                                                 i == n - 1 ? PINLEASE_CODE_PATH_FD : PINLEASE_CODE_NOT_MEMORY);
+                }
+
+        for (unsigned int round = 0; round < 40; round++) {
+                pl_packet_init(&request, PL_OP_ATTACH, 0);
+                rawclient_ask(&c, &request, memory, &answer);
+                rawclient_assert_refused(&answer, PL_OP_ATTACH, PINLEASE_CODE_NOT_VERBS);
+                make_register(&request, 0);
+                request.body.reg.length = PAGE + 1;
+                rawclient_ask(&c, &request, memory, &answer);
+                rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_BEYOND_END);
+                make_register(&request, 99);
+                rawclient_ask(&c, &request, memory, &answer);
+                rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_NO_SUCH_CONTEXT);
+        }
+        for (unsigned int i = 0; i < 16; i++)
+                must_register(&c, 0, memory);
+        make_register(&request, 0);
+        rawclient_ask(&c, &request, memory, &answer);
+        rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_REGISTRATION_LIMIT);
+
+        /* A registration keeps a mapping, not a descriptor. */
+        assert_int_equal(testing_count_fds(c.pid), before);
+        c.app = pl_close(c.app);
+        rawclient_end(&c);
+        for (size_t i = 0; i < n; i++)
+                pl_close(fds[i]);
+        pl_close(memory);
+}
+
+/* Every way of breaking the protocol: its own refusal, then the end. What came with it is closed. */
+
+enum when { FIRST, GREETED };
+
+static void violate(enum when when, const void *data, size_t size, unsigned int n_fds, uint16_t opcode, enum pinlease_code code) {
+        int pair[2], fds[64], memory = testing_memfd(PAGE);
+        struct pl_packet answer;
+        struct rawclient c;
+        char byte;
+
+        assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+        for (unsigned int i = 0; i < n_fds; i++)
+                fds[i] = pair[1];
+        rawclient_start(&c, HOUR);
+        if (when == GREETED) {
+                rawclient_hello(&c);
+                (void)rawclient_attach(&c, "/dev/null");
+                (void)must_register(&c, 0, memory);
+        }
+        assert_int_equal(rawclient_send(&c, data, size, fds, n_fds), 0);
+        pl_close(pair[1]);
+        assert_int_equal(rawclient_recv(&c, &answer), 0);
+        rawclient_assert_refused(&answer, opcode, code);
+        assert_int_equal(answer.body.refused.error, pl_code_errno(code));
+        assert_over(&c);
+        assert_int_equal(read(pair[0], &byte, 1), 0);
+        pl_close(pair[0]);
+        pl_close(memory);
+}
+
+TEST(test_violations) {
+        static const uint8_t zeros[4096];
+        struct pl_packet p;
+
+        pl_packet_init(&p, PL_OP_PING, 9);
+        violate(FIRST, &p, p.header.length, 0, PL_OP_PING, PINLEASE_CODE_BAD_ORDER);
+        make_register(&p, 0);
+        p.header.seq = 9;
+        violate(FIRST, &p, p.header.length, 1, PL_OP_REGISTER, PINLEASE_CODE_BAD_ORDER);
+        pl_packet_init(&p, PL_OP_HELLO, 9);
+        violate(GREETED, &p, p.header.length, 0, PL_OP_HELLO, PINLEASE_CODE_BAD_ORDER);
+
+        p.header.magic++;
+        violate(FIRST, &p, p.header.length, 0, PL_OP_HELLO, PINLEASE_CODE_BAD_MAGIC);
+        pl_packet_init(&p, PL_OP_HELLO, 9);
+        p.header.version = 2;
+        violate(FIRST, &p, p.header.length, 0, PL_OP_HELLO, PINLEASE_CODE_BAD_VERSION);
+        pl_packet_init(&p, PL_OP_PING, 9);
+        p.header.flags = 1;
+        violate(GREETED, &p, p.header.length, 0, PL_OP_PING, PINLEASE_CODE_BAD_FLAGS);
+        pl_packet_init(&p, PL_OP_PING, 0);
+        violate(GREETED, &p, p.header.length, 0, PL_OP_PING, PINLEASE_CODE_BAD_FLAGS);
+        pl_packet_init(&p, PL_OP_PING, 9);
+        p.header.opcode = 99;
+        violate(GREETED, &p, p.header.length, 0, 99, PINLEASE_CODE_BAD_OPCODE);
+        pl_packet_init(&p, PL_OP_REPLY | PL_OP_PING, 9);
+        violate(GREETED, &p, p.header.length, 0, PL_OP_REPLY | PL_OP_PING, PINLEASE_CODE_BAD_OPCODE);
+
+        /* Padded, cut off, lying about its length, far too long, next to nothing. */
+        pl_packet_init(&p, PL_OP_PING, 9);
+        p.header.length += 8;
+        violate(GREETED, &p, p.header.length, 0, PL_OP_PING, PINLEASE_CODE_BAD_LENGTH);
+        violate(GREETED, &p, p.header.length - 8, 0, PL_OP_PING, PINLEASE_CODE_BAD_LENGTH);
+        violate(GREETED, &p, 16, 0, PL_OP_PING, PINLEASE_CODE_BAD_LENGTH);
+        violate(GREETED, &p, 1, 0, 0, PINLEASE_CODE_BAD_LENGTH);
+        violate(GREETED, &p, 0, 1, 0, PINLEASE_CODE_BAD_LENGTH);
+        violate(GREETED, zeros, sizeof zeros, 0, 0, PINLEASE_CODE_BAD_LENGTH);
+        violate(FIRST, zeros, PL_MAX_PACKET, 0, 0, PINLEASE_CODE_BAD_MAGIC);
+
+        /* Too many descriptors and too few. */
+        pl_packet_init(&p, PL_OP_PING, 9);
+        violate(GREETED, &p, p.header.length, 1, PL_OP_PING, PINLEASE_CODE_BAD_FD_COUNT);
+        violate(GREETED, &p, p.header.length, 4, PL_OP_PING, PINLEASE_CODE_BAD_FD_COUNT);
+        violate(GREETED, &p, p.header.length, 5, PL_OP_PING, PINLEASE_CODE_BAD_FD_COUNT);
+        violate(GREETED, &p, p.header.length, 64, PL_OP_PING, PINLEASE_CODE_BAD_FD_COUNT);
+        make_register(&p, 0);
+        p.header.seq = 9;
+        violate(GREETED, &p, p.header.length, 0, PL_OP_REGISTER, PINLEASE_CODE_BAD_FD_COUNT);
+        violate(GREETED, &p, p.header.length, 2, PL_OP_REGISTER, PINLEASE_CODE_BAD_FD_COUNT);
+        violate(GREETED, &p, p.header.length, 9, PL_OP_REGISTER, PINLEASE_CODE_BAD_FD_COUNT);
+}
+
+/* A file that might hang: not touched, and the session ends with everything given up. */
+TEST(test_hanging_file) {
+        int memory = testing_memfd(PAGE), hanging = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+        struct pl_packet request, answer;
+        struct pl_fdclass class;
+        struct rawclient c;
+
+        assert_int_equal(pl_fdclass_get(hanging, &class), 0);
+        if (class.kind != PL_FD_HANGING) {
+                pl_close(memory);
+                pl_close(hanging);
+                testing_skip("this kernel tells that a namespace file cannot hang; a real one is tested in the guest\n");
+        }
+        for (unsigned int opcode = PL_OP_ATTACH; opcode <= PL_OP_REGISTER; opcode += PL_OP_REGISTER - PL_OP_ATTACH) {
+                rawclient_start(&c, HOUR);
+                rawclient_hello(&c);
+                (void)rawclient_attach(&c, "/dev/null");
+                (void)must_register(&c, 0, memory);
+                pl_packet_init(&request, (uint16_t)opcode, 0);
+                rawclient_ask(&c, &request, hanging, &answer);
+                rawclient_assert_refused(&answer, (uint16_t)opcode, PINLEASE_CODE_HANGING_FILE);
+                assert_over(&c);
+        }
+        pl_close(memory);
+        pl_close(hanging);
+}
+
+TEST(test_hello_timeout) {
+        struct rawclient c;
+
+        rawclient_start(&c, 50);
+        assert_over(&c);
+}
+
+/* Once the app has said HELLO there is no deadline any more, however long it is silent. */
+TEST(test_hello_ends_timeout) {
+        static const struct credit_limits limits = { .pinned = 1, .odp = 1, .registrations = 1 };
+        struct rawclient c = { 0 };
+        struct registrar r;
+        struct pl_packet packet;
+        int client[2], control[2];
+
+        assert_int_equal(ledger_create(1, &c.ledger), 0);
+        assert_int_equal(control_pair(client), 0);
+        assert_int_equal(control_pair(control), 0);
+        registrar_init(&r,
+                       &(struct registrar_config) {
+                               .client = client[1],
+                               .control = control[1],
+                               .limits = limits,
+                               .hello_timeout_ms = HOUR,
+                       },
+                       &fake_ops,
+                       &c.ledger);
+        assert_true(r.hello_deadline > 0);
+        c.app = client[0];
+        pl_packet_init(&packet, PL_OP_HELLO, 1);
+        assert_int_equal(rawclient_send(&c, &packet, packet.header.length, NULL, 0), 0);
+        assert_int_equal(registrar_turn(&r), 0);
+        assert_true(r.greeted);
+        assert_int_equal(r.hello_deadline, 0);
+        assert_int_equal(registrar_done(&r), 0);
+        for (size_t i = 0; i < 2; i++) {
+                pl_close(client[i]);
+                pl_close(control[i]);
+        }
+}
+
+static void expect_control(struct rawclient *c, uint32_t type) {
+        struct control_message message;
+        int fd;
+
+        (void)testing_wait_fd(c->keeper, POLLIN);
+        assert_int_equal(control_recv(c->keeper, &message, &fd), 0);
+        assert_int_equal(message.type, type);
+        assert_int_equal(fd, -1);
+}
+
+static void tell(struct rawclient *c, uint32_t type, uint32_t value) {
+        assert_int_equal(control_send(c->keeper, &(struct control_message) { .type = type, .value = value }, -1), 0);
+}
+
+/* An app that sends and never reads: it is not served any more, what it has sent waits in its own socket, and the keeper
+ * gets its answers all the same. Once the app reads, nothing is lost. */
+TEST(test_app_does_not_read) {
+        int memory = testing_memfd(PAGE);
+        struct pl_packet request, answer;
+        uint32_t first, n = 0;
+        unsigned int before;
+        struct rawclient c;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        (void)rawclient_attach(&c, "/dev/null");
+        before = testing_count_fds(c.pid);
+        first = c.seq + 1;
+
+        for (unsigned int full = 0; full < 3;) {
+                /* Refused, with a long answer. */
+                make_register(&request, 99);
+                request.header.seq = first + n;
+                if (rawclient_send(&c, &request, request.header.length, &memory, 1) == 0)
+                        n++;
+                else
+                        full++;
+                tell(&c, CONTROL_PING, 0);
+                expect_control(&c, CONTROL_PONG);
+                assert_true(n < 100000);
+        }
+        print_message("%u requests taken\n", n);
+        assert_true(n > 3);
+        /* At most the one that is being handled. */
+        assert_in_range(testing_count_fds(c.pid), before, before + 1);
+
+        for (uint32_t i = 0; i < n; i++) {
+                assert_int_equal(rawclient_recv(&c, &answer), 0);
+                rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_NO_SUCH_CONTEXT);
+                assert_int_equal(answer.header.seq, first + i);
+        }
+        c.seq = first + n;
+        pl_packet_init(&request, PL_OP_PING, 0);
+        rawclient_ask(&c, &request, -1, &answer);
+        assert_int_equal(testing_count_fds(c.pid), before);
+
+        /* It hangs up in the middle of another flood. */
+        make_register(&request, 99);
+        request.header.seq = 1;
+        while (rawclient_send(&c, &request, request.header.length, &memory, 1) == 0)
+                ;
+        c.app = pl_close(c.app);
+        rawclient_end(&c);
+        pl_close(memory);
+}
+
+/* The service stops while an app does not read: the session ends at its time all the same. */
+TEST(test_away_without_reader) {
+        struct pl_packet request;
+        struct rawclient c;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        pl_packet_init(&request, PL_OP_PING, 1);
+        for (unsigned int full = 0; full < 3;) {
+                full += rawclient_send(&c, &request, request.header.length, NULL, 0) < 0;
+                tell(&c, CONTROL_PING, 0);
+                expect_control(&c, CONTROL_PONG);
+        }
+        tell(&c, CONTROL_GOING_AWAY, 50);
+        rawclient_end(&c);
+}
+
+TEST(test_going_away) {
+        struct pl_packet request, packet;
+        int memory = testing_memfd(PAGE);
+        struct rawclient c;
+        uint64_t id;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        (void)rawclient_attach(&c, "/dev/null");
+        id = must_register(&c, 0, memory);
+        (void)must_register(&c, 0, memory);
+
+        /* The app learns it, once, and is served until its time is over. */
+        tell(&c, CONTROL_GOING_AWAY, HOUR);
+        tell(&c, CONTROL_GOING_AWAY, 1);
+        assert_int_equal(rawclient_recv(&c, &packet), 0);
+        assert_int_equal(packet.header.opcode, PL_OP_GOING_AWAY);
+        assert_int_equal(packet.header.seq, 0);
+        assert_int_equal(packet.body.going_away.reason, PL_AWAY_SHUTDOWN);
+        assert_int_equal(packet.body.going_away.grace_ms, HOUR);
+        assert_true(strlen(packet.body.going_away.sentence) > 10);
+        pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+        request.body.deregister.id = id;
+        rawclient_ask(&c, &request, -1, &packet);
+        assert_int_equal(packet.header.opcode, PL_OP_REPLY | PL_OP_DEREGISTER);
+        c.app = pl_close(c.app);
+        rawclient_end(&c);
+
+        for (uint32_t grace = 0; grace <= 50; grace += 50) {
+                rawclient_start(&c, HOUR);
+                rawclient_hello(&c);
+                (void)rawclient_attach(&c, "/dev/null");
+                (void)must_register(&c, 0, memory);
+                tell(&c, CONTROL_GOING_AWAY, grace);
+                assert_int_equal(rawclient_recv(&c, &packet), 0);
+                assert_int_equal(packet.header.opcode, PL_OP_GOING_AWAY);
+                assert_over(&c);
+        }
+        pl_close(memory);
+}
+
+/* Without its keeper nobody would clean up behind it. */
+TEST(test_keeper_gone) {
+        int memory = testing_memfd(PAGE);
+        struct pl_packet packet;
+        struct rawclient c;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        (void)rawclient_attach(&c, "/dev/null");
+        (void)must_register(&c, 0, memory);
+        c.keeper = pl_close(c.keeper);
+        assert_int_equal(rawclient_recv(&c, &packet), -ECONNRESET);
+        c.n_byes = 1;
+        rawclient_end(&c);
+        pl_close(memory);
+}
+
+TEST(test_keeper_refuses) {
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        struct pl_packet request;
+        struct rawclient c;
+
+        rawclient_start(&c, HOUR);
+        rawclient_hello(&c);
+        pl_packet_init(&request, PL_OP_ATTACH, 5);
+        tell(&c, CONTROL_PING, 0);
+        expect_control(&c, CONTROL_PONG);
+        assert_int_equal(rawclient_send(&c, &request, request.header.length, &null, 1), 0);
+        (void)testing_wait_fd(c.keeper, POLLIN);
+        {
+                struct control_message message;
+                int fd;
+
+                assert_int_equal(control_recv(c.keeper, &message, &fd), 0);
+                assert_int_equal(message.type, CONTROL_CONTEXT_ADD);
+                pl_close(fd);
+        }
+        tell(&c, CONTROL_ACK, EMFILE);
+        assert_over(&c);
+        pl_close(null);
+}
+
+/* What only the registrar itself may say, or nobody. */
+TEST(test_keeper_broken) {
+        static const uint32_t types[] = { 0, CONTROL_PONG, CONTROL_CONTEXT_ADD, CONTROL_CONTEXT_DROP, CONTROL_ACK, CONTROL_BYE, 99 };
+
+        for (size_t i = 0; i < ELEMENTSOF(types); i++) {
+                struct rawclient c;
+
+                rawclient_start(&c, HOUR);
+                rawclient_hello(&c);
+                tell(&c, types[i], 0);
+                assert_over(&c);
+        }
+}
+
+/* Random bytes and descriptors; whatever happens, everything is given back. */
+TEST(test_random) {
+        unsigned int rounds = testing_rounds(150);
+        int memory = testing_memfd(PAGE);
+        struct testing_random random;
+
+        testing_seed(&random, "registrar, random packets");
+        for (unsigned int round = 0; round < rounds; round++) {
+                struct rawclient c;
+
+                rawclient_start(&c, HOUR);
+                rawclient_hello(&c);
+                (void)rawclient_attach(&c, "/dev/null");
+                for (unsigned int i = 0; i < 30; i++) {
+                        struct pl_packet request, answer;
+
+                        make_register(&request, testing_below(&random, 2));
+                        if (testing_below(&random, 3) == 0)
+                                ((uint8_t *)&request.body)[testing_below(&random, sizeof request.body.reg)] =
+                                        (uint8_t)testing_random(&random);
+                        if (testing_below(&random, 100) == 0)
+                                ((uint8_t *)&request.header)[testing_below(&random, sizeof request.header)] ^=
+                                        (uint8_t)(1U << testing_below(&random, 8));
+                        if (request.header.seq == 0)
+                                request.header.seq = i + 1;
+                        if (rawclient_send(&c, &request, sizeof request.header + sizeof request.body.reg, &memory, 1) < 0)
+                                break;
+                        if (rawclient_recv(&c, &answer) < 0)
+                                break;
+                        if (answer.header.opcode == (PL_OP_REPLY | PL_OP_REGISTER) && testing_below(&random, 2)) {
+                                pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+                                request.body.deregister.id = answer.body.register_reply.id;
+                                rawclient_ask(&c, &request, -1, &answer);
+                                assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_DEREGISTER);
+                        }
+                }
+                c.app = pl_close(c.app);
+                rawclient_end(&c);
+        }
+        pl_close(memory);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_session),
+                CHECKED(test_refusals_leave_nothing),
+                CHECKED(test_violations),
+                CHECKED(test_hanging_file),
+                CHECKED(test_hello_timeout),
+                CHECKED(test_hello_ends_timeout),
+                CHECKED(test_app_does_not_read),
+                CHECKED(test_away_without_reader),
+                CHECKED(test_going_away),
+                CHECKED(test_keeper_gone),
+                CHECKED(test_keeper_refuses),
+                CHECKED(test_keeper_broken),
+                CHECKED(test_random),
+        };
+
+        return cmocka_run_group_tests_name("registrar", tests, NULL, NULL);
+}
