@@ -304,8 +304,12 @@ static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, s
                 for (unsigned int i = 0; i < received->n_fds; i++)
                         pl_close(received->fds[i]);
 
-                code = received->truncated ? PINLEASE_CODE_BAD_LENGTH
-                                           : pl_packet_check(packet, received->size, received->n_fds, PL_FROM_SESSION);
+                if (received->truncated)
+                        code = PINLEASE_CODE_BAD_LENGTH;
+                else if (received->fds_lost)
+                        code = PINLEASE_CODE_BAD_FD_COUNT;
+                else
+                        code = pl_packet_check(packet, received->size, received->n_fds, PL_FROM_SESSION);
                 if (code != PINLEASE_CODE_NONE)
                         return pl_session_protocol_error(p, code, pl_code_name(code));
 

@@ -14,15 +14,10 @@ struct cleanup_context {
 };
 
 struct cleanup_result {
-        unsigned int destroyed;
-        unsigned int foreign; /* the handle is gone, or belongs to something else by now */
-        unsigned int kept;    /* the kernel would not let it go (bound memory window, EBUSY to the end) */
+        unsigned int destroyed, foreign, kept; /* enum mr_outcome */
 };
 
-/*
- * Goes once through the ledger. An MR is destroyed only if the kernel's own description of the handle (rkey, length, iova)
- * is what the ledger recorded: handles are used again at once, also for what the app registers by itself.
- */
+/* Goes once through the ledger. */
 struct cleanup_result cleanup_ledger(const struct ledger *ledger,
                                      const struct uverbs_ops *uverbs,
                                      const struct cleanup_context *contexts,

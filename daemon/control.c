@@ -52,6 +52,7 @@ int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
         ssize_t n;
         int fd = -1;
 
+        *ret_fd = -1;
         do
                 n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         while (n < 0 && errno == EINTR);
@@ -62,11 +63,6 @@ int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
         if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
                 memcpy(&fd, CMSG_DATA(c), sizeof(int));
 
-        if (n != (ssize_t)sizeof *ret_message || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-                pl_close(fd);
-                return -ECONNRESET;
-        }
-
         *ret_fd = fd;
-        return 0;
+        return n != (ssize_t)sizeof *ret_message || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? -ECONNRESET : 0;
 }

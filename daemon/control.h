@@ -31,8 +31,9 @@ int control_pair(int ret_fds[2]);
 /* Sends without waiting. fd: -1 or a descriptor to go with it. Returns 0 or a negative errno (-ECONNRESET: closed). */
 int control_send(int sock, const struct control_message *message, int fd);
 
-/* Receives without waiting. *ret_fd is the caller's, -1 if none came. Returns 0, -EAGAIN, -ECONNRESET when the other side has closed
- * or sent something broken, or a negative errno. */
+/* Receives without waiting. Returns 0, -EAGAIN, -ECONNRESET when the other side has closed or sent something broken, or a
+ * negative errno. *ret_fd is always set: what came is the caller's, also with something broken, who knows best how to close
+ * it; -1: none came. */
 int control_recv(int sock, struct control_message *ret_message, int *ret_fd);
 
 #endif

@@ -149,6 +149,8 @@ static void drain_registrar(struct keeper *k) {
                         return;
                 if (r == 0)
                         r = handle_registrar(k, &message, fd);
+                else if (fd >= 0)
+                        (void)closer_close(&fd, 1);
                 if (r < 0) {
                         lose_registrar(k, r);
                         return;
@@ -161,6 +163,7 @@ static void drain_supervisor(struct keeper *k) {
         int fd, r;
 
         r = control_recv(k->config.supervisor, &message, &fd);
+        pl_close(fd);
         if (r == -EAGAIN)
                 return;
         if (r < 0) {
@@ -169,7 +172,6 @@ static void drain_supervisor(struct keeper *k) {
                 return;
         }
 
-        pl_close(fd);
         if (message.type != CONTROL_GOING_AWAY)
                 return;
         begin_end(k, message.value);

@@ -8,7 +8,6 @@ struct rule {
         unsigned int allowed;     /* enum pinlease_method */
         enum pinlease_code no_pin; /* why a pin is refused */
         const char *why;
-        const char *instead;
 };
 
 static const struct rule rules[] = {
@@ -35,7 +34,6 @@ static const struct rule rules[] = {
                 .no_pin = PINLEASE_CODE_FSDAX_PIN,
                 .why = "A long-term pin of a file on file-system DAX is refused: the file system could not take its blocks "
                        "back while a device writes to them (the kernel answers EOPNOTSUPP)",
-                .instead = "a memfd, tmpfs or huge pages",
         },
         {
                 .name = "builtin:pagecache-write",
@@ -45,7 +43,6 @@ static const struct rule rules[] = {
                 .no_pin = PINLEASE_CODE_PAGECACHE_WRITE_PIN,
                 .why = "A writable long-term pin of an ordinary file is refused: a device would write behind the file "
                        "system's dirty tracking (the kernel answers EFAULT since Linux 6.5)",
-                .instead = "a memfd, tmpfs or huge pages",
         },
         {
                 .name = "builtin:pagecache-read",
@@ -55,9 +52,11 @@ static const struct rule rules[] = {
                 .no_pin = PINLEASE_CODE_PAGECACHE_READ_PIN,
                 .why = "A read-only long-term pin of an ordinary file is not allowed by the built-in rules: the file can be "
                        "truncated under the pin",
-                .instead = "a memfd, tmpfs or huge pages",
         },
 };
+
+/* What works instead of memory that may not be pinned. */
+static const char pinnable[] = "a memfd, tmpfs or huge pages";
 
 static const enum pinlease_method preference[] = { PINLEASE_METHOD_ODP, PINLEASE_METHOD_PINNED };
 
@@ -77,8 +76,8 @@ static int refuse_methods(const struct policy_question *question, const struct r
                                    rule->name,
                                    "This memory can only be registered by ODP, which this device's driver (rdma_rxe) does wrong: "
                                    "bytes that do not start at a page, or lie in packets larger than a page, go to the wrong place "
-                                   "without an error. Use %s; or accept ODP alone, and keep to whole pages and an MTU of 4096.",
-                                   rule->instead);
+                                   "without an error. Pin %s instead; or accept ODP alone, and keep to whole pages and an MTU of 4096.",
+                                   pinnable);
 
         /* Only a pin would have been acceptable, or is all that the device has, and the rule allows none. */
         if ((question->accepted & PINLEASE_METHOD_PINNED) && !(rule->allowed & PINLEASE_METHOD_PINNED))
@@ -89,14 +88,14 @@ static int refuse_methods(const struct policy_question *question, const struct r
                                    rule->why,
                                    odp ? "Accept ODP, which this device offers; or use" :
                                          "This device offers no ODP, so use",
-                                   rule->instead);
+                                   pinnable);
 
         return refuse_rule(ret_refusal,
                            PINLEASE_CODE_NO_ODP,
                            rule->name,
                            "Only ODP was acceptable, and this device offers none for reliable connections. %s.",
                            rule->allowed & PINLEASE_METHOD_PINNED ? "Accept a pin, which this memory allows" :
-                                                                    "Use memory that may be pinned (a memfd, tmpfs, huge pages)");
+                                                                    "Use memory that may be pinned: a memfd, tmpfs or huge pages");
 }
 
 /* What can be chosen from. A method that the device does wrong is nothing to be chosen for somebody: who asks for it

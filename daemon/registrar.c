@@ -121,9 +121,9 @@ static int drain_control(struct registrar *r, struct control_message *ret_ack) {
                 int fd, k;
 
                 k = control_recv(r->control, &message, &fd);
+                pl_close(fd);
                 if (k < 0)
                         return k == -EAGAIN ? 0 : k;
-                pl_close(fd);
 
                 if (message.type == CONTROL_ACK && ret_ack) {
                         *ret_ack = message;
@@ -291,11 +291,12 @@ static int handle_packet(struct registrar *r, struct pl_received *received) {
         enum pinlease_code code;
         struct refusal refusal;
 
-        code = received->truncated ? PINLEASE_CODE_BAD_LENGTH :
-                                     pl_packet_check(request, received->size, received->n_fds, PL_FROM_APP);
-        /* Descriptors beyond what the buffer has room for were dropped by the kernel. */
-        if (received->truncated && received->n_fds > 0)
+        if (received->truncated)
+                code = PINLEASE_CODE_BAD_LENGTH;
+        else if (received->fds_lost)
                 code = PINLEASE_CODE_BAD_FD_COUNT;
+        else
+                code = pl_packet_check(request, received->size, received->n_fds, PL_FROM_APP);
         if (code == PINLEASE_CODE_NONE && r->greeted == (request->header.opcode == PL_OP_HELLO))
                 code = PINLEASE_CODE_BAD_ORDER;
         if (code != PINLEASE_CODE_NONE) {

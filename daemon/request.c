@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backing.h"
+#include "mr.h"
 #include "policy.h"
 
 #define NO_SLOT UINT32_MAX
@@ -71,7 +72,7 @@ static void slot_put(struct registrar_state *state, uint32_t slot) {
         state->first_free = slot;
 }
 
-/* A number that is never given twice: a slot, and how often any slot was taken. */
+/* A number that is not given again while anybody could remember it: a slot, and a count of 32 bits. */
 static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
         if (++state->generation == 0)
                 state->generation = 1;
@@ -373,6 +374,13 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         slot_put(state, slot);
 }
 
+static int refuse_kept(struct refusal *ret_refusal) {
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_BUSY,
+                      "The kernel keeps the memory region: a memory window is bound to it, or other calls work on it without "
+                      "end. Deallocate the window, and try again.");
+}
+
 static int deregister(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
         struct ledger_entry *entry = state->ledger.entries + slot;
         int r;
@@ -382,32 +390,24 @@ static int deregister(struct registrar_state *state, uint32_t slot, struct refus
         /* ENOENT: the app has deregistered it by itself. EIO: the device is gone, and the MR with it. */
         if (r < 0 && r != -ENOENT && r != -EIO) {
                 ledger_live(entry);
-                return refuse_errno(ret_refusal,
-                                    PINLEASE_CODE_BUSY,
-                                    EBUSY,
-                                    "The kernel keeps the memory region (%s): %s",
-                                    strerror(-r),
-                                    r == -EINVAL ? "a memory window is bound to it. Deallocate the window first." :
-                                                   "other calls work on it. Try again.");
+                return refuse_kept(ret_refusal);
         }
 
         forget(state, slot);
         return 0;
 }
 
-/* The app can deregister our MR by itself, and its own next one then gets the handle. */
-static bool handle_is_foreign(const struct registrar_state *state, uint32_t slot) {
-        const struct ledger_entry *entry = state->ledger.entries + slot;
-        struct uverbs_mr_info info;
-
-        return state->uverbs->query_mr(&state->contexts[entry->record.context].device, entry->response.handle, &info) == 0 &&
-                (info.rkey != entry->response.rkey || info.length != entry->record.length || info.iova != entry->record.iova);
-}
-
-/* For a registration that the app has not named: nothing is destroyed but what was registered here. */
+/* For a registration that the app has not named: it may have deregistered the MR by itself, and its own next one then got
+ * the handle. */
 static int sweep(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
-        if (!handle_is_foreign(state, slot))
-                return deregister(state, slot, ret_refusal);
+        struct ledger_entry *entry = state->ledger.entries + slot;
+        const struct uverbs_device *device = &state->contexts[entry->record.context].device;
+
+        ledger_retiring(entry);
+        if (mr_destroy(state->uverbs, device, &entry->record, &entry->response) == MR_KEPT) {
+                ledger_live(entry);
+                return refuse_kept(ret_refusal);
+        }
         forget(state, slot);
         return 0;
 }

@@ -44,11 +44,12 @@ int pl_wire_recv(int sock, int flags, struct pl_received *ret_received) {
 
         ret_received->size = (size_t)n;
         ret_received->n_fds = 0;
-        ret_received->truncated = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+        ret_received->truncated = msg.msg_flags & MSG_TRUNC;
+        ret_received->fds_lost = msg.msg_flags & MSG_CTRUNC;
         take_fds(&msg, ret_received);
 
         /* An empty packet and the end of the connection look alike. Descriptors tell them apart: those are a packet. */
-        if (n == 0 && ret_received->n_fds == 0 && !ret_received->truncated)
+        if (n == 0 && ret_received->n_fds == 0 && !ret_received->fds_lost)
                 return -ECONNRESET;
         return 0;
 }

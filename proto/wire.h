@@ -14,7 +14,8 @@ struct pl_received {
         size_t size;
         unsigned int n_fds;
         int fds[PL_MAX_FDS];
-        bool truncated; /* the packet was longer than the buffer, or descriptors were dropped for want of room */
+        bool truncated; /* the packet was longer than any may be */
+        bool fds_lost;  /* more descriptors came than may come, or than this process has room for; the kernel dropped them */
 };
 
 /*

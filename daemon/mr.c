@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "mr.h"
+
+#include "util.h"
+
+#define BUSY_TRIES    400
+#define BUSY_SLEEP_NS 5000000
+
+enum mr_outcome mr_destroy(const struct uverbs_ops *uverbs,
+                           const struct uverbs_device *device,
+                           const struct ledger_record *record,
+                           const struct uverbs_mr_keys *keys) {
+        for (unsigned int i = 0; i < BUSY_TRIES; i++) {
+                struct uverbs_mr_info info;
+                int r;
+
+                r = uverbs->query_mr(device, keys->handle, &info);
+                if (r == 0 && (info.rkey != keys->rkey || info.length != record->length || info.iova != record->iova))
+                        return MR_FOREIGN;
+                if (r == 0)
+                        r = uverbs->dereg_mr(device, keys->handle);
+                if (r == 0)
+                        return MR_DESTROYED;
+                /* EIO: the device has been removed, and everything on it. */
+                if (r == -ENOENT || r == -EIO)
+                        return MR_FOREIGN;
+                if (r != -EBUSY)
+                        return MR_KEPT;
+                (void)nanosleep(&(struct timespec) { .tv_nsec = BUSY_SLEEP_NS }, NULL);
+        }
+        return MR_KEPT;
+}
