@@ -23,7 +23,7 @@ static _Noreturn void child(int pipe_read, const int *fds, unsigned int n_fds) {
 
 int closer_close(int *fds, unsigned int n_fds) {
         _cleanup_(pl_closep) int pipe_read = -1, pipe_write = -1;
-        int p[2], r = 0;
+        int p[2], status = 0, r = 0;
         pid_t pid;
 
         assert(n_fds <= CLOSER_MAX);
@@ -34,19 +34,22 @@ int closer_close(int *fds, unsigned int n_fds) {
                 pipe_read = p[0];
                 pipe_write = p[1];
 
-                /* Twice, so that the process is nobody's to wait for: SIGCHLD is the registrar's alone. */
+                /* Twice, so that the process is nobody's to wait for: SIGCHLD is for who else has children. */
                 pid = fork();
                 if (pid == 0) {
                         pid = fork();
                         if (pid == 0)
                                 child(pipe_read, fds, n_fds);
-                        _exit(pid < 0 ? errno : 0);
+                        _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
                 }
                 if (pid < 0)
                         r = -errno;
-                else
-                        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                else {
+                        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
                                 ;
+                        if (status != 0)
+                                r = -EAGAIN;
+                }
         }
 
         for (unsigned int i = 0; i < n_fds; i++)

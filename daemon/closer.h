@@ -4,8 +4,8 @@
 
 /*
  * Closes descriptors in a throw-away process. The last close of a verbs command fd tears down the whole context, in
- * whoever does it: 150 ms for 256 MiB of memory regions, 50 s with an old memory window. The caller's own close comes
- * first and is therefore never the last.
+ * whoever does it: 150 ms for 256 MiB of memory regions, 50 s with an old memory window. The last close of a Unix socket
+ * closes what is in flight to it, which may be anything. The caller's own close comes first and is therefore never the last.
  *
  * Sets the at most CLOSER_MAX descriptors to -1. Returns 0, or a negative errno if no process could be had: then the caller has closed them
  * itself.

@@ -20,14 +20,15 @@
 /* How long after SIGKILL a process that can die is dead. */
 #define KILL_MS 3000
 
-/* No ioctl is believed to take longer than this, whatever the ledger says. */
-#define BUSY_MAX_MS (15 * 60 * 1000)
+/* How often memory regions are tried again that the kernel keeps. */
+#define KEPT_MS 1000
 
 enum phase {
         PHASE_SERVING, /* the registrar works */
         PHASE_ENDING,  /* it has been told, or has reason, to give up by itself before the deadline */
         PHASE_KILLED,  /* it has been killed; before the deadline it is dead, unless it hangs */
         PHASE_STUCK,   /* it cannot die: cleaned up already, and once more when it does */
+        PHASE_KEPT,    /* it is gone, but the kernel keeps memory regions that the app is using: tried again and again */
         PHASE_OVER,
 };
 
@@ -39,13 +40,16 @@ struct keeper {
 
         enum phase phase;
         uint64_t deadline; /* of the phase; 0: none */
-        bool bye;          /* the registrar has closed everything by itself */
+        uint64_t end_began; /* when PHASE_ENDING did */
+        bool bye;           /* the registrar has closed everything by itself */
 
         uint64_t next_ping;
         uint64_t ping_sent; /* 0: none is owed */
 };
 
 static void kill_registrar(struct keeper *k) {
+        if (k->config.registrar < 0)
+                return;
         if (pidfd_send_signal(k->config.registrar, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
                 log_line(LOG_ERR, "cannot kill its registrar: %s", strerror(errno));
         if (k->phase < PHASE_KILLED) {
@@ -57,29 +61,45 @@ static void kill_registrar(struct keeper *k) {
 static void begin_end(struct keeper *k, uint64_t grace_ms) {
         uint64_t deadline = pl_now_ms() + grace_ms + END_MS;
 
+        if (k->phase == PHASE_SERVING)
+                k->end_began = pl_now_ms();
         if (k->phase == PHASE_SERVING || (k->phase == PHASE_ENDING && deadline < k->deadline)) {
                 k->phase = PHASE_ENDING;
                 k->deadline = deadline;
         }
 }
 
-static void clean(struct keeper *k) {
+/* Returns how many memory regions the kernel keeps. */
+static unsigned int clean(struct keeper *k) {
         struct cleanup_result result;
 
         result = cleanup_ledger(k->ledger, k->uverbs, k->contexts, ELEMENTSOF(k->contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
-        if (result.kept > 0)
-                log_line(LOG_WARNING,
-                         "could not destroy %u memory regions (in use, or a memory window is bound); they go with the app's "
-                         "verbs context",
-                         result.kept);
+        return result.kept;
 }
 
-/* The registrar is dead, or as good as. */
+/*
+ * The registrar is dead, or as good as. What the kernel does not let go (a memory window is bound, or other calls work on
+ * it) is pinned memory, and stays this session's: it ends when that is gone, or the app, whose verbs context takes it along.
+ */
 static void conclude(struct keeper *k) {
-        clean(k);
-        k->phase = PHASE_OVER;
+        unsigned int kept;
+
+        (void)shutdown(k->config.client, SHUT_RDWR);
+        kept = clean(k);
+        if (kept == 0 || k->config.app < 0) {
+                k->phase = PHASE_OVER;
+                return;
+        }
+
+        if (k->phase != PHASE_KEPT)
+                log_line(LOG_WARNING,
+                         "cannot destroy %u memory regions that the app has in use (a memory window is bound); tries on until "
+                         "the app ends",
+                         kept);
+        k->phase = PHASE_KEPT;
+        k->deadline = pl_now_ms() + KEPT_MS;
 }
 
 /* Owns the descriptor. */
@@ -135,7 +155,7 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
 static void lose_registrar(struct keeper *k, int error) {
         if (error == -EPROTO)
                 log_line(LOG_ERR, "kills its registrar, which broke the control protocol");
-        k->config.control = pl_close(k->config.control);
+        (void)closer_close(&k->config.control, 1);
         kill_registrar(k);
 }
 
@@ -183,16 +203,10 @@ static void drain_supervisor(struct keeper *k) {
 static void lose_app(struct keeper *k) {
         k->config.app = pl_close(k->config.app);
         (void)shutdown(k->config.client, SHUT_RDWR);
-        if (k->phase == PHASE_STUCK)
+        if (k->phase >= PHASE_STUCK)
                 conclude(k);
         else
                 begin_end(k, 0);
-}
-
-static bool busy(const struct keeper *k, uint64_t now) {
-        uint64_t until = ledger_busy_until(k->ledger);
-
-        return until > now && until - now <= BUSY_MAX_MS;
 }
 
 static void heartbeat(struct keeper *k, uint64_t now) {
@@ -200,7 +214,10 @@ static void heartbeat(struct keeper *k, uint64_t now) {
                 return;
 
         if (k->ping_sent) {
-                if (now - k->ping_sent < k->config.hang_ms || busy(k, now))
+                /* At work. The answer is due a while after that, not at once. */
+                if (ledger_is_busy(k->ledger, now))
+                        k->ping_sent = now;
+                if (now - k->ping_sent < k->config.hang_ms)
                         return;
                 log_line(LOG_ERR, "kills its registrar, which has not answered for %" PRIu64 " ms", now - k->ping_sent);
                 kill_registrar(k);
@@ -220,8 +237,11 @@ static void expire(struct keeper *k, uint64_t now) {
 
         switch (k->phase) {
         case PHASE_ENDING:
-                if (busy(k, now))
+                /* Giving up many memory regions takes its time; but not for ever, whatever the registrar says. */
+                if (ledger_is_busy(k->ledger, now) && now - k->end_began < LEDGER_BUSY_MAX_MS) {
+                        k->deadline = now + END_MS;
                         return;
+                }
                 log_line(LOG_WARNING, "kills its registrar, which did not end in time");
                 kill_registrar(k);
                 return;
@@ -233,13 +253,16 @@ static void expire(struct keeper *k, uint64_t now) {
                          "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
                          "that does not answer",
                          (int64_t)k->config.registrar_pid);
-                if (k->bye) {
+                if (k->bye || k->config.app < 0) {
                         conclude(k);
                         return;
                 }
-                clean(k);
+                (void)clean(k);
                 k->phase = PHASE_STUCK;
                 k->deadline = 0;
+                return;
+        case PHASE_KEPT:
+                conclude(k);
                 return;
         default:
                 return;
@@ -257,8 +280,7 @@ static int timeout_of(const struct keeper *k, uint64_t now) {
         }
         if (!next)
                 return -1;
-        /* A deadline that has passed waits for a running ioctl: look again soon, but do not spin. */
-        return next > now ? (int)(next - now) : 100;
+        return next > now ? (int)(next - now) : 0;
 }
 
 static void turn(struct keeper *k) {
@@ -276,6 +298,8 @@ static void turn(struct keeper *k) {
         }
 
         if (p[0].revents) {
+                (void)waitpid(k->config.registrar_pid, NULL, WNOHANG);
+                k->config.registrar = pl_close(k->config.registrar);
                 conclude(k);
                 return;
         }
@@ -291,18 +315,19 @@ static void turn(struct keeper *k) {
         expire(k, now);
 }
 
-/* Hands the command fds to a throw-away process: whoever closes the last copy tears the whole context down, which can take
- * a minute. */
+/* Hands everything whose last close may take long to a throw-away process: the command fds, and both sockets for what may be
+ * in flight to them. */
 static void release(struct keeper *k) {
-        int fds[MAX_CONTEXTS];
+        int fds[MAX_CONTEXTS + 2];
         unsigned int n = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(k->contexts); i++)
                 if (k->contexts[i].device.fd >= 0)
                         fds[n++] = k->contexts[i].device.fd;
-        if (n > 0)
-                (void)closer_close(fds, n);
-        k->config.client = pl_close(k->config.client);
+        if (k->config.control >= 0)
+                fds[n++] = k->config.control;
+        fds[n++] = k->config.client;
+        (void)closer_close(fds, n);
 }
 
 int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
@@ -319,7 +344,6 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
         while (k.phase != PHASE_OVER)
                 turn(&k);
 
-        (void)waitpid(config->registrar_pid, NULL, WNOHANG);
         release(&k);
         return EXIT_SUCCESS;
 }

@@ -90,8 +90,10 @@ void ledger_free(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_FREE, memory_order_release);
 }
 
-void ledger_busy(struct ledger *ledger, uint64_t until_ms) {
-        atomic_store(&ledger->header->busy_until, until_ms);
+void ledger_busy(struct ledger *ledger, uint64_t ms) {
+        if (ms > LEDGER_BUSY_MAX_MS)
+                ms = LEDGER_BUSY_MAX_MS;
+        atomic_store(&ledger->header->busy_until, ms ? pl_now_ms() + ms : 0);
 }
 
 bool ledger_read(const struct ledger *ledger,
@@ -122,6 +124,8 @@ uint32_t ledger_high_water(const struct ledger *ledger) {
         return high < capacity ? high : capacity;
 }
 
-uint64_t ledger_busy_until(const struct ledger *ledger) {
-        return atomic_load(&ledger->header->busy_until);
+bool ledger_is_busy(const struct ledger *ledger, uint64_t now_ms) {
+        uint64_t until = atomic_load(&ledger->header->busy_until);
+
+        return until > now_ms && until - now_ms <= LEDGER_BUSY_MAX_MS;
 }

@@ -63,7 +63,7 @@ struct ledger_header {
         uint32_t capacity;           /* entries */
         _Atomic uint32_t high_water; /* entries below this index have been used */
         _Atomic uint32_t reserved;
-        _Atomic uint64_t busy_until; /* CLOCK_MONOTONIC, ms: the registrar is in an ioctl that may take that long; 0: no */
+        _Atomic uint64_t busy_until; /* CLOCK_MONOTONIC, ms: the registrar is at work and not to be thought hung before; 0: no */
 };
 
 struct ledger {
@@ -83,8 +83,10 @@ void ledger_live(struct ledger_entry *entry);
 void ledger_retiring(struct ledger_entry *entry);
 void ledger_free(struct ledger_entry *entry);
 
-/* How long the next ioctl may reasonably take. 0: it has returned. */
-void ledger_busy(struct ledger *ledger, uint64_t until_ms);
+/* The writer is at work on something that may take so long, from now, before it says so again; what is more than
+ * LEDGER_BUSY_MAX_MS is taken as that. 0: it is done. */
+#define LEDGER_BUSY_MAX_MS (15 * 60 * 1000)
+void ledger_busy(struct ledger *ledger, uint64_t ms);
 
 /* The reader's side: a copy of an entry; false if it is FREE or the index is out of range. */
 bool ledger_read(const struct ledger *ledger,
@@ -93,6 +95,6 @@ bool ledger_read(const struct ledger *ledger,
                  struct ledger_record *ret_record,
                  struct uverbs_mr_keys *ret_response);
 uint32_t ledger_high_water(const struct ledger *ledger);
-uint64_t ledger_busy_until(const struct ledger *ledger);
+bool ledger_is_busy(const struct ledger *ledger, uint64_t now_ms);
 
 #endif

@@ -18,7 +18,7 @@ struct object {
 
 struct mapping {
         struct object *object;
-        struct mapping *next;
+        struct mapping *previous, *next;
         uint64_t base;   /* address of `offset` */
         uint64_t offset; /* bytes, a multiple of the page size */
         uint64_t length;
@@ -101,6 +101,9 @@ static int map_view(const struct mapping_request *request, bool at_address, stru
                 return -EEXIST;
         }
 
+        /* A process that is forked to close something is not to hold the app's memory. */
+        (void)madvise(p, length, MADV_DONTFORK);
+
         *ret_view = (struct mapping) {
                 .base = (uintptr_t)p,
                 .offset = request->offset - head,
@@ -121,8 +124,8 @@ static int new_view(struct mapping_table *table,
         if (!view)
                 return -ENOMEM;
 
-        r = map_view(request, true, view);
-        if (r < 0) {
+        r = map_view(request, request->exact_address, view);
+        if (r < 0 && request->exact_address) {
                 /* Taken, or not an address for this process: any view will do, an old one best. */
                 *ret_view = find_view(object, request, false);
                 if (*ret_view) {
@@ -138,6 +141,8 @@ static int new_view(struct mapping_table *table,
 
         view->object = object;
         view->next = object->views;
+        if (view->next)
+                view->next->previous = view;
         object->views = view;
         table->n_views++;
         *ret_view = view;
@@ -173,7 +178,6 @@ int mapping_get(struct mapping_table *table,
 
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping) {
         struct object *object;
-        struct mapping **p;
 
         if (!mapping)
                 return NULL;
@@ -183,31 +187,15 @@ struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping
                 return NULL;
 
         object = mapping->object;
-        for (p = &object->views; *p != mapping; p = &(*p)->next)
-                ;
-        *p = mapping->next;
+        if (mapping->previous)
+                mapping->previous->next = mapping->next;
+        else
+                object->views = mapping->next;
+        if (mapping->next)
+                mapping->next->previous = mapping->previous;
         (void)munmap((void *)(uintptr_t)mapping->base, mapping->length);
         free(mapping);
         table->n_views--;
         object_gc(table, object);
         return NULL;
-}
-
-int mapping_resident(uint64_t start, uint64_t length) {
-        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = start + length;
-        unsigned char present[4096];
-
-        for (uint64_t at = start - start % page; at < end;) {
-                uint64_t n = (end - at + page - 1) / page;
-
-                if (n > sizeof present)
-                        n = sizeof present;
-                if (mincore((void *)(uintptr_t)at, n * page, present) < 0)
-                        return -errno;
-                for (uint64_t i = 0; i < n; i++)
-                        if (!(present[i] & 1))
-                                return 0;
-                at += n * page;
-        }
-        return 1;
 }

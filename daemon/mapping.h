@@ -25,15 +25,15 @@ struct mapping_request {
         uint64_t offset, length;
         uint64_t address;   /* where the app has `offset` */
         bool writable;
-        bool exact_address; /* prefer a view in which `offset` lies at `address`, see below */
+        bool exact_address; /* prefer a view in which `offset` lies at `address` */
 };
 
 /*
  * Finds a view of the file that covers the range, or makes one, and takes a reference.
  *
- * A new view is put where the app has its own, if that is free here. rxe looks ODP pages up by iova, so an ODP
- * registration works there only if its iova is its address in the registering process; with both alike, the app's address
- * can be the iova. exact_address makes sure that an existing view elsewhere is not taken if a new one could be put there.
+ * exact_address is for ODP: rxe looks ODP pages up by iova, so an ODP registration works there only if its iova is its
+ * address in the registering process. With the view where the app has its own, the app's address can be the iova. If that
+ * place is taken here, a view elsewhere is what comes back.
  *
  * ret_start is the address of `offset` in this process. Returns 0 or a negative errno of mmap.
  */
@@ -44,12 +44,5 @@ int mapping_get(struct mapping_table *table,
 
 /* Drops a reference; the last one unmaps. Returns NULL. */
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping);
-
-/*
- * Are all pages of [start, start + length) in memory already? Pinning pages that are not would charge them to this
- * process. Returns 1, 0, or a negative errno. Racy against a hole punch, hence the limits on top. Not for hugetlb,
- * for which mincore() sees only what this process has touched.
- */
-int mapping_resident(uint64_t start, uint64_t length);
 
 #endif

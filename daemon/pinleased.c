@@ -33,7 +33,7 @@ static void help(void) {
                      "  --user NAME              user of the registrar processes (default %s)\n"
                      "  --pin-limit BYTES        pinned bytes of one session (default 1 GiB; K, M, G, T may follow)\n"
                      "  --odp-limit BYTES        bytes that one session registers by ODP (default 1 TiB)\n"
-                     "  --registration-limit N   registrations of one session (default 65536)\n"
+                     "  --registration-limit N   registrations of one session (default 32768)\n"
                      "  --max-sessions N         sessions in all (default 4096)\n"
                      "  --sessions-per-user N    sessions of one user (default 1024)\n"
                      "  --grace MS               what apps get to let go when the service stops (default 3000)\n"
@@ -84,7 +84,7 @@ static const struct number {
         { name, min, max, initial, offsetof(struct supervisor_config, field), sizeof(((struct supervisor_config *)0)->field) }
         NUMBER("pin-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 30, limits.pinned),
         NUMBER("odp-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 40, limits.odp),
-        NUMBER("registration-limit", 1, 1 << 20, 1 << 16, limits.registrations),
+        NUMBER("registration-limit", 1, 1 << 20, 1 << 15, limits.registrations),
         NUMBER("max-sessions", 1, 1 << 20, 4096, max_sessions),
         NUMBER("sessions-per-user", 1, 1 << 20, 1024, max_sessions_per_user),
         NUMBER("grace", 0, 600000, 3000, grace_ms),
@@ -156,14 +156,19 @@ static int parse_options(int argc, char *argv[], struct options *options) {
         return 0;
 }
 
-/* A socket file that nobody listens on is what a former daemon left. */
+/* A socket file that nobody listens on is what a former daemon left; anything else at that place is not ours to remove. */
 static int bind_socket(int fd, const struct sockaddr_un *address) {
         _cleanup_(pl_closep) int probe = -1;
+        struct stat st;
 
         if (bind(fd, (const struct sockaddr *)address, sizeof *address) == 0)
                 return 0;
         if (errno != EADDRINUSE)
                 return -errno;
+        if (lstat(address->sun_path, &st) < 0)
+                return -errno;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
 
         probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (probe < 0)
@@ -214,6 +219,7 @@ static int get_listener(const struct options *options, int *ret_fd) {
                 return -ENOTCONN;
         }
 
+        /* The file stays behind at the end: by then it may be a successor's. */
         r = open_socket(options->socket, options->config.gid, ret_fd);
         if (r < 0)
                 log_line(LOG_ERR, "cannot listen on %s: %s", options->socket, strerror(-r));
@@ -291,7 +297,5 @@ int main(int argc, char *argv[]) {
 
         raise_nofile();
         r = supervisor_run(&options.config);
-        if (options.socket)
-                (void)unlink(options.socket);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -12,10 +12,6 @@
 
 #include "util.h"
 
-/* Descriptors a registrar may have: its own, the verbs contexts, and what one packet brings. What does not fit is dropped
- * by the kernel on receipt. */
-#define REGISTRAR_NOFILE 64
-
 static int set_capabilities(uint32_t mask) {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
@@ -44,9 +40,9 @@ static int harden(void) {
 int privileges_drop_registrar(const struct registrar_identity *identity, uint64_t pin_ceiling) {
         int r;
 
+        /* RLIMIT_NOFILE stays what it is: the kernel also counts by it what all registrars, being one user, have in flight
+         * to their keepers. */
         r = limit(RLIMIT_MEMLOCK, pin_ceiling);
-        if (r == 0)
-                r = limit(RLIMIT_NOFILE, REGISTRAR_NOFILE);
         if (r == 0)
                 r = limit(RLIMIT_CORE, 0);
         if (r < 0)

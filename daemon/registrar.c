@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "closer.h"
 #include "control.h"
 #include "fds.h"
 #include "log.h"
@@ -67,12 +68,18 @@ static int send_going_away(struct registrar *r, enum pl_going_away_reason reason
 
 /* Owns the descriptor from here on. */
 static void dispose(struct registrar *r, int fd, const struct pl_fdclass *class) {
-        if (class->kind != PL_FD_HANGING) {
-                pl_close(fd);
+        switch (class->kind) {
+        case PL_FD_HANGING:
+                assert(r->n_hanging < ELEMENTSOF(r->hanging));
+                r->hanging[r->n_hanging++] = fd;
                 return;
+        case PL_FD_CHARDEV:
+                /* Ours may be the last copy of a verbs context. */
+                (void)closer_close(&fd, 1);
+                return;
+        default:
+                pl_close(fd);
         }
-        assert(r->n_hanging < ELEMENTSOF(r->hanging));
-        r->hanging[r->n_hanging++] = fd;
 }
 
 static void dispose_all(struct registrar *r, struct pl_received *received) {
@@ -141,7 +148,9 @@ static int tell_keeper(struct registrar *r, const struct control_message *messag
         struct control_message ack;
         int k;
 
-        k = control_send(r->control, message, fd);
+        /* Descriptors in flight are counted for all registrars together, which are one user; the others' are soon taken. */
+        while ((k = control_send(r->control, message, fd)) == -ETOOMANYREFS && pl_now_ms() < deadline)
+                (void)nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
         if (k < 0)
                 return k;
 
@@ -236,9 +245,9 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
         pl_packet_init(&reply, PL_OP_REPLY | PL_OP_REGISTER, request->header.seq);
         k = request_register(&r->state, &request->body.reg, fd, class, &reply.body.register_reply, &refusal);
         dispose(r, fd, class);
-        if (k < 0)
+        if (k == REFUSED)
                 return send_refusal(r, &request->header, &refusal);
-        return send_packet(r, &reply);
+        return k < 0 ? k : send_packet(r, &reply);
 }
 
 static int handle_deregister(struct registrar *r, const struct pl_packet *request) {
@@ -338,7 +347,11 @@ static int serve_client(struct registrar *r) {
         k = pl_wire_recv(r->client, MSG_DONTWAIT, &received);
         if (k < 0)
                 return k == -EAGAIN ? 0 : k;
-        return handle_packet(r, &received);
+
+        state_busy(&r->state, 0);
+        k = handle_packet(r, &received);
+        state_idle(&r->state);
+        return k;
 }
 
 static int timeout_of(const struct registrar *r) {

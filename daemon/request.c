@@ -9,17 +9,22 @@
 #include "backing.h"
 #include "mr.h"
 #include "policy.h"
+#include "residency.h"
 
 #define NO_SLOT UINT32_MAX
 
-/* How long a registration may take before the keeper thinks that it hangs: a base, and for every byte what faulting and
+/* How long a piece of work may take before the keeper thinks that it hangs: a base, and for every byte what faulting and
  * pinning cold memory costs on a slow machine. */
-#define BUSY_BASE_MS    5000
+#define BUSY_BASE_MS     5000
 #define BUSY_BYTE_PER_MS (32 * 1024)
 
-/* EBUSY means that another thread of the app works on the handle at this instant; it has always won in under a second. */
-#define BUSY_TRIES    200
-#define BUSY_SLEEP_NS 5000000
+void state_busy(struct registrar_state *state, uint64_t bytes) {
+        ledger_busy(&state->ledger, BUSY_BASE_MS + bytes / BUSY_BYTE_PER_MS);
+}
+
+void state_idle(struct registrar_state *state) {
+        ledger_busy(&state->ledger, 0);
+}
 
 void state_init(struct registrar_state *state,
                 const struct uverbs_ops *uverbs,
@@ -79,37 +84,6 @@ static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
         return (uint64_t)state->generation << 32 | slot;
 }
 
-static int dereg_patiently(struct registrar_state *state, const struct uverbs_device *device, uint32_t handle) {
-        int r;
-
-        for (unsigned int i = 0; i < BUSY_TRIES; i++) {
-                r = state->uverbs->dereg_mr(device, handle);
-                if (r != -EBUSY)
-                        break;
-                (void)nanosleep(&(struct timespec) { .tv_nsec = BUSY_SLEEP_NS }, NULL);
-        }
-        return r;
-}
-
-/* Calls the kernel for one method. The ledger's entry exists already and takes the answer. */
-static int call_kernel(struct registrar_state *state,
-                       const struct ledger_record *record,
-                       struct ledger_entry *entry) {
-        const struct uverbs_device *device = &state->contexts[record->context].device;
-        int r;
-
-        ledger_busy(&state->ledger, pl_now_ms() + BUSY_BASE_MS + record->length / BUSY_BYTE_PER_MS);
-        r = state->uverbs->reg_mr(device,
-                                  record->pd,
-                                  record->start,
-                                  record->length,
-                                  record->iova,
-                                  record->access,
-                                  &entry->response);
-        ledger_busy(&state->ledger, 0);
-        return r;
-}
-
 static int explain_kernel(const struct ledger_record *record,
                           const struct credit *credit,
                           int error,
@@ -139,7 +113,8 @@ static int explain_kernel(const struct ledger_record *record,
         return refuse_errno(ret_refusal,
                             PINLEASE_CODE_KERNEL,
                             error,
-                            "The kernel refused to register %" PRIu64 " bytes of %s memory (%s, access 0x%x): %s.",
+                            "The kernel refused to register %" PRIu64 " bytes of %s memory (%s, access 0x%x): %s. See what "
+                            "access and length the device supports (ibv_devinfo -v), and the kernel log.",
                             record->length,
                             backing,
                             method,
@@ -175,17 +150,23 @@ static void attempt_undo(struct attempt *attempt) {
                 credit_refund(&state->credit, attempt->method, attempt->charged);
 }
 
-static int check_residency(const struct ledger_record *record, struct refusal *ret_refusal) {
+static int check_residency(const struct attempt *attempt, struct refusal *ret_refusal) {
+        const struct ledger_record *record = &attempt->record;
         int r;
 
-        /* ODP allocates nothing now, and for huge pages mincore() has no answer: they are reserved, not charged to
-         * whoever faults them first. */
+        /* ODP allocates nothing now, and for huge pages there is no answer: they are reserved, not charged to whoever
+         * faults them first. */
         if (record->method != PINLEASE_METHOD_PINNED || record->backing == PINLEASE_BACKING_HUGETLB)
                 return 0;
 
-        r = mapping_resident(record->start, record->length);
+        r = residency_check(attempt->fd, record->offset, record->start, record->length);
         if (r < 0)
-                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "Which pages are resident could not be found out.");
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_NOT_RESIDENT,
+                                    r,
+                                    "Which pages of the range are in memory could not be found out (%s), so they are not pinned. "
+                                    "Pass a descriptor that is open for writing, or accept ODP.",
+                                    strerror(-r));
         if (r == 0)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NOT_RESIDENT,
@@ -206,7 +187,7 @@ static int attempt_charge(struct attempt *attempt, struct refusal *ret_refusal) 
 
         r = slot_get(attempt->state, &attempt->slot);
         if (r < 0)
-                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "No memory for one more registration.");
+                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "The service has no memory for one more registration (%s). Deregister some, or try again.", strerror(-r));
         return 0;
 }
 
@@ -227,8 +208,9 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
                         &attempt->mapping,
                         &attempt->record.start);
         if (r < 0)
-                return refuse_errno(ret_refusal, PINLEASE_CODE_NO_MAP, r, "The file could not be mapped: %s.", strerror(-r));
-        return check_residency(&attempt->record, ret_refusal);
+                return refuse_errno(ret_refusal, PINLEASE_CODE_NO_MAP, r, "The service could not map the file: %s. Register fewer or larger ranges, or check that the file can be mapped "
+                            "shared.", strerror(-r));
+        return check_residency(attempt, ret_refusal);
 }
 
 static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal) {
@@ -241,7 +223,14 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         record->id = next_id(state, attempt->slot);
         attempt->entry = ledger_intent(&state->ledger, attempt->slot, record);
 
-        attempt->kernel_error = call_kernel(state, record, attempt->entry);
+        state_busy(state, record->length);
+        attempt->kernel_error = state->uverbs->reg_mr(&state->contexts[record->context].device,
+                                                      record->pd,
+                                                      record->start,
+                                                      record->length,
+                                                      record->iova,
+                                                      record->access,
+                                                      &attempt->entry->response);
         if (attempt->kernel_error < 0)
                 return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
         ledger_live(attempt->entry);
@@ -254,14 +243,15 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         return 0;
 }
 
-/* What was identified at the beginning may have been truncated since. */
+/* What was identified at the beginning may have been truncated since. An MR that the kernel then keeps is one that the app
+ * would never learn of: the session ends. */
 static int attempt_verify(struct attempt *attempt, struct refusal *ret_refusal) {
         struct refusal ignored;
         int r;
 
         r = backing_verify(attempt->fd, attempt->class, attempt->request, ret_refusal);
-        if (r < 0)
-                (void)request_deregister(attempt->state, attempt->record.id, &ignored);
+        if (r < 0 && request_deregister(attempt->state, attempt->record.id, &ignored) < 0)
+                return -EBUSY;
         return r;
 }
 
@@ -381,28 +371,12 @@ static int refuse_kept(struct refusal *ret_refusal) {
                       "end. Deallocate the window, and try again.");
 }
 
+/* The app may have deregistered the MR by itself, and its own next one then got the handle: that one is left alone. */
 static int deregister(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
-        struct ledger_entry *entry = state->ledger.entries + slot;
-        int r;
-
-        ledger_retiring(entry);
-        r = dereg_patiently(state, &state->contexts[entry->record.context].device, entry->response.handle);
-        /* ENOENT: the app has deregistered it by itself. EIO: the device is gone, and the MR with it. */
-        if (r < 0 && r != -ENOENT && r != -EIO) {
-                ledger_live(entry);
-                return refuse_kept(ret_refusal);
-        }
-
-        forget(state, slot);
-        return 0;
-}
-
-/* For a registration that the app has not named: it may have deregistered the MR by itself, and its own next one then got
- * the handle. */
-static int sweep(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
         struct ledger_entry *entry = state->ledger.entries + slot;
         const struct uverbs_device *device = &state->contexts[entry->record.context].device;
 
+        state_busy(state, entry->record.length);
         ledger_retiring(entry);
         if (mr_destroy(state->uverbs, device, &entry->record, &entry->response) == MR_KEPT) {
                 ledger_live(entry);
@@ -429,7 +403,7 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
 
                 if (state->registrations[i].id == 0 || state->ledger.entries[i].record.context != context)
                         continue;
-                r = sweep(state, i, ret_refusal);
+                r = deregister(state, i, ret_refusal);
                 if (r < 0)
                         return r;
         }
@@ -444,7 +418,7 @@ unsigned int state_done(struct registrar_state *state) {
 
                 if (state->registrations[i].id == 0)
                         continue;
-                if (sweep(state, i, &ignored) < 0)
+                if (deregister(state, i, &ignored) < 0)
                         left++;
         }
 

@@ -58,6 +58,10 @@ void state_init(struct registrar_state *state,
  */
 unsigned int state_done(struct registrar_state *state);
 
+/* Announces to the keeper that something is being worked on, of so many bytes; and that it is done. */
+void state_busy(struct registrar_state *state, uint64_t bytes);
+void state_idle(struct registrar_state *state);
+
 /*
  * Takes a command fd in. `class` is the descriptor's, which must not hang. On success the slot owns the descriptor and
  * ret_index names it. Returns 0, REFUSED, or a negative errno that ends the session.
@@ -71,7 +75,7 @@ int request_attach(struct registrar_state *state,
 /* Deregisters what is on the context and closes the descriptor. Returns 0 or REFUSED. */
 int request_detach(struct registrar_state *state, uint32_t index, struct refusal *ret_refusal);
 
-/* fd is borrowed. Returns 0 or REFUSED. */
+/* fd is borrowed. Returns 0, REFUSED, or a negative errno that ends the session. */
 int request_register(struct registrar_state *state,
                      const struct pl_register *request,
                      int fd,
@@ -79,8 +83,7 @@ int request_register(struct registrar_state *state,
                      struct pl_register_reply *ret_reply,
                      struct refusal *ret_refusal);
 
-/* Deregisters what is on one context, as far as it is still what was registered. Returns 0, or REFUSED at the first that the
- * kernel keeps. */
+/* Deregisters what is on one context. Returns 0, or REFUSED at the first that the kernel keeps. */
 int request_deregister_all(struct registrar_state *state, uint32_t context, struct refusal *ret_refusal);
 
 /* Returns 0 or REFUSED. */

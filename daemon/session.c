@@ -91,6 +91,21 @@ static int run(const struct session_args *args) {
         return r;
 }
 
+/* Sessions end by the supervisor's word or the app's end, not by a Ctrl-C at the daemon's terminal or a `systemctl kill`
+ * that means the daemon: keeper and registrar gone at once would leave memory registered. */
+static void detach_from_terminal(void) {
+        static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2 };
+        _cleanup_(pl_closep) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        (void)setsid();
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                (void)signal(signals[i], SIG_IGN);
+        if (null >= 0) {
+                (void)dup2(null, STDIN_FILENO);
+                (void)dup2(null, STDOUT_FILENO);
+        }
+}
+
 int main(int argc, char *argv[]) {
         struct session_args args;
 
@@ -103,7 +118,7 @@ int main(int argc, char *argv[]) {
         /* Descriptors that were handed over must not leak into what a later version may execute. */
         for (int fd = SESSION_FD_CLIENT; fd < SESSION_FD_CLIENT + SESSION_N_FDS; fd++)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-        (void)signal(SIGPIPE, SIG_IGN);
+        detach_from_terminal();
         log_set_prefix("session %llu of process %d: ", (unsigned long long)args.session, (int)args.app_pid);
         return run(&args);
 }

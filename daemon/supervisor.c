@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
+#include "closer.h"
 #include "control.h"
 #include "fds.h"
 #include "log.h"
@@ -187,6 +188,7 @@ static int check_limits(const struct supervisor *s, const struct peer *peer, str
         return 0;
 }
 
+/* Returns 1 if there is a session now, 0 if the app was turned away, or a negative errno. */
 static int start_session(struct supervisor *s, int client) {
         _cleanup_(session_freep) struct session *session = NULL;
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
@@ -232,7 +234,7 @@ static int start_session(struct supervisor *s, int client) {
         s->n_sessions++;
         session = NULL;
         report_status(s);
-        return 0;
+        return 1;
 }
 
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -262,8 +264,7 @@ static int pause_listening(struct supervisor *s, int error) {
 
 static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
         struct supervisor *s = userdata;
-        _cleanup_(pl_closep) int client = -1;
-        int r;
+        int client, r;
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
@@ -275,6 +276,11 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         r = start_session(s, client);
         if (r < 0)
                 log_line(LOG_ERR, "cannot start a session: %s", strerror(-r));
+        /* A session has a copy by now. Without one this is the last, and the app may have put anything in flight. */
+        if (r > 0)
+                pl_close(client);
+        else
+                (void)closer_close(&client, 1);
         return 0;
 }
 
@@ -294,7 +300,7 @@ static int on_stop_signal(sd_event_source *source _unused_, const struct signalf
         s->stopping = true;
         (void)sd_notify(0, "STOPPING=1");
         s->listener = sd_event_source_disable_unref(s->listener);
-        s->config.listener = pl_close(s->config.listener);
+        (void)closer_close(&s->config.listener, 1);
 
         if (s->n_sessions == 0)
                 return sd_event_exit(s->event, 0);

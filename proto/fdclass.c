@@ -194,6 +194,11 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
                 class.kind = PL_FD_HANGING;
                 goto finish;
         }
+        /* FUSE tells whoever is not the mount's owner nothing, not even the type, and calls that success. */
+        if (!(sx.stx_mask & STATX_TYPE)) {
+                class.kind = PL_FD_HANGING;
+                goto finish;
+        }
         class.mode = sx.stx_mode & S_IFMT;
         class.dax = sx.stx_attributes & STATX_ATTR_DAX;
         class.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);

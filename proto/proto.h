@@ -114,7 +114,6 @@ struct pl_refused {
 
 enum pl_going_away_reason {
         PL_AWAY_SHUTDOWN = 1, /* the service stops; let go within the grace time */
-        PL_AWAY_FAILED   = 2, /* the session cannot go on */
 };
 
 struct pl_going_away {

@@ -43,6 +43,14 @@ static struct {
 int __real_control_send(int sock, const struct control_message *message, int fd);
 int __wrap_control_send(int sock, const struct control_message *message, int fd);
 void __wrap_log_line(int priority, const char *format, ...);
+int __wrap_closer_close(int *fds, unsigned int n_fds);
+
+/* Here, and not in another process: that one would have the app's end of the socket for a moment, and hide its end. */
+int __wrap_closer_close(int *fds, unsigned int n_fds) {
+        for (unsigned int i = 0; i < n_fds; i++)
+                fds[i] = pl_close(fds[i]);
+        return 0;
+}
 
 /* The keeper takes every message at once, and acknowledges. */
 int __wrap_control_send(int sock, const struct control_message *message, int fd) {

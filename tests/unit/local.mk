@@ -22,6 +22,7 @@ UNIT_TESTS = \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_mapping \
+	tests/unit/test_residency \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_request \
@@ -65,6 +66,11 @@ tests_unit_test_cleanup_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_cleanup_LDFLAGS = $(WRAPS)
 tests_unit_test_cleanup_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_residency_SOURCES = tests/unit/test_residency.c
+tests_unit_test_residency_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_residency_LDFLAGS = -Wl,--wrap=syscall
+tests_unit_test_residency_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mapping_LDFLAGS = $(WRAPS)
@@ -105,7 +111,7 @@ FUZZ_SESSION_FILES = \
 	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
 	tests/unit/wraps.c tests/unit/wraps.h
-FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line
+FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=closer_close
 
 FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)

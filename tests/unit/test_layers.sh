@@ -73,7 +73,7 @@ only 'sys/socket\.h' proto/wire.c \
         daemon/control.c daemon/keeper.c daemon/peer.c daemon/pinleased.c daemon/registrar.c daemon/supervisor.c \
         client/libpinlease.c client/session.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/ledger.c client/populate.c
+only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/pinleased.c daemon/supervisor.c daemon/supervisor.h
 # Verbs: their numbers in two files of the daemon; the daemon never links libibverbs.
@@ -82,7 +82,8 @@ only 'infiniband/.*' daemon/backing.c daemon/request.c daemon/uverbs.c \
 # Threads are the library's alone.
 only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
-only 'sys/fsuid\.h|linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
+only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
+only 'linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
 
 # The policy is a pure function: no system header at all. The codec has strings and error numbers.
 grep -n '^# *include *<' "$top/daemon/policy.c" && fail "daemon/policy.c includes a system header"

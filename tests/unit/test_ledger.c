@@ -32,7 +32,7 @@ TEST(test_new) {
         assert_int_equal(ledger.header->version, LEDGER_VERSION);
         assert_int_equal(ledger.header->capacity, CAPACITY);
         assert_int_equal(ledger_high_water(&ledger), 0);
-        assert_int_equal(ledger_busy_until(&ledger), 0);
+        assert_false(ledger_is_busy(&ledger, pl_now_ms()));
         assert_int_equal(fcntl(ledger.fd, F_GETFD), FD_CLOEXEC);
 
         for (uint32_t i = 0; i < CAPACITY + 2; i++) {
@@ -138,10 +138,18 @@ TEST(test_busy) {
         struct ledger ledger;
 
         assert_int_equal(ledger_create(1, &ledger), 0);
-        ledger_busy(&ledger, 12345);
-        assert_int_equal(ledger_busy_until(&ledger), 12345);
+        ledger_busy(&ledger, 60000);
+        assert_true(ledger_is_busy(&ledger, pl_now_ms()));
+        assert_false(ledger_is_busy(&ledger, pl_now_ms() + 60001));
         ledger_busy(&ledger, 0);
-        assert_int_equal(ledger_busy_until(&ledger), 0);
+        assert_false(ledger_is_busy(&ledger, 1));
+
+        /* More than is believed counts as what is believed, from the writer's own hand; from anybody else's as nothing. */
+        ledger_busy(&ledger, UINT64_MAX);
+        assert_true(ledger_is_busy(&ledger, pl_now_ms() + 1));
+        assert_false(ledger_is_busy(&ledger, pl_now_ms() + LEDGER_BUSY_MAX_MS + 1));
+        atomic_store(&ledger.header->busy_until, UINT64_MAX);
+        assert_false(ledger_is_busy(&ledger, pl_now_ms()));
         ledger_done(&ledger);
 }
 

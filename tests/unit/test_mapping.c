@@ -189,7 +189,6 @@ TEST(test_address_taken) {
 
         for (size_t i = 0; i < ELEMENTSOF(impossible); i++) {
                 mapping = must(&f, 0, SIZE, impossible[i] / PAGE * PAGE, true, true, &start);
-                assert_int_equal(mapping_resident(start, SIZE), 1);
                 mapping_put(&f.table, mapping);
         }
         fixture_done(&f);
@@ -265,52 +264,6 @@ TEST(test_huge_rounding) {
         fixture_done(&f);
 }
 
-TEST(test_resident) {
-        struct mapping *mapping;
-        struct fixture f;
-        uint64_t start;
-
-        fixture_init(&f);
-        mapping = must(&f, 0, SIZE, f.address, true, true, &start);
-        assert_int_equal(mapping_resident(start, SIZE), 1);
-
-        assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(7 * PAGE), (off_t)PAGE), 0);
-        assert_int_equal(mapping_resident(start, SIZE), 0);
-        assert_int_equal(mapping_resident(start, 7 * PAGE), 1);
-        assert_int_equal(mapping_resident(start + 7 * PAGE - 1, 1), 1);
-        assert_int_equal(mapping_resident(start + 7 * PAGE - 1, 2), 0);
-        assert_int_equal(mapping_resident(start + 7 * PAGE + 4095, 1), 0);
-        assert_int_equal(mapping_resident(start + 8 * PAGE, SIZE - 8 * PAGE), 1);
-
-        /* Asking has not touched the hole; now it is touched. */
-        assert_int_equal(mapping_resident(start, SIZE), 0);
-        *(volatile char *)(uintptr_t)(start + 7 * PAGE) = 1;
-        assert_int_equal(mapping_resident(start, SIZE), 1);
-        mapping_put(&f.table, mapping);
-        assert_int_equal(mapping_resident(start, SIZE), -ENOMEM);
-        fixture_done(&f);
-}
-
-/* More pages than are asked for at a time. */
-TEST(test_resident_large) {
-        const uint64_t size = 5000 * PAGE;
-        struct mapping *mapping;
-        struct fixture f;
-        uint64_t start;
-
-        fixture_init(&f);
-        pl_close(f.fd);
-        f.fd = testing_memfd(size);
-        assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
-        mapping = must(&f, 0, size, testing_free_address(size), true, true, &start);
-        assert_int_equal(mapping_resident(start, size), 1);
-        assert_int_equal(fallocate(f.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(4999 * PAGE), (off_t)PAGE), 0);
-        assert_int_equal(mapping_resident(start, size), 0);
-        assert_int_equal(mapping_resident(start, size - PAGE), 1);
-        mapping_put(&f.table, mapping);
-        fixture_done(&f);
-}
-
 /* mapping_get(): object, its node of the tree, view, and two attempts to map. */
 TEST(test_failures) {
         unsigned int n_failed = 0;
@@ -351,8 +304,6 @@ int main(void) {
                 CHECKED(test_exact_address),
                 CHECKED(test_files),
                 CHECKED(test_huge_rounding),
-                CHECKED(test_resident),
-                CHECKED(test_resident_large),
                 CHECKED(test_failures),
         };
 

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_RESIDENCY_H
+#define PL_RESIDENCY_H
+
+/*
+ * Are the pages of a file in memory already? Pinning pages that are not would make this process allocate them, and so be
+ * charged for the app's memory. Racy against a hole punch, hence the limits on top.
+ */
+
+#include <stdint.h>
+
+/*
+ * [offset, offset + length) of the file, which is mapped at start. Returns 1, 0, or a negative errno; -EPERM: the kernel
+ * does not tell this process, which neither owns nor may write the file. Not for hugetlb, where neither call has an answer.
+ */
+int residency_check(int fd, uint64_t offset, uint64_t start, uint64_t length);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Which pages of a file are in memory: by cachestat(2), and by mincore(2) where that does not exist. */
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/fsuid.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "residency.h"
+#include "testing.h"
+#include "util.h"
+
+#define PAGE  UINT64_C(4096)
+#define PAGES UINT64_C(5000) /* more than mincore() is asked for at a time */
+#define SIZE  (PAGES * PAGE)
+
+long __wrap_syscall(long number, ...);
+long __real_syscall(long number, ...);
+
+static bool old_kernel;
+
+long __wrap_syscall(long number, ...) {
+        long args[4];
+        va_list ap;
+
+        va_start(ap, number);
+        for (size_t i = 0; i < ELEMENTSOF(args); i++)
+                args[i] = va_arg(ap, long);
+        va_end(ap);
+
+        if (old_kernel) {
+                errno = ENOSYS;
+                return -1;
+        }
+        return __real_syscall(number, args[0], args[1], args[2], args[3]);
+}
+
+static int make(uint64_t *ret_start) {
+        int fd = testing_memfd(SIZE);
+        void *p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+        assert_ptr_not_equal(p, MAP_FAILED);
+        *ret_start = (uintptr_t)p;
+        return fd;
+}
+
+static void punch(int fd, uint64_t page) {
+        assert_int_equal(
+                fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(page * PAGE), (off_t)PAGE), 0);
+}
+
+static void look(void) {
+        uint64_t start;
+        int fd = make(&start);
+
+        assert_int_equal(residency_check(fd, 0, start, SIZE), 1);
+        punch(fd, 7);
+        assert_int_equal(residency_check(fd, 0, start, SIZE), 0);
+        assert_int_equal(residency_check(fd, 0, start, 7 * PAGE), 1);
+        assert_int_equal(residency_check(fd, 7 * PAGE - 1, start + 7 * PAGE - 1, 1), 1);
+        assert_int_equal(residency_check(fd, 7 * PAGE - 1, start + 7 * PAGE - 1, 2), 0);
+        assert_int_equal(residency_check(fd, 7 * PAGE + 4095, start + 7 * PAGE + 4095, 1), 0);
+        assert_int_equal(residency_check(fd, 8 * PAGE, start + 8 * PAGE, SIZE - 8 * PAGE), 1);
+        punch(fd, PAGES - 1);
+        assert_int_equal(residency_check(fd, 8 * PAGE, start + 8 * PAGE, SIZE - 8 * PAGE), 0);
+        assert_int_equal(residency_check(fd, 8 * PAGE, start + 8 * PAGE, SIZE - 9 * PAGE), 1);
+
+        /* Asking has not touched the hole; now it is touched. */
+        *(volatile char *)(uintptr_t)(start + 7 * PAGE) = 1;
+        assert_int_equal(residency_check(fd, 0, start, SIZE - PAGE), 1);
+
+        assert_int_equal(munmap((void *)(uintptr_t)start, SIZE), 0);
+        close(fd);
+}
+
+TEST(test_cachestat) {
+        old_kernel = false;
+        look();
+}
+
+TEST(test_mincore) {
+        old_kernel = true;
+        look();
+}
+
+/* Who neither owns nor may write the file is told nothing; mincore() by itself would say that all is there. */
+TEST(test_not_told) {
+        uint64_t start;
+        int fd;
+
+        if (geteuid() != 0) {
+                print_message("skip - needs root to be somebody else\n");
+                skip();
+        }
+
+        fd = make(&start);
+        assert_int_equal(fchmod(fd, 0600), 0);
+        punch(fd, 3);
+        old_kernel = true;
+        (void)setfsuid(65534);
+        assert_int_equal(residency_check(fd, 0, start, SIZE), -EPERM);
+        (void)setfsuid(0);
+        assert_int_equal(residency_check(fd, 0, start, SIZE), 0);
+        old_kernel = false;
+        assert_int_equal(munmap((void *)(uintptr_t)start, SIZE), 0);
+        close(fd);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_cachestat),
+                CHECKED(test_mincore),
+                CHECKED(test_not_told),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
