@@ -86,8 +86,9 @@ static unsigned int clean(struct keeper *k) {
 static void conclude(struct keeper *k) {
         unsigned int kept;
 
-        (void)shutdown(k->config.client, SHUT_RDWR);
+        /* The app takes the end of the connection for the end of its memory regions, so that comes last. */
         kept = clean(k);
+        (void)shutdown(k->config.client, SHUT_RDWR);
         if (kept == 0 || k->config.app < 0) {
                 k->phase = PHASE_OVER;
                 return;
@@ -248,7 +249,6 @@ static void expire(struct keeper *k, uint64_t now) {
         case PHASE_KILLED:
                 /* It hangs in the kernel. Nobody waits for it: the app learns that the session is over, its memory is
                  * taken away. If the registrar said goodbye it holds nothing that could come alive again. */
-                (void)shutdown(k->config.client, SHUT_RDWR);
                 log_line(LOG_ERR,
                          "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
                          "that does not answer",
@@ -258,6 +258,7 @@ static void expire(struct keeper *k, uint64_t now) {
                         return;
                 }
                 (void)clean(k);
+                (void)shutdown(k->config.client, SHUT_RDWR);
                 k->phase = PHASE_STUCK;
                 k->deadline = 0;
                 return;

@@ -20,6 +20,7 @@
 
 struct options {
         const char *socket;
+        struct stat socket_file; /* what was made there */
         const char *user;
         struct supervisor_config config;
 };
@@ -202,7 +203,7 @@ static int open_socket(const char *path, gid_t gid, int *ret_fd) {
         return 0;
 }
 
-static int get_listener(const struct options *options, int *ret_fd) {
+static int get_listener(struct options *options, int *ret_fd) {
         int n, r;
 
         n = sd_listen_fds(1);
@@ -219,11 +220,21 @@ static int get_listener(const struct options *options, int *ret_fd) {
                 return -ENOTCONN;
         }
 
-        /* The file stays behind at the end: by then it may be a successor's. */
         r = open_socket(options->socket, options->config.gid, ret_fd);
+        if (r == 0)
+                r = lstat(options->socket, &options->socket_file) < 0 ? -errno : 0;
         if (r < 0)
                 log_line(LOG_ERR, "cannot listen on %s: %s", options->socket, strerror(-r));
         return r;
+}
+
+/* Unless it is a successor's by now. */
+static void remove_socket(const struct options *options) {
+        struct stat st;
+
+        if (options->socket_file.st_ino && lstat(options->socket, &st) == 0 && st.st_ino == options->socket_file.st_ino &&
+            st.st_dev == options->socket_file.st_dev)
+                (void)unlink(options->socket);
 }
 
 /* Registrars run as a user of their own; the daemon needs the right to become it. */
@@ -297,5 +308,6 @@ int main(int argc, char *argv[]) {
 
         raise_nofile();
         r = supervisor_run(&options.config);
+        remove_socket(&options);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -1,13 +1,45 @@
-# Integration tests: make check-vm boots the soft-RoCE guest once and runs tests/integration/suite in it.
+# Integration tests: make check-vm boots the soft-RoCE guest and runs tests/integration/suite in it, twice: with RDMA
+# devices that all network namespaces share (connection management works), and with devices of their own.
 #
 # What runs in the guest is what `make install` installs, into a staging folder that the guest lays over its root. Test
 # programs go beside the session program, linked with the staged library.
 
 STAGE = $(abs_builddir)/stage
 testdir = $(pkglibexecdir)/tests
-TEST_PROGRAMS_VM =
+TEST_PROGRAMS_VM = pl-raw
 
 noinst_PROGRAMS = $(TEST_PROGRAMS_VM)
+
+pl_raw_SOURCES = \
+	tests/integration/cases-attach.c \
+	tests/integration/cases-campaign.c \
+	tests/integration/cases-ending.c \
+	tests/integration/cases-flood.c \
+	tests/integration/cases-hanging.c \
+	tests/integration/cases-identity.c \
+	tests/integration/cases-kernel.c \
+	tests/integration/cases-limits.c \
+	tests/integration/cases-memory.c \
+	tests/integration/cases-protocol.c \
+	tests/integration/cases-transfer.c \
+	tests/integration/fixture.c tests/integration/fixture.h \
+	tests/integration/fuse.c tests/integration/fuse.h \
+	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/instance.c tests/integration/instance.h \
+	tests/integration/leftovers.c tests/integration/leftovers.h \
+	tests/integration/memory.c tests/integration/memory.h \
+	tests/integration/process.c tests/integration/process.h \
+	tests/integration/raw.c tests/integration/raw.h \
+	tests/integration/rdma.c tests/integration/rdma.h
+pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration -DPINLEASED='"$(sbindir)/pinleased"'
+pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
+pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS)
+
+EXTRA_DIST += \
+	tests/integration/README.md \
+	tests/integration/check-vm \
+	tests/integration/suite \
+	tests/integration/suite-service
 
 # A prefix other than /usr would leave the library and the units where the guest does not look.
 stage: all
@@ -18,12 +50,12 @@ stage: all
 		$(LIBTOOL) --silent --mode=install $(INSTALL_PROGRAM) $$p $(STAGE)$(testdir)/ 2>>$(abs_builddir)/stage.log || exit 1; \
 	done
 
-VM_RUN = PINLEASE_BUILDDIR=$(abs_builddir) PINLEASE_VM_STAGE=$(STAGE) PINLEASE_TESTDIR=$(testdir) $(abs_top_srcdir)/tests/vm/run
+VM_ENV = PINLEASE_BUILDDIR=$(abs_builddir) PINLEASE_VM_STAGE=$(STAGE) PINLEASE_TESTDIR=$(testdir)
 
 check-vm: stage
-	$(VM_RUN) $(abs_top_srcdir)/tests/integration/suite
+	$(VM_ENV) $(top_srcdir)/tests/integration/check-vm
 
 check-soak: stage
-	PINLEASE_SOAK=1 PINLEASE_VM_TIMEOUT=$${PINLEASE_VM_TIMEOUT:-14400} $(VM_RUN) $(abs_top_srcdir)/tests/integration/suite
+	PINLEASE_SOAK=1 PINLEASE_VM_TIMEOUT=$${PINLEASE_VM_TIMEOUT:-14400} $(VM_ENV) $(top_srcdir)/tests/integration/check-vm
 
 .PHONY: stage check-vm check-soak
