@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Requests to register what cannot be registered, or not so. Each is refused by its own code; the session goes on. */
+
+#include <fcntl.h>
+#include <linux/dma-heap.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "fixture.h"
+#include "harness.h"
+#include "process.h"
+
+#define PAGE 4096
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+struct wrong {
+        int (*make)(void);                          /* what is passed instead of a memfd */
+        void (*twist)(struct pl_register *request); /* what is asked of it */
+        enum pinlease_code code;
+        bool ends; /* the session does */
+};
+
+/* --- descriptors --- */
+
+static int make_pipe(void) {
+        int p[2];
+
+        return pipe2(p, O_CLOEXEC) < 0 ? -1 : p[0];
+}
+static int make_socket(void) {
+        return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+static int make_unix_socket(void) {
+        return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+}
+static int make_path(void) {
+        char path[64];
+        int fd = memory_file("/mnt/tmpfs", path, 16 * PAGE);
+
+        close(fd);
+        fd = open(path, O_PATH | O_CLOEXEC);
+        (void)unlink(path);
+        return fd;
+}
+static int make_tmpfs_directory(void) {
+        return open("/mnt/tmpfs", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+static int make_ext4_directory(void) {
+        return open("/mnt/ext4", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+static int make_eventfd(void) {
+        return eventfd(0, EFD_CLOEXEC);
+}
+static int make_epoll(void) {
+        return epoll_create1(EPOLL_CLOEXEC);
+}
+static int make_block_device(void) {
+        return open("/dev/ram0", O_RDONLY | O_CLOEXEC);
+}
+static int make_devdax(void) {
+        int fd = open("/dev/dax0.0", O_RDWR | O_CLOEXEC);
+
+        if (fd < 0)
+                skip("the guest has no device-dax");
+        return fd;
+}
+static int make_zero(void) {
+        return open("/dev/zero", O_RDWR | O_CLOEXEC);
+}
+static int make_verbs(void) {
+        return rdma_open("rxe_a").context->cmd_fd;
+}
+static int make_dmabuf(void) {
+        struct dma_heap_allocation_data data = { .len = 16 * PAGE, .fd_flags = O_RDWR | O_CLOEXEC };
+        int heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
+
+        return heap < 0 || ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) < 0 ? -1 : (int)data.fd;
+}
+/* The guest's root is an overlay. */
+static int make_overlay(void) {
+        char path[64];
+        int fd = memory_file("/var/tmp", path, 16 * PAGE);
+
+        (void)unlink(path);
+        return fd;
+}
+static int make_proc(void) {
+        return open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+}
+static int make_memfd_of(int flags, unsigned int seals, bool present) {
+        char path[64];
+        static const uint8_t zeros[16 * PAGE];
+        int memory, fd;
+
+        memory = memfd_create("pl-test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (memory < 0 || ftruncate(memory, 16 * PAGE) < 0 ||
+            (present && pwrite(memory, zeros, sizeof zeros, 0) != sizeof zeros) ||
+            (seals && fcntl(memory, F_ADD_SEALS, seals) < 0))
+                return -1;
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
+        fd = open(path, flags | O_CLOEXEC);
+        close(memory);
+        return fd;
+}
+static int make_read_only(void) {
+        return make_memfd_of(O_RDONLY, 0, true);
+}
+static int make_write_only(void) {
+        return make_memfd_of(O_WRONLY, 0, true);
+}
+static int make_sealed(void) {
+        return make_memfd_of(O_RDWR, F_SEAL_WRITE, true);
+}
+static int make_future_sealed(void) {
+        return make_memfd_of(O_RDWR, F_SEAL_FUTURE_WRITE, true);
+}
+/* Never touched: every page is a hole. */
+static int make_hole(void) {
+        return make_memfd_of(O_RDWR, 0, false);
+}
+static int make_on(const char *folder) {
+        char path[64];
+        int fd = memory_file(folder, path, 16 * PAGE);
+
+        (void)unlink(path);
+        CHECK_EQUAL(posix_fallocate(fd, 0, 16 * PAGE), 0);
+        return fd;
+}
+static int make_ext4_dax(void) {
+        return make_on("/mnt/ext4-dax");
+}
+static int make_xfs_dax(void) {
+        return make_on("/mnt/xfs-dax");
+}
+static int make_ext4(void) {
+        return make_on("/mnt/ext4");
+}
+static int make_xfs(void) {
+        return make_on("/mnt/xfs");
+}
+
+/* --- requests --- */
+
+static void offset_overflows(struct pl_register *r) {
+        r->offset = UINT64_MAX - PAGE + 1;
+        r->length = 2 * PAGE;
+}
+static void offset_negative(struct pl_register *r) {
+        r->offset = (uint64_t)INT64_MAX + 1;
+}
+static void address_overflows(struct pl_register *r) {
+        r->address = UINT64_MAX - PAGE + 1;
+        r->length = 2 * PAGE;
+}
+static void address_at_the_top(struct pl_register *r) {
+        r->address = UINT64_MAX - 2 * PAGE + 1;
+        r->length = 2 * PAGE - 1;
+}
+static void length_huge(struct pl_register *r) {
+        r->length = UINT64_MAX;
+}
+static void one_beyond(struct pl_register *r) {
+        r->length = 16 * PAGE + 1;
+}
+static void offset_beyond(struct pl_register *r) {
+        r->offset = 16 * PAGE;
+        r->length = 1;
+}
+static void nothing(struct pl_register *r) {
+        r->length = 0;
+}
+static void misaligned(struct pl_register *r) {
+        r->address += 1;
+        r->length = 1;
+}
+static void address_null(struct pl_register *r) {
+        r->address = 0;
+}
+static void unknown_access(struct pl_register *r) {
+        r->access |= 1U << 30;
+}
+static void on_demand_access(struct pl_register *r) {
+        r->access |= IBV_ACCESS_ON_DEMAND;
+}
+static void zero_based(struct pl_register *r) {
+        r->access |= IBV_ACCESS_ZERO_BASED;
+}
+static void remote_without_local(struct pl_register *r) {
+        r->access = IBV_ACCESS_REMOTE_WRITE;
+}
+static void unknown_method(struct pl_register *r) {
+        r->methods |= 1U << 7;
+}
+static void no_method(struct pl_register *r) {
+        r->methods = 0;
+}
+static void wrong_pd(struct pl_register *r) {
+        r->pd = 9999;
+}
+static void wrong_pd_odp(struct pl_register *r) {
+        r->pd = UINT32_MAX;
+        r->methods = PINLEASE_METHOD_ODP;
+}
+static void wrong_context(struct pl_register *r) {
+        r->context += 1;
+}
+static void wild_context(struct pl_register *r) {
+        r->context = UINT32_MAX;
+}
+static void pinned(struct pl_register *r) {
+        r->methods = PINLEASE_METHOD_PINNED;
+}
+static void odp(struct pl_register *r) {
+        r->methods = PINLEASE_METHOD_ODP;
+}
+static void read_pinned(struct pl_register *r) {
+        r->methods = PINLEASE_METHOD_PINNED;
+        r->access = ACCESS_READ;
+}
+static void read_access(struct pl_register *r) {
+        r->access = ACCESS_READ;
+}
+static void last_byte(struct pl_register *r) {
+        r->offset = 16 * PAGE - 1;
+        r->address += 16 * PAGE - 1;
+        r->length = 1;
+}
+
+/* --- */
+
+static bool unmapped(const void *argument) {
+        const struct session *session = argument;
+
+        return process_maps(session->registrar, "pl-test") == 0;
+}
+
+static void run_wrong(const void *argument) {
+        const struct wrong *w = argument;
+        struct fixture f = fixture_open(NULL);
+        struct session session = session_of(getpid());
+        struct memory memory = memory_new(MEMORY_MEMFD, 16 * PAGE);
+        struct pl_register request = fixture_request(&f, &memory, PINLEASE_METHOD_ANY);
+        struct pl_register_reply reply;
+        unsigned int before;
+        int fd = w->make ? CHECK_CALL(w->make()) : memory.fd;
+
+        raw_ping(&f.raw);
+        before = process_fds(session.registrar, NULL);
+        if (w->twist)
+                w->twist(&request);
+
+        expect_code(fixture_try(&f, &request, fd, &reply), w->code);
+        if (w->ends) {
+                raw_expect_end(&f.raw);
+                session_await_end(&session);
+        } else {
+                if (w->code == PINLEASE_CODE_NONE)
+                        raw_deregister(&f.raw, reply.id);
+                CHECK_EQUAL(process_fds(session.registrar, NULL), before);
+                if (!eventually(unmapped, &session))
+                        FAIL("the registrar has the memory mapped still");
+                /* And a good request is as good as ever. */
+                raw_deregister(&f.raw, fixture_register(&f, &memory, PINLEASE_METHOD_PINNED).id);
+        }
+        memory_free(&memory);
+        fixture_close(&f);
+}
+
+static void expect_no_registration(struct raw *raw, uint64_t id) {
+        struct pl_packet request, reply;
+
+        pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+        request.body.deregister.id = id;
+        expect_code(raw_call(raw, &request, -1, &reply), PINLEASE_CODE_NO_SUCH_REGISTRATION);
+}
+
+static void run_deregister(const void *argument _unused_) {
+        struct fixture f = fixture_open(NULL);
+        struct memory memory = memory_new(MEMORY_MEMFD, 4 * PAGE);
+        struct raw other = raw_open(NULL);
+        struct pl_register_reply first, second;
+
+        expect_no_registration(&f.raw, 0);
+        expect_no_registration(&f.raw, 1);
+        expect_no_registration(&f.raw, UINT64_MAX);
+        first = fixture_register(&f, &memory, PINLEASE_METHOD_PINNED);
+        /* Another session's is unknown there. */
+        expect_no_registration(&other, first.id);
+        expect_no_registration(&f.raw, first.id + 1);
+        raw_deregister(&f.raw, first.id);
+        expect_no_registration(&f.raw, first.id);
+        /* An id does not come back, though its place does. */
+        second = fixture_register(&f, &memory, PINLEASE_METHOD_PINNED);
+        CHECK(second.id != first.id);
+        expect_no_registration(&f.raw, first.id);
+        raw_deregister(&f.raw, second.id);
+
+        raw_close(&other);
+        memory_free(&memory);
+        fixture_close(&f);
+}
+
+/* The app deregisters the service's MR itself: its own loss, and its next MR with the same handle is not touched. */
+static void run_self_deregistered(const void *argument _unused_) {
+        struct fixture f = fixture_open(NULL);
+        struct memory memory = memory_new(MEMORY_MEMFD, 4 * PAGE);
+        struct pl_register_reply r = fixture_register(&f, &memory, PINLEASE_METHOD_PINNED);
+        struct ibv_mr mr = { .context = f.rdma.context, .pd = f.rdma.pd, .handle = r.handle }, *own;
+        struct ibv_mr *stolen = malloc(sizeof(struct ibv_mr) + 64);
+
+        /* ibv_dereg_mr() frees what it is given. */
+        CHECK(stolen);
+        memset(stolen, 0, sizeof(struct ibv_mr) + 64);
+        *stolen = mr;
+        CHECK_EQUAL(ibv_dereg_mr(stolen), 0);
+        own = ibv_reg_mr(f.rdma.pd, memory.start, memory.length, IBV_ACCESS_LOCAL_WRITE);
+        CHECK(own);
+
+        /* The session ends with the entry still in its ledger. */
+        raw_close(&f.raw);
+        {
+                struct session session;
+
+                if (session_find(getpid(), &session)) {
+                        session = session_of(getpid());
+                        session_await_end(&session);
+                }
+        }
+        CHECK_EQUAL(ibv_dereg_mr(own), 0);
+        memory_free(&memory);
+        rdma_close(&f.rdma);
+}
+
+/* A bound memory window keeps its memory region; the kernel says EINVAL, the service says what it is. */
+static void run_window(const void *argument) {
+        bool session_ends_first = argument != NULL;
+        struct fixture f = fixture_open(NULL);
+        struct memory memory = memory_new(MEMORY_MEMFD, 4 * PAGE);
+        struct pl_register request = fixture_request(&f, &memory, PINLEASE_METHOD_PINNED);
+        struct pl_register_reply r;
+        struct pl_packet packet, reply;
+        struct ibv_mw *mw;
+
+        request.access |= IBV_ACCESS_MW_BIND;
+        r = raw_register(&f.raw, &request, memory.fd);
+        rdma_connect(&f.rdma);
+        mw = rdma_bind_window(&f.rdma, r.handle, r.lkey, r.rkey, r.iova, r.length);
+
+        pl_packet_init(&packet, PL_OP_DEREGISTER, 0);
+        packet.body.deregister.id = r.id;
+        expect_code(raw_call(&f.raw, &packet, -1, &reply), PINLEASE_CODE_BUSY);
+        raw_ping(&f.raw);
+
+        if (session_ends_first) {
+                /* Nobody can take it away but the app, by closing its verbs context. */
+                raw_close(&f.raw);
+                CHECK_EQUAL(ibv_close_device(f.rdma.context), 0);
+                return;
+        }
+        CHECK_EQUAL(ibv_dealloc_mw(mw), 0);
+        raw_deregister(&f.raw, r.id);
+        memory_free(&memory);
+        fixture_close(&f);
+}
+
+#define FD(make, code) run_wrong, &(const struct wrong) { make, NULL, PINLEASE_CODE_##code, false }, 0
+#define ASK(twist, code) run_wrong, &(const struct wrong) { NULL, twist, PINLEASE_CODE_##code, false }, 0
+#define BOTH(make, twist, code) run_wrong, &(const struct wrong) { make, twist, PINLEASE_CODE_##code, false }, 0
+#define ENDS(make, twist, code) run_wrong, &(const struct wrong) { make, twist, PINLEASE_CODE_##code, true }, 0
+
+const struct test_case cases_memory[] = {
+        { "memory: a pipe", FD(make_pipe, NOT_MEMORY) },
+        { "memory: a socket", FD(make_socket, NOT_MEMORY) },
+        { "memory: a Unix socket", FD(make_unix_socket, NOT_MEMORY) },
+        { "memory: O_PATH", FD(make_path, PATH_FD) },
+        { "memory: a directory on tmpfs", FD(make_tmpfs_directory, NOT_MEMORY) },
+        { "memory: a directory on ext4", FD(make_ext4_directory, NOT_MEMORY) },
+        { "memory: an eventfd", FD(make_eventfd, NOT_MEMORY) },
+        { "memory: an epoll descriptor", FD(make_epoll, NOT_MEMORY) },
+        { "memory: a block device", FD(make_block_device, NOT_MEMORY) },
+        { "memory: device-dax", FD(make_devdax, NOT_MEMORY) },
+        { "memory: /dev/zero", FD(make_zero, NOT_MEMORY) },
+        { "memory: a verbs context", FD(make_verbs, NOT_MEMORY) },
+        { "memory: a dma-buf", FD(make_dmabuf, NOT_MEMORY) },
+        { "memory: a file of /proc", BOTH(make_proc, read_access, BAD_FS) },
+        { "memory: a file on overlayfs", ENDS(make_overlay, NULL, HANGING_FILE) },
+
+        { "memory: offset + length overflows", ASK(offset_overflows, RANGE_OVERFLOW) },
+        { "memory: offset beyond what a file can have", ASK(offset_negative, RANGE_OVERFLOW) },
+        { "memory: address + length overflows", ASK(address_overflows, RANGE_OVERFLOW) },
+        { "memory: the address space's last page", ASK(address_at_the_top, RANGE_OVERFLOW) },
+        { "memory: length 2^64-1", ASK(length_huge, RANGE_OVERFLOW) },
+        { "memory: one byte beyond the end", ASK(one_beyond, BEYOND_END) },
+        { "memory: from the end on", ASK(offset_beyond, BEYOND_END) },
+        { "memory: the last byte", ASK(last_byte, NONE) },
+        { "memory: zero length", ASK(nothing, ZERO_LENGTH) },
+        { "memory: misaligned address", ASK(misaligned, MISALIGNED) },
+        { "memory: address 0", ASK(address_null, MISALIGNED) },
+
+        { "memory: write access to an O_RDONLY descriptor", FD(make_read_only, FD_MODE) },
+        { "memory: O_WRONLY descriptor", FD(make_write_only, FD_MODE) },
+        { "memory: read access to an O_WRONLY descriptor", BOTH(make_write_only, read_access, FD_MODE) },
+        { "memory: read access to an O_RDONLY descriptor", BOTH(make_read_only, read_access, NONE) },
+        { "memory: sealed against writing", FD(make_sealed, SEALED) },
+        { "memory: sealed against future writing", FD(make_future_sealed, SEALED) },
+        { "memory: read access to a sealed memfd", BOTH(make_sealed, read_access, NONE) },
+        { "memory: unknown access bits", ASK(unknown_access, BAD_ACCESS) },
+        { "memory: on-demand as an access bit", ASK(on_demand_access, BAD_ACCESS) },
+        { "memory: zero-based access", ASK(zero_based, BAD_ACCESS) },
+        { "memory: remote write without local write", ASK(remote_without_local, BAD_ACCESS) },
+        { "memory: unknown method", ASK(unknown_method, NO_METHOD) },
+        { "memory: no method", ASK(no_method, NO_METHOD) },
+        { "memory: a PD that does not exist", ASK(wrong_pd, NO_SUCH_PD) },
+        { "memory: a PD that cannot exist", ASK(wrong_pd_odp, NO_SUCH_PD) },
+        { "memory: a context that is not attached", ASK(wrong_context, NO_SUCH_CONTEXT) },
+        { "memory: a context that cannot be", ASK(wild_context, NO_SUCH_CONTEXT) },
+
+        { "memory: a hole, pinned", BOTH(make_hole, pinned, NOT_RESIDENT) },
+        { "memory: a hole, by ODP", BOTH(make_hole, odp, NONE) },
+        { "memory: ext4-dax, pinned", BOTH(make_ext4_dax, pinned, FSDAX_PIN) },
+        { "memory: ext4-dax, pinned for reading", BOTH(make_ext4_dax, read_pinned, FSDAX_PIN) },
+        { "memory: ext4-dax, only unsound ODP would do", FD(make_ext4_dax, ODP_UNSOUND) },
+        { "memory: ext4-dax, ODP asked for", BOTH(make_ext4_dax, odp, NONE) },
+        { "memory: xfs-dax, pinned", BOTH(make_xfs_dax, pinned, FSDAX_PIN) },
+        { "memory: ext4's page cache, pinned", BOTH(make_ext4, pinned, PAGECACHE_WRITE_PIN) },
+        { "memory: xfs's page cache, pinned", BOTH(make_xfs, pinned, PAGECACHE_WRITE_PIN) },
+        { "memory: ext4's page cache, pinned for reading", BOTH(make_ext4, read_pinned, PAGECACHE_READ_PIN) },
+        { "memory: xfs's page cache, pinned for reading", BOTH(make_xfs, read_pinned, PAGECACHE_READ_PIN) },
+
+        { "memory: deregistering what is not one's own", run_deregister, NULL, 0 },
+        { "memory: the app deregisters by itself", run_self_deregistered, NULL, 0 },
+        { "memory: a bound memory window", run_window, NULL, 0 },
+        { "memory: a memory window outlives its session", run_window, "first", 0 },
+        { 0 },
+};

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef TEST_INSTANCE_H
+#define TEST_INSTANCE_H
+
+/* A pinleased of the case's own, beside the service: with other limits and times. */
+
+#include <sys/types.h>
+
+struct instance {
+        pid_t pid;
+        int pidfd;
+        char path[64]; /* of its socket */
+};
+
+/* Starts it and waits until it says that it is ready. options: NULL-terminated, without --socket; may be NULL. */
+struct instance instance_start(const char *const *options);
+
+/* SIGTERM; waits until it has ended, with status 0. */
+void instance_stop(struct instance *instance);
+
+#endif
