@@ -85,6 +85,7 @@ step 'configure, clang with sanitizers' configure_in build-clang CC=clang \
 	CFLAGS='-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' &&
 	step 'build, clang with sanitizers' make -C build-clang -j"$jobs" &&
 	counting_step 'unit tests, clang with sanitizers' make -C build-clang -j"$jobs" check
+step 'configure names missing packages' tests/configure-names-packages
 step 'distcheck' in_dir build make -j"$jobs" distcheck
 step 'shellcheck' shellcheck -x "${shell_scripts[@]}"
 counting_step 'integration tests in the guest' make -C build check-vm
