@@ -64,13 +64,9 @@ counting_step() { # NAME CMD...
 	[ "$2" -eq 0 ]
 }
 
-in_dir() { # DIR CMD...
-	cd "$1" && shift && "$@"
-}
-
-configure_in() { # DIR ARGS...
+configure_in() ( # DIR ARGS...
 	mkdir -p "$1" && cd "$1" && shift && "$top/configure" --prefix=/usr --sysconfdir=/etc --libdir="$libdir" --enable-werror "$@"
-}
+)
 
 mkdir -p "$logs"
 install_packages "${build_packages[@]}" "${test_packages[@]}" || exit 1
@@ -86,7 +82,7 @@ step 'configure, clang with sanitizers' configure_in build-clang CC=clang \
 	step 'build, clang with sanitizers' make -C build-clang -j"$jobs" &&
 	counting_step 'unit tests, clang with sanitizers' make -C build-clang -j"$jobs" check
 step 'configure names missing packages' tests/configure-names-packages
-step 'distcheck' in_dir build make -j"$jobs" distcheck
+step 'distcheck' make -C build -j"$jobs" distcheck
 step 'shellcheck' shellcheck -x "${shell_scripts[@]}"
 counting_step 'integration tests in the guest' make -C build check-vm
 step 'try.sh' ./try.sh
