@@ -3,8 +3,12 @@
 /* Apps that do too much or too little, while another session goes on with its work. */
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 
 #include "fixture.h"
@@ -105,6 +109,73 @@ static void run_silent(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
+/* A connected TCP socket with data that its peer never takes: whoever closes it last waits for a minute. */
+static int lingering_socket(void) {
+        const struct linger linger = { .l_onoff = 1, .l_linger = 60 };
+        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t size = sizeof address;
+        static const char data[65536];
+        int listener, sock;
+
+        listener = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        CHECK_CALL(bind(listener, (const struct sockaddr *)&address, sizeof address));
+        CHECK_CALL(listen(listener, 1));
+        CHECK_CALL(getsockname(listener, (struct sockaddr *)&address, &size));
+        sock = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        CHECK_CALL(connect(sock, (const struct sockaddr *)&address, sizeof address));
+        CHECK_CALL(fcntl(sock, F_SETFL, O_NONBLOCK));
+        while (send(sock, data, sizeof data, MSG_NOSIGNAL) > 0)
+                ;
+        CHECK_CALL(fcntl(sock, F_SETFL, 0));
+        CHECK_CALL(setsockopt(sock, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+        /* The listener, and with it the peer, stays open until the process ends. */
+        return sock;
+}
+
+/* Has as many sessions as it may have; connects once more, sends the socket, and leaves its close to others. */
+static void leaves_a_socket(int channel, const void *argument) {
+        struct pl_packet packet;
+        struct raw first, second;
+        int host, sock;
+
+        /* Where there is a loopback interface that is up. */
+        host = CHECK_CALL(open("/run/netns/hosta", O_RDONLY | O_CLOEXEC));
+        CHECK_CALL(setns(host, CLONE_NEWNET));
+        become("alice");
+        sock = lingering_socket();
+        first = raw_open(argument);
+        tell(channel);
+        await(channel);
+        second = raw_connect(argument);
+        pl_packet_init(&packet, PL_OP_REGISTER, 1);
+        CHECK_EQUAL(raw_send(&second, &packet, packet.header.length, &sock, 1), 0);
+        close(sock);
+        second.sock = pl_close(second.sock);
+        tell(channel);
+        await(channel);
+        raw_close(&first);
+}
+
+/* What is in flight on a connection without a session is closed by nobody whom others wait for. */
+static void run_linger(const void *argument _unused_) {
+        struct instance instance = instance_start((const char *const[]) { "--sessions-per-user", "1", NULL });
+        struct app attacker = app_start(leaves_a_socket, instance.path), other;
+
+        await(attacker.channel);
+        /* It has all in place before the daemon accepts. */
+        CHECK_CALL(pidfd_send_signal(instance.pidfd, SIGSTOP, NULL, 0));
+        tell(attacker.channel);
+        await(attacker.channel);
+        CHECK_CALL(pidfd_send_signal(instance.pidfd, SIGCONT, NULL, 0));
+
+        other = bystander_start(instance.path);
+        bystander_proves(&other);
+        bystander_stop(&other);
+        tell(attacker.channel);
+        app_finish(&attacker);
+        instance_stop(&instance);
+}
+
 /* Comes and goes, without a word or after one. */
 static void run_come_and_go(const void *argument _unused_) {
         struct app other = bystander_start(NULL);
@@ -126,6 +197,7 @@ const struct test_case cases_flood[] = {
         { "flood: packets with 253 descriptors", run_many_fds, NULL, 0 },
         { "flood: padded messages", run_padding, NULL, 0 },
         { "flood: connections that say nothing", run_silent, NULL, 0 },
+        { "flood: a socket that lingers, and no session to close it", run_linger, NULL, 0 },
         { "flood: connections that come and go", run_come_and_go, NULL, 0 },
         { 0 },
 };

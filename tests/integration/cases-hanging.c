@@ -22,7 +22,8 @@ struct packet_of_files {
         uint16_t opcode;
         unsigned int n_fds;
         enum pinlease_code code;
-        bool mixed; /* the last descriptor is a memfd */
+        bool mixed;   /* the last descriptor is a memfd */
+        bool private; /* of a mount that is its owner's only */
 };
 
 static bool keeper_has_ended(const void *argument) {
@@ -65,7 +66,7 @@ static void sender(int channel, const void *argument) {
 
 static void run_hanging(const void *argument) {
         const struct packet_of_files *p = argument;
-        struct fuse fuse = fuse_start();
+        struct fuse fuse = fuse_start(!p->private);
         /* Before there is a verbs context that it could inherit. */
         struct app files = app_start(sender, &(const struct sender) { p, &fuse });
         struct app other = bystander_start(NULL);
@@ -128,7 +129,7 @@ static void run_hanging(const void *argument) {
 static void run_in_flight(const void *argument _unused_) {
         struct fixture f = fixture_open(NULL);
         struct session session = session_of(getpid());
-        struct fuse fuse = fuse_start();
+        struct fuse fuse = fuse_start(true);
         struct pl_packet packet;
 
         fuse_open(&fuse);
@@ -146,7 +147,7 @@ static void run_in_flight(const void *argument _unused_) {
 static void run_library(const void *argument _unused_) {
         struct memory memory = memory_new(MEMORY_MEMFD, 4 * PAGE);
         struct rdma rdma = rdma_open("rxe_a");
-        struct fuse fuse = fuse_start();
+        struct fuse fuse = fuse_start(true);
         struct pinlease_mr *mr;
         struct pinlease *p;
 
@@ -166,11 +167,15 @@ static void run_library(const void *argument _unused_) {
 #define HANGING(...) run_hanging, &(const struct packet_of_files) { __VA_ARGS__ }, 0
 
 const struct test_case cases_hanging[] = {
-        { "hanging: FUSE at REGISTER", HANGING(PL_OP_REGISTER, 1, PINLEASE_CODE_HANGING_FILE, false) },
-        { "hanging: FUSE at ATTACH", HANGING(PL_OP_ATTACH, 1, PINLEASE_CODE_HANGING_FILE, false) },
-        { "hanging: four FUSE files in one packet", HANGING(PL_OP_REGISTER, 4, PINLEASE_CODE_BAD_FD_COUNT, false) },
-        { "hanging: more FUSE files than fit", HANGING(PL_OP_PING, 8, PINLEASE_CODE_BAD_FD_COUNT, false) },
-        { "hanging: a FUSE file and a memfd", HANGING(PL_OP_REGISTER, 2, PINLEASE_CODE_BAD_FD_COUNT, true) },
+        { "hanging: FUSE at REGISTER", HANGING(PL_OP_REGISTER, 1, PINLEASE_CODE_HANGING_FILE, false, false) },
+        { "hanging: FUSE of its owner's only, at REGISTER",
+          HANGING(PL_OP_REGISTER, 1, PINLEASE_CODE_HANGING_FILE, false, true) },
+        { "hanging: FUSE of its owner's only, at ATTACH",
+          HANGING(PL_OP_ATTACH, 1, PINLEASE_CODE_HANGING_FILE, false, true) },
+        { "hanging: FUSE at ATTACH", HANGING(PL_OP_ATTACH, 1, PINLEASE_CODE_HANGING_FILE, false, false) },
+        { "hanging: four FUSE files in one packet", HANGING(PL_OP_REGISTER, 4, PINLEASE_CODE_BAD_FD_COUNT, false, false) },
+        { "hanging: more FUSE files than fit", HANGING(PL_OP_PING, 8, PINLEASE_CODE_BAD_FD_COUNT, false, false) },
+        { "hanging: a FUSE file and a memfd", HANGING(PL_OP_REGISTER, 2, PINLEASE_CODE_BAD_FD_COUNT, true, false) },
         { "hanging: FUSE in flight to a stopped registrar", run_in_flight, NULL, 0 },
         { "hanging: FUSE by the library", run_library, NULL, 0 },
         { 0 },

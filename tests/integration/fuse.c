@@ -104,7 +104,7 @@ static _Noreturn void serve(int device) {
                 (void)pause();
 }
 
-struct fuse fuse_start(void) {
+struct fuse fuse_start(bool for_all) {
         struct fuse fuse = { .fd = -1 };
         char options[128];
         int device;
@@ -112,7 +112,11 @@ struct fuse fuse_start(void) {
         (void)snprintf(fuse.folder, sizeof fuse.folder, "/run/pl-fuse-%d", (int)getpid());
         CHECK_CALL(mkdir(fuse.folder, 0777));
         device = CHECK_CALL(open("/dev/fuse", O_RDWR | O_CLOEXEC));
-        (void)snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
+        (void)snprintf(options,
+                       sizeof options,
+                       "fd=%d,rootmode=40000,user_id=0,group_id=0%s",
+                       device,
+                       for_all ? ",allow_other" : "");
         CHECK_CALL(mount("pl-silent", fuse.folder, "fuse.pl-silent", MS_NOSUID | MS_NODEV, options));
 
         fuse.server = CHECK_CALL(fork());

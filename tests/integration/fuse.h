@@ -7,6 +7,7 @@
  * file, or ends with it open, hangs until fuse_abort().
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct fuse {
@@ -15,8 +16,11 @@ struct fuse {
         int fd; /* of the file; -1 before fuse_open() */
 };
 
-/* Mounts and starts the server. One per case. FAIL() aborts it, so that the case can end. */
-struct fuse fuse_start(void);
+/*
+ * Mounts and starts the server. One per case. FAIL() aborts it, so that the case can end. for_all: with allow_other, as
+ * root may; else the file says nothing, not even its type, to anybody but the mount's owner, as with every user's mounts.
+ */
+struct fuse fuse_start(bool for_all);
 
 /*
  * Opens the file. Not in a process that starts others: their exec() closes what is close-on-exec, and hangs in that.
