@@ -163,9 +163,12 @@ _public_ int pinlease_detach(struct pinlease *p, struct ibv_context *context) {
 }
 
 void pl_registration_detach_all(struct pinlease *p) {
-        while (p->contexts && !p->ended)
-                if (detach(p, &p->contexts) < 0)
-                        break;
+        struct pl_context **c = &p->contexts;
+
+        /* One that is refused, because a memory window is bound, does not keep the others. */
+        while (*c && !p->ended)
+                if (detach(p, c) < 0)
+                        c = &(*c)->next;
 }
 
 /* Does the answer fit the question? One that does not means that nothing else from there can be believed either. */

@@ -325,10 +325,12 @@ static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, s
                                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS,
                                                                  "a refusal without a reason");
 
-                        /* Not of one request but of the session as such. */
+                        /* Not of one request but of the session as such. Only pinlease_connect() returns the errno as
+                         * it is: of a request it would mean that the session goes on, and a registration stays. */
                         if (packet->header.seq == 0) {
                                 end(p, "%s", refused->sentence);
-                                return pl_refuse_as_told(p->serial, refused);
+                                return p->serial == 0 ? pl_refuse_as_told(p->serial, refused)
+                                                      : pl_session_refuse_ended(p);
                         }
                         if (packet->header.seq == seq && refused->opcode == opcode)
                                 return pl_refuse_as_told(p->serial, refused);

@@ -118,7 +118,8 @@ int pinlease_attach(struct pinlease *p, struct ibv_context *context);
  * To be called before ibv_close_device(), which otherwise leaves the kernel's context alive until the session ends; and a
  * context opened later at the same address would be taken for the old one.
  *
- * Errors: -ENODEV (not attached), -ECONNRESET, -EOWNERDEAD.
+ * Errors: -ENODEV (not attached), -EBUSY (a memory window is bound to a registration; the context stays attached),
+ * -ECONNRESET, -EOWNERDEAD.
  */
 int pinlease_detach(struct pinlease *p, struct ibv_context *context);
 

@@ -15,6 +15,10 @@ tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 UNIT_TESTS = \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
+	tests/unit/test_client \
+	tests/unit/test_client_events \
+	tests/unit/test_client_hostile \
+	tests/unit/test_client_register \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
@@ -97,6 +101,31 @@ tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tes
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
+
+# The library as apps see it: by what it exports.
+CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
+CLIENT_TEST_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
+CLIENT_TEST_LIBS = tests/unit/libtesting.la libpinlease.la libpl-proto.la $(CMOCKA_LIBS)
+
+tests_unit_test_client_SOURCES = tests/unit/test_client.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_events_SOURCES = tests/unit/test_client_events.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_events_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_events_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_events_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_hostile_SOURCES = tests/unit/test_client_hostile.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_hostile_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_hostile_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_hostile_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_register_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
 
 # --- scripts ------------------------------------------------------------------------------------------------------------
 
