@@ -17,7 +17,7 @@
 #define _unused_          __attribute__((unused))
 #define ELEMENTSOF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Closes and returns -1; errno is left as it was. Never for a descriptor whose close may block: see pl_fd_dispose(). */
+/* Closes and returns -1; errno is left as it was. Never for a descriptor whose close may block: see fdclass.h. */
 static inline int pl_close(int fd) {
         if (fd >= 0) {
                 int saved = errno;

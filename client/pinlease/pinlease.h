@@ -56,7 +56,7 @@ struct pinlease_mr {
 
         /* The address by which RDMA names the first byte: in the peer's wr.rdma.remote_addr together with mr.rkey, and
          * in this side's own sge.addr together with mr.lkey. It is mr.addr, except for an ODP registration whose
-         * address was not free in the broker: then the broker's own address, see "ODP on soft-RoCE" in README. */
+         * address was not free in the broker: then the broker's own address, see "The iova of an ODP registration" in README. */
         uint64_t iova;
 
         enum pinlease_method method;   /* how it was registered */

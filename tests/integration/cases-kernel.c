@@ -63,9 +63,8 @@ static void run_misplaced(const void *argument _unused_) {
                                     1),
                     IBV_WC_SUCCESS);
         if (memory.start[100] == 'x')
-                printf("this kernel's rdma_rxe does ODP right: the service may offer it again\n");
-        else
-                CHECK_EQUAL(memory.start[0], 'x');
+                skip("this kernel's rdma_rxe does ODP right: uverbs_unsound_methods() should know from which version on");
+        CHECK_EQUAL(memory.start[0], 'x');
         CHECK_EQUAL(ibv_dereg_mr(mr), 0);
         rdma_close(&rdma);
 }

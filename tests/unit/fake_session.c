@@ -167,23 +167,7 @@ void fake_expect_end(struct fake *f) {
 }
 
 void fake_send(struct fake *f, const void *data, size_t size, const int *fds, unsigned int n_fds) {
-        union {
-                struct cmsghdr header;
-                uint8_t space[CMSG_SPACE(16 * sizeof(int))];
-        } control = { 0 };
-        struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-        FAKE_CHECK(n_fds <= 16);
-        if (n_fds > 0) {
-                msg.msg_control = &control;
-                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        FAKE_CHECK(sendmsg(f->app, &msg, MSG_NOSIGNAL) == (ssize_t)size);
+        FAKE_CHECK(testing_send(f->app, 0, data, size, fds, n_fds) == 0);
 }
 
 static void send_packet(struct fake *f, const struct pl_packet *packet) {

@@ -88,23 +88,7 @@ void rawclient_end(struct rawclient *c) {
 }
 
 int rawclient_send(struct rawclient *c, const void *data, size_t size, const int *fds, unsigned int n_fds) {
-        union {
-                struct cmsghdr header;
-                uint8_t space[CMSG_SPACE(64 * sizeof(int))];
-        } control = { 0 };
-        struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-        assert_true(n_fds <= 64);
-        if (n_fds > 0) {
-                msg.msg_control = &control;
-                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        return sendmsg(c->app, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+        return testing_send(c->app, MSG_DONTWAIT, data, size, fds, n_fds);
 }
 
 int rawclient_recv(struct rawclient *c, struct pl_packet *ret_packet) {

@@ -90,10 +90,8 @@ TEST(test_not_told) {
         uint64_t start;
         int fd;
 
-        if (geteuid() != 0) {
-                print_message("skip - needs root to be somebody else\n");
-                skip();
-        }
+        if (geteuid() != 0)
+                testing_skip("needs root to be somebody else\n");
 
         fd = make(&start);
         assert_int_equal(fchmod(fd, 0600), 0);

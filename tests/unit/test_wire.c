@@ -20,27 +20,13 @@ static void close_pair(int pair[2]) {
 
 /* Any bytes with any number of descriptors, as a hostile app would send them. */
 static void send_raw(int sock, const void *data, size_t size, unsigned int n_fds) {
-        union {
-                struct cmsghdr header;
-                uint8_t space[CMSG_SPACE(64 * sizeof(int))];
-        } control = { 0 };
-        struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-        int fds[64], null = -1;
+        int fds[64], null;
 
-        if (n_fds > 0) {
-                null = open("/dev/null", O_RDWR | O_CLOEXEC);
-                assert_true(null >= 0);
-                for (unsigned int i = 0; i < n_fds; i++)
-                        fds[i] = null;
-                msg.msg_control = &control;
-                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-                control.header.cmsg_level = SOL_SOCKET;
-                control.header.cmsg_type = SCM_RIGHTS;
-                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
-        }
-        assert_int_equal(sendmsg(sock, &msg, MSG_NOSIGNAL), size);
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        assert_true(null >= 0 && n_fds <= ELEMENTSOF(fds));
+        for (unsigned int i = 0; i < n_fds; i++)
+                fds[i] = null;
+        assert_int_equal(testing_send(sock, 0, data, size, fds, n_fds), 0);
         pl_close(null);
 }
 

@@ -13,6 +13,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -169,4 +170,25 @@ void testing_assert_refusal(int r, const struct refusal *refusal, enum pinlease_
         assert_in_range(n, 10, sizeof refusal->sentence - 2);
         assert_non_null(strchr(".?", refusal->sentence[n - 1]));
         assert_true(strnlen(refusal->rule, sizeof refusal->rule) < sizeof refusal->rule - 1);
+}
+
+int testing_send(int sock, int flags, const void *data, size_t size, const int *fds, unsigned int n_fds) {
+        union {
+                struct cmsghdr header;
+                uint8_t space[CMSG_SPACE(64 * sizeof(int))];
+        } control = { 0 };
+        struct iovec iov = { .iov_base = (void *)data, .iov_len = size };
+        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+        if (n_fds > 64)
+                return -E2BIG;
+        if (n_fds > 0) {
+                msg.msg_control = &control;
+                msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                control.header.cmsg_level = SOL_SOCKET;
+                control.header.cmsg_type = SCM_RIGHTS;
+                control.header.cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
+        }
+        return sendmsg(sock, &msg, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

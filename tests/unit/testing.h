@@ -64,6 +64,9 @@ int testing_wait_child(pid_t pid);
 /* A refusal that an app may be shown: code with its errno, and a sentence that is whole. */
 void testing_assert_refusal(int r, const struct refusal *refusal, enum pinlease_code code);
 
+/* Sends any bytes with up to 64 descriptors, as a hostile peer would. Returns 0 or a negative errno. */
+int testing_send(int sock, int flags, const void *data, size_t size, const int *fds, unsigned int n_fds);
+
 /* Says why, then leaves the test as skipped. */
 #define testing_skip(...)                 \
         do {                              \
