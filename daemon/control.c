@@ -15,9 +15,9 @@ union one_fd {
         uint8_t space[CMSG_SPACE(sizeof(int))];
 };
 
-int control_send(int sock, const struct control_message *message, int fd) {
+static int send_bytes(int sock, const void *bytes, size_t size, int fd) {
         union one_fd control = { 0 };
-        struct iovec iov = { .iov_base = (void *)message, .iov_len = sizeof *message };
+        struct iovec iov = { .iov_base = (void *)bytes, .iov_len = size };
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
         ssize_t n;
 
@@ -38,9 +38,10 @@ int control_send(int sock, const struct control_message *message, int fd) {
         return errno == EPIPE ? -ECONNRESET : -errno;
 }
 
-int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
+/* -EMSGSIZE: what came is not exactly `size` bytes and at most one descriptor. */
+static int recv_bytes(int sock, void *ret_bytes, size_t size, int *ret_fd) {
         union one_fd control;
-        struct iovec iov = { .iov_base = ret_message, .iov_len = sizeof *ret_message };
+        struct iovec iov = { .iov_base = ret_bytes, .iov_len = size };
         struct msghdr msg = {
                 .msg_iov = &iov,
                 .msg_iovlen = 1,
@@ -50,7 +51,6 @@ int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
         };
         struct cmsghdr *c;
         ssize_t n;
-        int fd = -1;
 
         *ret_fd = -1;
         do
@@ -61,8 +61,31 @@ int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
 
         c = CMSG_FIRSTHDR(&msg);
         if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-                memcpy(&fd, CMSG_DATA(c), sizeof(int));
+                memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
 
-        *ret_fd = fd;
-        return n != (ssize_t)sizeof *ret_message || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? -ECONNRESET : 0;
+        if (n == 0)
+                return -ECONNRESET;
+        return n != (ssize_t)size || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? -EMSGSIZE : 0;
+}
+
+int control_send(int sock, const struct control_message *message, int fd) {
+        return send_bytes(sock, message, sizeof *message, fd);
+}
+
+int control_send_introduction(int sock, const struct control_introduction *introduction, int ledger) {
+        return send_bytes(sock, introduction, sizeof *introduction, ledger);
+}
+
+int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
+        int r = recv_bytes(sock, ret_message, sizeof *ret_message, ret_fd);
+
+        return r == -EMSGSIZE ? -ECONNRESET : r;
+}
+
+int control_recv_introduction(int sock, struct control_introduction *ret_introduction, int *ret_fd) {
+        int r = recv_bytes(sock, ret_introduction, sizeof *ret_introduction, ret_fd);
+
+        if (r == -EMSGSIZE || (r == 0 && (ret_introduction->magic != CONTROL_MAGIC || *ret_fd < 0)))
+                return -EPROTO;
+        return r;
 }

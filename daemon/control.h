@@ -3,37 +3,97 @@
 #define PL_CONTROL_H
 
 /*
- * What pinleased, keeper and registrar of one version say to each other, over socket pairs. They are of the same
- * installation; the receiver checks all the same that a message is whole.
+ * What pinleased, keeper and registrar say to each other, over SOCK_SEQPACKET. Keeper and registrar are always of one
+ * version. A keeper and its pinleased need not be: pinleased may have been replaced since. So what a keeper says first, its
+ * introduction, has a layout that never changes, and so has CONTROL_GOING_AWAY; all else is said only between equals.
  */
 
 #include <stdint.h>
 
+#include "credit.h"
+
+#define CONTROL_MAGIC   UINT64_C(0x6c72746e6f636c70)
+#define CONTROL_VERSION 2
+
 enum control_type {
-        CONTROL_GOING_AWAY = 1,   /* supervisor → keeper → registrar; value: grace, ms */
+        /* pinleased → keeper → registrar */
+        CONTROL_GOING_AWAY = 1, /* value: grace, ms */
+        CONTROL_CREDIT = 8,     /* answer to WANT. credit: what is handed out on top, perhaps nothing; then value: the enum
+                                 * credit_kind that is used up, limit: what the user may have, use: what it has */
+        CONTROL_REVOKE = 10,    /* cookie, selector, id or device and inode; value: grace, ms */
+
+        /* registrar → keeper → pinleased */
+        CONTROL_WANT = 9,     /* credit: how much more is needed. One at a time */
+        CONTROL_RETURN = 11,  /* credit: what is not needed any more */
+        CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome */
+
+        /* between keeper and registrar */
         CONTROL_PING = 2,         /* keeper → registrar: do you still turn? */
         CONTROL_PONG = 3,         /* registrar → keeper */
         CONTROL_CONTEXT_ADD = 4,  /* registrar → keeper, with a copy of the command fd; context, value: driver id */
         CONTROL_CONTEXT_DROP = 5, /* registrar → keeper: nothing is registered on the context any more */
         CONTROL_ACK = 6,          /* keeper → registrar: add or drop done; value: 0 or a positive errno */
         CONTROL_BYE = 7,          /* registrar → keeper: all is given up and closed, nothing more will be asked of the kernel */
+
+        /* pinleased → keeper */
+        CONTROL_WELCOME = 13, /* the introduction has been accepted */
+};
+
+/* What a REVOKE means. */
+enum control_selector {
+        CONTROL_SELECT_ALL = 1,
+        CONTROL_SELECT_ID = 2,   /* the registration `id` */
+        CONTROL_SELECT_FILE = 3, /* registrations of the file `device`, `inode` */
+};
+
+enum revocation_outcome {
+        REVOCATION_RELEASED, /* the app let go in time */
+        REVOCATION_FORCED,   /* taken away */
+        REVOCATION_KEPT,     /* the kernel does not let go: a memory window is bound */
+        N_REVOCATION_OUTCOMES,
 };
 
 struct control_message {
         uint32_t type;
         uint32_t context;
         uint32_t value;
+        uint32_t selector;
+        uint64_t cookie; /* chosen by pinleased, given back */
+        uint64_t id;
+        uint64_t device;
+        uint64_t inode;
+        struct credit_amount credit;
+        uint64_t limit;
+        uint64_t use;
+        uint32_t counts[4];
+};
+
+/* The first message of a keeper on every connection to a pinleased, with its ledger as descriptor. */
+struct control_introduction {
+        uint64_t magic;
+        uint32_t version;
         uint32_t reserved;
+        uint64_t session;
+        uint32_t app_pid;
+        uint32_t registrar_pid;
+        uint32_t uid; /* of the app */
+        uint32_t gid;
+        uint64_t started_ms; /* CLOCK_BOOTTIME */
+        struct credit_amount credit; /* what the session holds */
 };
 
 int control_pair(int ret_fds[2]);
 
 /* Sends without waiting. fd: -1 or a descriptor to go with it. Returns 0 or a negative errno (-ECONNRESET: closed). */
 int control_send(int sock, const struct control_message *message, int fd);
+int control_send_introduction(int sock, const struct control_introduction *introduction, int ledger);
 
 /* Receives without waiting. Returns 0, -EAGAIN, -ECONNRESET when the other side has closed or sent something broken, or a
  * negative errno. *ret_fd is always set: what came is the caller's, also with something broken, who knows best how to close
  * it; -1: none came. */
 int control_recv(int sock, struct control_message *ret_message, int *ret_fd);
+
+/* The same; -EPROTO: what came is not an introduction. Its version is not looked at. */
+int control_recv_introduction(int sock, struct control_introduction *ret_introduction, int *ret_fd);
 
 #endif

@@ -10,21 +10,42 @@ uint64_t credit_bytes(uint64_t address, uint64_t length, uint64_t page_size) {
         return (last - first + 1) * page_size;
 }
 
-static uint64_t *use_of(struct credit *credit, enum pinlease_method method) {
-        return method == PINLEASE_METHOD_PINNED ? &credit->pinned : &credit->odp;
+static uint64_t *bytes_of(struct credit_amount *amount, enum pinlease_method method) {
+        return method == PINLEASE_METHOD_PINNED ? &amount->pinned : &amount->odp;
+}
+
+/* How much of `more` is not covered by what is held. */
+static uint64_t lacking(uint64_t held, uint64_t used, uint64_t more) {
+        uint64_t unused = held > used ? held - used : 0;
+
+        return more > unused ? more - unused : 0;
+}
+
+static int ensure_held(struct credit *credit, enum pinlease_method method, uint64_t bytes, struct refusal *ret_refusal) {
+        struct credit_amount need = {
+                .registrations = lacking(credit->held.registrations, credit->used.registrations, 1),
+        };
+
+        *bytes_of(&need, method) = lacking(*bytes_of(&credit->held, method), *bytes_of(&credit->used, method), bytes);
+        if (need.pinned == 0 && need.odp == 0 && need.registrations == 0)
+                return 0;
+
+        assert(credit->ask);
+        return credit->ask(credit->userdata, &need, ret_refusal);
 }
 
 int credit_charge(struct credit *credit, enum pinlease_method method, uint64_t bytes, struct refusal *ret_refusal) {
         bool pinned = method == PINLEASE_METHOD_PINNED;
-        uint64_t limit = pinned ? credit->limits.pinned : credit->limits.odp;
-        uint64_t *use = use_of(credit, method);
+        uint64_t limit = *bytes_of(&credit->limits, method);
+        uint64_t *use = bytes_of(&credit->used, method);
+        int r;
 
-        if (credit->registrations >= credit->limits.registrations)
+        if (credit->used.registrations >= credit->limits.registrations)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_REGISTRATION_LIMIT,
-                              "This session has %" PRIu32 " registrations, its limit is %" PRIu32
+                              "This session has %" PRIu64 " registrations, its limit is %" PRIu64
                               ". Deregister some, or register larger ranges.",
-                              credit->registrations,
+                              credit->used.registrations,
                               credit->limits.registrations);
 
         if (bytes > limit || *use > limit - bytes)
@@ -38,21 +59,46 @@ int credit_charge(struct credit *credit, enum pinlease_method method, uint64_t b
                               limit,
                               pinned ? ", accept ODP where the device has it" : "");
 
+        r = ensure_held(credit, method, bytes, ret_refusal);
+        if (r < 0)
+                return r;
+
         *use += bytes;
-        credit->registrations++;
+        credit->used.registrations++;
         return 0;
 }
 
 void credit_refund(struct credit *credit, enum pinlease_method method, uint64_t bytes) {
-        uint64_t *use = use_of(credit, method);
+        uint64_t *use = bytes_of(&credit->used, method);
 
         assert(*use >= bytes);
-        assert(credit->registrations > 0);
+        assert(credit->used.registrations > 0);
 
         *use -= bytes;
-        credit->registrations--;
+        credit->used.registrations--;
+}
+
+static uint64_t take(uint64_t *held, uint64_t used, uint64_t chunk) {
+        uint64_t surplus = *held > used && *held - used > chunk ? *held - used - chunk : 0;
+
+        *held -= surplus;
+        return surplus;
+}
+
+bool credit_take_surplus(struct credit *credit, struct credit_amount *ret_surplus) {
+        static const struct credit_amount chunk = CREDIT_CHUNK;
+        struct credit_amount surplus = {
+                .pinned = take(&credit->held.pinned, credit->used.pinned, chunk.pinned),
+                .odp = take(&credit->held.odp, credit->used.odp, chunk.odp),
+                .registrations = take(&credit->held.registrations, credit->used.registrations, chunk.registrations),
+        };
+
+        if (surplus.pinned == 0 && surplus.odp == 0 && surplus.registrations == 0)
+                return false;
+        *ret_surplus = surplus;
+        return true;
 }
 
 bool credit_is_zero(const struct credit *credit) {
-        return credit->pinned == 0 && credit->odp == 0 && credit->registrations == 0;
+        return credit->used.pinned == 0 && credit->used.odp == 0 && credit->used.registrations == 0;
 }

@@ -170,7 +170,7 @@ static int tell_keeper(struct registrar *r, const struct control_message *messag
 }
 
 static int handle_hello(struct registrar *r, const struct pl_packet *request) {
-        const struct credit_limits *limits = &r->state.credit.limits;
+        const struct credit_amount *limits = &r->state.credit.limits;
         struct pl_packet reply;
 
         r->greeted = true;
@@ -182,7 +182,7 @@ static int handle_hello(struct registrar *r, const struct pl_packet *request) {
                 .session = r->session,
                 .pinned_limit = limits->pinned,
                 .odp_limit = limits->odp,
-                .registration_limit = limits->registrations,
+                .registration_limit = (uint32_t)limits->registrations,
                 .context_limit = MAX_CONTEXTS,
         };
         return send_packet(r, &reply);

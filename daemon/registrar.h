@@ -18,7 +18,7 @@ struct registrar_config {
         int client;  /* the app's socket; owned */
         int control; /* to the keeper; owned */
         uint64_t session;
-        struct credit_limits limits;
+        struct credit_amount limits;
         unsigned int hello_timeout_ms;
 };
 

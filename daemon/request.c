@@ -29,11 +29,11 @@ void state_idle(struct registrar_state *state) {
 void state_init(struct registrar_state *state,
                 const struct uverbs_ops *uverbs,
                 struct ledger *ledger,
-                const struct credit_limits *limits) {
+                const struct credit_amount *limits) {
         *state = (struct registrar_state) {
                 .uverbs = uverbs,
                 .ledger = *ledger,
-                .credit.limits = *limits,
+                .credit = { .limits = *limits, .held = *limits },
                 .first_free = NO_SLOT,
         };
         for (size_t i = 0; i < MAX_CONTEXTS; i++)

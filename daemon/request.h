@@ -46,11 +46,11 @@ struct registrar_state {
         uint32_t generation;
 };
 
-/* Takes the ledger over. */
+/* Takes the ledger over. The credit holds all that the limits allow; whoever has less says so in state->credit. */
 void state_init(struct registrar_state *state,
                 const struct uverbs_ops *uverbs,
                 struct ledger *ledger,
-                const struct credit_limits *limits);
+                const struct credit_amount *limits);
 
 /*
  * Deregisters everything, unmaps everything, closes the contexts, frees memory. What the kernel would not let go

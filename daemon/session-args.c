@@ -107,7 +107,7 @@ int session_args_parse(int argc, char *const argv[], struct session_args *ret_ar
                 .limits = {
                         .pinned = values[PINNED],
                         .odp = values[ODP],
-                        .registrations = (uint32_t)values[REGISTRATIONS],
+                        .registrations = values[REGISTRATIONS],
                 },
                 .heartbeat_ms = (unsigned int)values[HEARTBEAT],
                 .hang_ms = (unsigned int)values[HANG],

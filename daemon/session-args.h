@@ -23,7 +23,7 @@ struct session_args {
         uint64_t session;
         pid_t app_pid;
         struct registrar_identity identity;
-        struct credit_limits limits;
+        struct credit_amount limits;
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;

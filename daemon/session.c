@@ -68,7 +68,7 @@ static int run(const struct session_args *args) {
         struct ledger ledger;
         int r;
 
-        r = ledger_create(args->limits.registrations, &ledger);
+        r = ledger_create((uint32_t)args->limits.registrations, &ledger);
         if (r < 0) {
                 log_line(LOG_ERR, "cannot create its ledger: %s", strerror(-r));
                 return EXIT_FAILURE;

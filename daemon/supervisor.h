@@ -17,7 +17,7 @@ struct supervisor_config {
         const char *session_program;
         uid_t uid; /* of registrars */
         gid_t gid;
-        struct credit_limits limits; /* of one session */
+        struct credit_amount limits; /* of one session */
         unsigned int max_sessions;
         unsigned int max_sessions_per_user;
         unsigned int grace_ms; /* what apps get when the service stops */

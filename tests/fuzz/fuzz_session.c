@@ -231,7 +231,7 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
 }
 
 static void begin(void) {
-        static const struct credit_limits limits = { .pinned = 1 << 16, .odp = 1 << 16, .registrations = 24 };
+        static const struct credit_amount limits = { .pinned = 1 << 16, .odp = 1 << 16, .registrations = 24 };
         struct registrar_config config = { .session = 1, .limits = limits, .hello_timeout_ms = 1 << 30 };
         int client[2], control[2];
         struct ledger ledger;
@@ -240,7 +240,7 @@ static void begin(void) {
         wraps_reset();
         memset(&s, 0, sizeof s);
         MUST(control_pair(client) == 0 && control_pair(control) == 0);
-        MUST(ledger_create(limits.registrations, &ledger) == 0);
+        MUST(ledger_create((uint32_t)limits.registrations, &ledger) == 0);
         s.app = client[0];
         s.keeper = control[0];
         config.client = client[1];

@@ -12,7 +12,7 @@
 #include "wire.h"
 #include "wraps.h"
 
-static const struct credit_limits limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 16 };
+static const struct credit_amount limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 16 };
 
 static _Noreturn void be_registrar(int client, int control, struct ledger *ledger, unsigned int hello_timeout_ms) {
         const int keep[] = { 0, 1, 2, client, control, ledger->fd };
@@ -34,7 +34,7 @@ void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms) {
         *c = (struct rawclient) { 0 };
         fake_reset();
         wraps_reset();
-        assert_int_equal(ledger_create(limits.registrations, &c->ledger), 0);
+        assert_int_equal(ledger_create((uint32_t)limits.registrations, &c->ledger), 0);
         assert_int_equal(control_pair(client), 0);
         assert_int_equal(control_pair(control), 0);
         c->pid = testing_fork();

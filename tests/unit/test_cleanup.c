@@ -322,7 +322,7 @@ static void app_churns(const struct fixture *f, struct testing_random *random) {
 }
 
 static _Noreturn void be_registrar(const struct fixture *f, struct testing_random *random, int memory) {
-        const struct credit_limits limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 24 };
+        const struct credit_amount limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 24 };
         struct ledger ledger = f->ledger;
         struct registrar_state state;
         struct pl_fdclass class;

@@ -266,7 +266,7 @@ TEST(test_hello_timeout) {
 
 /* Once the app has said HELLO there is no deadline any more, however long it is silent. */
 TEST(test_hello_ends_timeout) {
-        static const struct credit_limits limits = { .pinned = 1, .odp = 1, .registrations = 1 };
+        static const struct credit_amount limits = { .pinned = 1, .odp = 1, .registrations = 1 };
         struct rawclient c = { 0 };
         struct registrar r;
         struct pl_packet packet;

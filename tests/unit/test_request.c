@@ -27,9 +27,9 @@ struct fixture {
         struct ledger keeper;
 };
 
-static const struct credit_limits generous = { .pinned = 1 << 30, .odp = 1 << 30, .registrations = CAPACITY };
+static const struct credit_amount generous = { .pinned = 1 << 30, .odp = 1 << 30, .registrations = CAPACITY };
 
-static void fixture_init(struct fixture *f, const struct credit_limits *limits) {
+static void fixture_init(struct fixture *f, const struct credit_amount *limits) {
         struct ledger ledger;
 
         fake_reset();
@@ -156,8 +156,8 @@ TEST(test_register) {
         assert_int_equal(mr->access, WRITING | IBV_ACCESS_ON_DEMAND);
         assert_int_equal(mr->pd, 1);
 
-        assert_int_equal(f.state.credit.odp, 4 * PAGE);
-        assert_int_equal(f.state.credit.pinned, 0);
+        assert_int_equal(f.state.credit.used.odp, 4 * PAGE);
+        assert_int_equal(f.state.credit.used.pinned, 0);
         assert_int_equal(f.state.mappings.n_views, 1);
         assert_int_equal(used_entries(&f.keeper), 1);
 
@@ -188,7 +188,7 @@ TEST(test_pinned) {
         assert_int_equal(fake->last.iova, request.address);
         assert_int_not_equal(fake->last.start, request.address);
         assert_int_equal(fake->last.access, READING);
-        assert_int_equal(f.state.credit.pinned, PAGE);
+        assert_int_equal(f.state.credit.used.pinned, PAGE);
 
         /* rxe finds ODP pages by iova: there it has to be the address in the process that registers. */
         request.methods = PINLEASE_METHOD_ODP;
@@ -216,8 +216,8 @@ TEST(test_fallback) {
         fake->odp_error = -EOPNOTSUPP;
         reply = must_register(&f, &request, fd);
         assert_int_equal(reply.method, PINLEASE_METHOD_PINNED);
-        assert_int_equal(f.state.credit.odp, 0);
-        assert_int_equal(f.state.credit.registrations, 1);
+        assert_int_equal(f.state.credit.used.odp, 0);
+        assert_int_equal(f.state.credit.used.registrations, 1);
         must_deregister(&f, reply.id);
 
         /* Any other answer is final. */
@@ -342,7 +342,7 @@ TEST(test_not_resident) {
 }
 
 TEST(test_limits) {
-        const struct credit_limits limits = { .pinned = 4 * PAGE, .odp = 8 * PAGE, .registrations = 3 };
+        const struct credit_amount limits = { .pinned = 4 * PAGE, .odp = 8 * PAGE, .registrations = 3 };
         struct pl_register request = make_request(0, PAGE, testing_free_address(SIZE), WRITING);
         struct pl_register_reply reply[3];
         int fd = testing_memfd(SIZE);
@@ -379,7 +379,7 @@ TEST(test_limits) {
 
 /* More registrations allowed than the ledger has room for: refused, nothing is written past its end. */
 TEST(test_ledger_full) {
-        const struct credit_limits limits = { .pinned = 1 << 30, .odp = 1 << 30, .registrations = UINT32_MAX };
+        const struct credit_amount limits = { .pinned = 1 << 30, .odp = 1 << 30, .registrations = UINT32_MAX };
         struct pl_register request = make_request(0, PAGE, testing_free_address(SIZE), WRITING);
         int fd = testing_memfd(SIZE);
         struct fixture f;
@@ -389,7 +389,7 @@ TEST(test_ledger_full) {
         for (unsigned int i = 0; i < CAPACITY; i++)
                 (void)must_register(&f, &request, fd);
         refused(&f, &request, fd, PINLEASE_CODE_KERNEL);
-        assert_int_equal(f.state.credit.registrations, CAPACITY);
+        assert_int_equal(f.state.credit.used.registrations, CAPACITY);
         assert_int_equal(fake_live(), CAPACITY);
         fixture_done(&f);
         pl_close(fd);
@@ -492,7 +492,7 @@ TEST(test_busy_stays) {
                 assert_true(ledger_read(&f.keeper, (uint32_t)reply.id, &state, &record, &keys));
                 assert_int_equal(state, LEDGER_LIVE);
                 assert_int_equal(keys.handle, reply.handle);
-                assert_int_equal(f.state.credit.registrations, 1);
+                assert_int_equal(f.state.credit.used.registrations, 1);
                 assert_int_equal(f.state.mappings.n_views, 1);
                 assert_true(f.state.contexts[request.context].device.fd >= 0);
         }
@@ -848,7 +848,7 @@ TEST(test_fail_ledger_create) {
 
 /* A random history against a plain list of what must be registered. */
 TEST(test_model) {
-        const struct credit_limits limits = { .pinned = 40 * PAGE, .odp = 40 * PAGE, .registrations = 12 };
+        const struct credit_amount limits = { .pinned = 40 * PAGE, .odp = 40 * PAGE, .registrations = 12 };
         struct {
                 uint64_t id, bytes;
                 enum pinlease_method method;
@@ -871,8 +871,8 @@ TEST(test_model) {
 
                 for (unsigned int k = 0; k < n; k++)
                         *(live_ones[k].method == PINLEASE_METHOD_ODP ? &odp : &pinned) += live_ones[k].bytes;
-                assert_int_equal(f.state.credit.pinned, pinned);
-                assert_int_equal(f.state.credit.odp, odp);
+                assert_int_equal(f.state.credit.used.pinned, pinned);
+                assert_int_equal(f.state.credit.used.odp, odp);
                 assert_int_equal(fake_live(), n);
                 assert_int_equal(used_entries(&f.keeper), n);
 
