@@ -21,38 +21,51 @@ static _Noreturn void child(int pipe_read, const int *fds, unsigned int n_fds) {
         _exit(0);
 }
 
-int closer_close(int *fds, unsigned int n_fds) {
-        _cleanup_(pl_closep) int pipe_read = -1, pipe_write = -1;
-        int p[2], status = 0, r = 0;
+/* Twice, so that the process is nobody's to wait for: SIGCHLD is for who else has children. */
+static int start(int pipe_read, const int *fds, unsigned int n_fds) {
+        int status = 0;
         pid_t pid;
+
+        pid = fork();
+        if (pid == 0) {
+                pid = fork();
+                if (pid == 0)
+                        child(pipe_read, fds, n_fds);
+                _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+        }
+        if (pid < 0)
+                return -errno;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        return status == 0 ? 0 : -EAGAIN;
+}
+
+static void close_all(int *fds, unsigned int n_fds) {
+        for (unsigned int i = 0; i < n_fds; i++)
+                fds[i] = pl_close(fds[i]);
+}
+
+int closer_try(int *fds, unsigned int n_fds) {
+        _cleanup_(pl_closep) int pipe_read = -1, pipe_write = -1;
+        int p[2], r;
 
         assert(n_fds <= CLOSER_MAX);
 
         if (pipe2(p, O_CLOEXEC) < 0)
-                r = -errno;
-        else {
-                pipe_read = p[0];
-                pipe_write = p[1];
+                return -errno;
+        pipe_read = p[0];
+        pipe_write = p[1];
 
-                /* Twice, so that the process is nobody's to wait for: SIGCHLD is for who else has children. */
-                pid = fork();
-                if (pid == 0) {
-                        pid = fork();
-                        if (pid == 0)
-                                child(pipe_read, fds, n_fds);
-                        _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
-                }
-                if (pid < 0)
-                        r = -errno;
-                else {
-                        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                                ;
-                        if (status != 0)
-                                r = -EAGAIN;
-                }
-        }
+        r = start(pipe_read, fds, n_fds);
+        if (r == 0)
+                close_all(fds, n_fds);
+        return r;
+}
 
-        for (unsigned int i = 0; i < n_fds; i++)
-                fds[i] = pl_close(fds[i]);
+int closer_close(int *fds, unsigned int n_fds) {
+        int r = closer_try(fds, n_fds);
+
+        if (r < 0)
+                close_all(fds, n_fds);
         return r;
 }

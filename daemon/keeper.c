@@ -6,13 +6,14 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "closer.h"
-#include "control.h"
 #include "log.h"
 #include "request.h"
+#include "uplink.h"
 
 /* How long the registrar may take to give everything up after it has been told to, or its app has gone. */
 #define END_MS 5000
@@ -42,6 +43,10 @@ struct keeper {
         uint64_t deadline; /* of the phase; 0: none */
         uint64_t end_began; /* when PHASE_ENDING did */
         bool bye;           /* the registrar has closed everything by itself */
+
+        struct uplink uplink;
+        uint64_t revoke_deadline; /* when what is being revoked must be gone; 0: nothing is */
+        unsigned int n_revoking;  /* revocations that the registrar has not reported done */
 
         uint64_t next_ping;
         uint64_t ping_sent; /* 0: none is owed */
@@ -130,6 +135,29 @@ static int acknowledge(struct keeper *k, int error) {
                             -1);
 }
 
+/* The kernel's own ceiling on what the registrar can pin follows the credit. */
+static void set_ceiling(const struct keeper *k) {
+        uint64_t pinned = k->uplink.introduction.credit.pinned;
+        const struct rlimit limit = { pinned, pinned };
+
+        if (prlimit((pid_t)k->config.introduction.registrar_pid, RLIMIT_MEMLOCK, &limit, NULL) < 0)
+                log_line(LOG_ERR, "cannot set its registrar's pin ceiling to %" PRIu64 " bytes: %s", pinned, strerror(errno));
+}
+
+static int take_back(struct keeper *k, const struct credit_amount *credit) {
+        int r = uplink_return(&k->uplink, credit);
+
+        if (r == 0 && credit->pinned > 0)
+                set_ceiling(k);
+        return r;
+}
+
+static void end_revocation(struct keeper *k, const struct control_message *message) {
+        if (k->n_revoking > 0 && --k->n_revoking == 0)
+                k->revoke_deadline = 0;
+        uplink_tell(&k->uplink, message);
+}
+
 static int handle_registrar(struct keeper *k, const struct control_message *message, int fd) {
         if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD) {
                 closer_close(&fd, 1);
@@ -144,6 +172,14 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return acknowledge(k, add_context(k, message, fd));
         case CONTROL_CONTEXT_DROP:
                 return acknowledge(k, drop_context(k, message));
+        case CONTROL_WANT:
+                uplink_want(&k->uplink, &message->credit);
+                return 0;
+        case CONTROL_RETURN:
+                return take_back(k, &message->credit);
+        case CONTROL_REVOKED:
+                end_revocation(k, message);
+                return 0;
         case CONTROL_BYE:
                 k->bye = true;
                 return -ECONNRESET;
@@ -179,25 +215,40 @@ static void drain_registrar(struct keeper *k) {
         }
 }
 
-static void drain_supervisor(struct keeper *k) {
-        struct control_message message;
-        int fd, r;
+static void tell_registrar(struct keeper *k, const struct control_message *message) {
+        if (k->config.control >= 0)
+                (void)control_send(k->config.control, message, -1);
+}
 
-        r = control_recv(k->config.supervisor, &message, &fd);
-        pl_close(fd);
-        if (r == -EAGAIN)
+static void begin_revocation(struct keeper *k, const struct control_message *message) {
+        uint64_t deadline = pl_now_ms() + message->value + END_MS;
+
+        k->n_revoking++;
+        if (deadline > k->revoke_deadline)
+                k->revoke_deadline = deadline;
+}
+
+static void drain_uplink(struct keeper *k) {
+        struct control_message message;
+
+        if (uplink_recv(&k->uplink, &message) < 0)
                 return;
-        if (r < 0) {
-                /* The service is being replaced, or has died: the session goes on without. */
-                k->config.supervisor = pl_close(k->config.supervisor);
+
+        switch (message.type) {
+        case CONTROL_GOING_AWAY:
+                begin_end(k, message.value);
+                break;
+        case CONTROL_CREDIT:
+                if (message.credit.pinned > 0)
+                        set_ceiling(k);
+                break;
+        case CONTROL_REVOKE:
+                begin_revocation(k, &message);
+                break;
+        default:
                 return;
         }
-
-        if (message.type != CONTROL_GOING_AWAY)
-                return;
-        begin_end(k, message.value);
-        if (k->config.control >= 0)
-                (void)control_send(k->config.control, &message, -1);
+        tell_registrar(k, &message);
 }
 
 /* The app's process is gone. Its children may still hold the socket, so the registrar might never see a hang-up. */
@@ -208,6 +259,13 @@ static void lose_app(struct keeper *k) {
                 conclude(k);
         else
                 begin_end(k, 0);
+}
+
+/* A registrar that waits for its app cannot hang: it is left asleep. */
+static bool has_work(const struct keeper *k, uint64_t now) {
+        struct pollfd p = { .fd = k->config.client, .events = POLLIN };
+
+        return ledger_is_busy(k->ledger, now) || poll(&p, 1, 0) != 0;
 }
 
 static void heartbeat(struct keeper *k, uint64_t now) {
@@ -227,6 +285,8 @@ static void heartbeat(struct keeper *k, uint64_t now) {
 
         if (now >= k->next_ping) {
                 k->next_ping = now + k->config.heartbeat_ms;
+                if (!has_work(k, now))
+                        return;
                 k->ping_sent = now;
                 (void)control_send(k->config.control, &(struct control_message) { .type = CONTROL_PING }, -1);
         }
@@ -252,7 +312,7 @@ static void expire(struct keeper *k, uint64_t now) {
                 log_line(LOG_ERR,
                          "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
                          "that does not answer",
-                         (int64_t)k->config.registrar_pid);
+                         (int64_t)k->config.introduction.registrar_pid);
                 if (k->bye || k->config.app < 0) {
                         conclude(k);
                         return;
@@ -270,8 +330,22 @@ static void expire(struct keeper *k, uint64_t now) {
         }
 }
 
+/* The registrar takes away by force what the app does not let go in time. If it does not, it is taken away from it. */
+static void check_revocation(struct keeper *k, uint64_t now) {
+        if (!k->revoke_deadline || now < k->revoke_deadline || k->phase > PHASE_ENDING)
+                return;
+        if (ledger_is_busy(k->ledger, now))
+                return;
+        log_line(LOG_ERR, "kills its registrar, which has not taken away what it was told to");
+        k->revoke_deadline = 0;
+        kill_registrar(k);
+}
+
 static int timeout_of(const struct keeper *k, uint64_t now) {
         uint64_t next = k->deadline;
+
+        if (k->uplink.next_attempt && (!next || k->uplink.next_attempt < next))
+                next = k->uplink.next_attempt;
 
         if (k->phase <= PHASE_ENDING && k->config.control >= 0) {
                 uint64_t beat = k->ping_sent ? k->ping_sent + k->config.hang_ms : k->next_ping;
@@ -289,7 +363,7 @@ static void turn(struct keeper *k) {
                 { .fd = k->config.registrar, .events = POLLIN },
                 { .fd = k->config.control, .events = POLLIN },
                 { .fd = k->config.app, .events = POLLIN },
-                { .fd = k->config.supervisor, .events = POLLIN },
+                { .fd = k->uplink.fd, .events = POLLIN },
         };
         uint64_t now = pl_now_ms();
 
@@ -299,7 +373,7 @@ static void turn(struct keeper *k) {
         }
 
         if (p[0].revents) {
-                (void)waitpid(k->config.registrar_pid, NULL, WNOHANG);
+                (void)waitpid((pid_t)k->config.introduction.registrar_pid, NULL, WNOHANG);
                 k->config.registrar = pl_close(k->config.registrar);
                 conclude(k);
                 return;
@@ -309,10 +383,12 @@ static void turn(struct keeper *k) {
         if (p[2].revents)
                 lose_app(k);
         if (p[3].revents)
-                drain_supervisor(k);
+                drain_uplink(k);
 
         now = pl_now_ms();
+        uplink_turn(&k->uplink, now);
         heartbeat(k, now);
+        check_revocation(k, now);
         expire(k, now);
 }
 
@@ -342,9 +418,12 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
         for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
                 k.contexts[i].device.fd = -1;
 
+        uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
+
         while (k.phase != PHASE_OVER)
                 turn(&k);
 
+        uplink_done(&k.uplink);
         release(&k);
         return EXIT_SUCCESS;
 }

@@ -4,7 +4,8 @@
 
 /*
  * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, watches the app, the registrar
- * and the supervisor, and when the registrar ends, is killed or hangs, destroys what it leaves registered.
+ * and pinleased, and when the registrar ends, is killed or hangs, destroys what it leaves registered. Sets the registrar's
+ * pin ceiling to what pinleased hands out.
  *
  * A registrar that hangs is found by heartbeat only: a process that is stuck in the kernel dies of no signal, so its pidfd
  * stays silent and its sockets stay open.
@@ -13,6 +14,7 @@
 #include <sys/types.h>
 
 #include "cleanup.h"
+#include "control.h"
 #include "ledger.h"
 #include "uverbs.h"
 
@@ -20,9 +22,10 @@ struct keeper_config {
         int client;     /* the app's socket: to shut it down, never read; owned */
         int control;    /* to the registrar; owned */
         int supervisor; /* to pinleased; owned */
+        const char *session_socket; /* where a successor of pinleased is found; NULL: nowhere */
+        struct control_introduction introduction;
         int app;        /* pidfd of the app; -1: not known; owned */
         int registrar;  /* pidfd; owned */
-        pid_t registrar_pid;
         unsigned int heartbeat_ms; /* how often the registrar is asked */
         unsigned int hang_ms;      /* how long it may owe the answer, on top of what a running ioctl may take */
 };

@@ -74,7 +74,7 @@ int privileges_drop_keeper(void) {
 
         r = limit(RLIMIT_CORE, 0);
         if (r == 0)
-                r = set_capabilities(1U << CAP_KILL);
+                r = set_capabilities(1U << CAP_KILL | 1U << CAP_SYS_RESOURCE);
         if (r < 0)
                 return r;
         return harden();

@@ -20,7 +20,7 @@ struct registrar_identity {
  */
 int privileges_drop_registrar(const struct registrar_identity *identity, uint64_t pin_ceiling);
 
-/* The keeper may signal the registrar (another user), and nothing else. */
+/* The keeper may signal the registrar, and set its limits: another user's process. Nothing else. */
 int privileges_drop_keeper(void);
 
 #endif

@@ -19,6 +19,7 @@ struct registrar_config {
         int control; /* to the keeper; owned */
         uint64_t session;
         struct credit_amount limits;
+        struct credit_amount credit; /* what the session holds to begin with */
         unsigned int hello_timeout_ms;
 };
 

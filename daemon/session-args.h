@@ -21,16 +21,18 @@
 
 struct session_args {
         uint64_t session;
+        char session_socket[108]; /* where a successor of pinleased is found; "": nowhere */
         pid_t app_pid;
         struct registrar_identity identity;
         struct credit_amount limits;
+        struct credit_amount credit; /* what it holds to begin with */
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;
 };
 
-#define SESSION_ARGC 13
-#define SESSION_ARG_MAX 48
+#define SESSION_ARGC 17
+#define SESSION_ARG_MAX 128
 
 struct session_argv {
         char text[SESSION_ARGC][SESSION_ARG_MAX];

@@ -22,12 +22,13 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .control = control,
                 .session = args->session,
                 .limits = args->limits,
+                .credit = args->credit,
                 .hello_timeout_ms = args->hello_timeout_ms,
         };
         int r;
 
         fds_close_except(keep, ELEMENTSOF(keep));
-        r = privileges_drop_registrar(&args->identity, args->limits.pinned);
+        r = privileges_drop_registrar(&args->identity, args->credit.pinned);
         if (r < 0) {
                 log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
                 _exit(EXIT_FAILURE);
@@ -51,16 +52,34 @@ static int start_registrar(const struct session_args *args, struct ledger *ledge
 
         pl_close(control[1]);
         config->control = control[0];
-        config->registrar_pid = pid;
+        config->introduction.registrar_pid = (uint32_t)pid;
         /* The child is not reaped before this, so the number is still its own. */
         config->registrar = pidfd_open(pid, 0);
         return config->registrar < 0 ? -errno : 0;
+}
+
+static uint64_t boottime_ms(void) {
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 static int run(const struct session_args *args) {
         struct keeper_config config = {
                 .client = SESSION_FD_CLIENT,
                 .supervisor = SESSION_FD_SUPERVISOR,
+                .session_socket = args->session_socket[0] ? args->session_socket : NULL,
+                .introduction = {
+                        .magic = CONTROL_MAGIC,
+                        .version = CONTROL_VERSION,
+                        .session = args->session,
+                        .app_pid = (uint32_t)args->app_pid,
+                        .uid = args->identity.fsuid,
+                        .gid = args->identity.fsgid,
+                        .started_ms = boottime_ms(),
+                        .credit = args->credit,
+                },
                 .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,
                 .heartbeat_ms = args->heartbeat_ms,
                 .hang_ms = args->hang_ms,

@@ -4,365 +4,444 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-event.h>
 
-#include "closer.h"
-#include "control.h"
-#include "fds.h"
 #include "log.h"
 #include "peer.h"
 #include "refusal.h"
-#include "session-args.h"
+#include "util.h"
 #include "wire.h"
 
 /* Beyond the grace time: what a keeper may take to end a registrar that does not end by itself, and to clean up. */
-#define STOP_MARGIN_MS 15000
+#define DRAIN_MARGIN_MS 15000
+
+/* How long keepers of a former pinleased are waited for. Those that come later are welcome, but credit may have been dealt out
+ * that is theirs. */
+#define SETTLE_MS      5000
+#define SETTLE_LOOK_MS 50
 
 /* How long no connection is accepted after descriptors or memory have run out. */
 #define RETRY_MS 200
 
-struct supervisor;
+/* How often the service manager hears how many sessions there are. */
+#define STATUS_MS 250
 
-struct session {
-        struct supervisor *supervisor;
-        struct session *next;
-        uint64_t id;
-        uid_t uid;
-        pid_t app_pid;
-        int control; /* to the keeper */
-        sd_event_source *child;
-};
+/* Sessions of one user that may be on their way up at once: starting costs more than anything else here, and another user's
+ * turn comes between. */
+#define MAX_STARTING 4
 
-struct supervisor {
-        struct supervisor_config config;
-        sd_event *event;
-        sd_event_source *listener;
-        sd_event_source *retry;
-        struct session *sessions;
-        unsigned int n_sessions;
-        uint64_t last_id;
-        bool stopping;
-};
-
-static struct session *session_free(struct session *session) {
-        if (!session)
-                return NULL;
-        sd_event_source_disable_unref(session->child);
-        pl_close(session->control);
-        free(session);
-        return NULL;
-}
-
-static void session_freep(struct session **session) {
-        *session = session_free(*session);
-}
+/* Connections that cannot be closed, for want of a process, before no more are accepted. */
+#define MAX_DISPOSALS 256
 
 static void sd_event_unrefp_(sd_event **event) {
         sd_event_unref(*event);
 }
 
-static unsigned int sessions_of(const struct supervisor *s, uid_t uid) {
-        unsigned int n = 0;
+static int set_timer(sd_event *event, sd_event_source **source, uint64_t ms, sd_event_time_handler_t handler, void *userdata) {
+        int r;
 
-        for (const struct session *session = s->sessions; session; session = session->next)
-                n += session->uid == uid;
-        return n;
+        if (!*source)
+                return sd_event_add_time_relative(event, source, CLOCK_MONOTONIC, ms * 1000, 0, handler, userdata);
+        r = sd_event_source_set_time_relative(*source, ms * 1000);
+        return r < 0 ? r : sd_event_source_set_enabled(*source, SD_EVENT_ONESHOT);
 }
 
-static void report_status(const struct supervisor *s) {
-        (void)sd_notifyf(0, "STATUS=%u session%s", s->n_sessions, s->n_sessions == 1 ? "" : "s");
-}
+static int on_status(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        const struct supervisor *s = userdata;
+        unsigned int n = s->accounts.n_sessions;
 
-static int on_session_exit(sd_event_source *source _unused_, const siginfo_t *info, void *userdata) {
-        struct session *session = userdata, **p;
-        struct supervisor *s = session->supervisor;
-
-        if (info->si_code != CLD_EXITED || info->si_status != 0)
-                log_line(LOG_WARNING,
-                         "session %" PRIu64 " of process %d: its keeper ended with %s %d",
-                         session->id,
-                         (int)session->app_pid,
-                         info->si_code == CLD_EXITED ? "status" : "signal",
-                         info->si_status);
-
-        for (p = &s->sessions; *p != session; p = &(*p)->next)
-                ;
-        *p = session->next;
-        s->n_sessions--;
-        session_free(session);
-        report_status(s);
-
-        if (s->stopping && s->n_sessions == 0)
-                return sd_event_exit(s->event, 0);
+        (void)sd_notifyf(0,
+                         "STATUS=%u session%s%s",
+                         n,
+                         n == 1 ? "" : "s",
+                         s->state == SUPERVISOR_DRAINING  ? ", draining"
+                         : s->state == SUPERVISOR_DRAINED ? ", drained"
+                                                          : "");
         return 0;
 }
 
-/* In the child of fork(): descriptors to their places, signals as a program expects them, and off. */
-static _Noreturn void exec_session(const struct supervisor *s, const struct session_args *args, const int *fds) {
-        struct session_argv argv;
-        sigset_t none;
-        int r;
+/* Soon, and once for many changes. */
+static void report_status(struct supervisor *s) {
+        int enabled = SD_EVENT_OFF;
 
-        session_args_format(args, &argv);
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        r = fds_arrange(fds, SESSION_N_FDS);
-        if (r == 0) {
-                (void)execv(s->config.session_program, argv.argv);
-                r = -errno;
-        }
-        log_line(LOG_ERR, "cannot execute %s: %s", s->config.session_program, strerror(-r));
-        _exit(EXIT_FAILURE);
+        if (s->status)
+                (void)sd_event_source_get_enabled(s->status, &enabled);
+        if (enabled == SD_EVENT_OFF)
+                (void)set_timer(s->event, &s->status, STATUS_MS, on_status, s);
 }
 
-static int spawn(struct supervisor *s, struct session *session, const struct peer *peer, int client) {
-        _cleanup_(pl_closep) int theirs = -1;
-        const struct session_args args = {
-                .session = session->id,
-                .app_pid = peer->pid,
-                .identity = { .uid = s->config.uid, .gid = s->config.gid, .fsuid = peer->uid, .fsgid = peer->gid },
-                .limits = s->config.limits,
-                .heartbeat_ms = s->config.heartbeat_ms,
-                .hang_ms = s->config.hang_ms,
-                .hello_timeout_ms = s->config.hello_timeout_ms,
-        };
-        int pair[2], r;
-        pid_t pid;
-
-        r = control_pair(pair);
-        if (r < 0)
-                return r;
-        session->control = pair[0];
-        theirs = pair[1];
-
-        pid = fork();
-        if (pid < 0)
-                return -errno;
-        if (pid == 0) {
-                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd };
-
-                exec_session(s, &args, fds);
-        }
-
-        r = sd_event_add_child(s->event, &session->child, pid, WEXITED, on_session_exit, session);
-        if (r < 0) {
-                /* Nobody would notice its end: it must not begin. */
-                (void)kill(pid, SIGKILL);
-                (void)waitpid(pid, NULL, 0);
-        }
-        return r;
-}
+/* --- connections of apps --- */
 
 /* The app hears why there is no session for it. It may not be reading: then it does not. */
-static void turn_away(int client, const struct refusal *refusal) {
+static void turn_away(struct supervisor *s, int client, const struct refusal *refusal) {
         struct pl_packet packet;
 
+        s->n_turned_away++;
         pl_packet_init(&packet, PL_OP_REFUSED, 0);
         packet.body.refused.code = (uint32_t)refusal->code;
         packet.body.refused.error = refusal->error;
         memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
         memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
         (void)pl_wire_send(client, MSG_DONTWAIT, &packet, -1);
+        disposal_close(&s->disposal, client);
 }
 
-static int check_limits(const struct supervisor *s, const struct peer *peer, struct refusal *ret_refusal) {
-        unsigned int n = sessions_of(s, peer->uid);
-
-        if (n >= s->config.max_sessions_per_user)
+static int check_limits(const struct supervisor *s, const struct account *account, struct refusal *ret_refusal) {
+        if (account->n_sessions + account->n_silent >= s->config.max_sessions_per_user)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_SESSION_LIMIT,
                               "User %" PRIu32 " has %u sessions, the limit is %u. Use one session per process and end those "
                               "that are not needed.",
-                              (uint32_t)peer->uid,
-                              n,
+                              (uint32_t)account->uid,
+                              account->n_sessions + account->n_silent,
                               s->config.max_sessions_per_user);
-        if (s->n_sessions >= s->config.max_sessions)
+        if (account->n_silent >= s->config.max_silent_per_user)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_SESSION_LIMIT,
+                              "User %" PRIu32 " has %u connections that have not said anything yet, the limit is %u. Say HELLO "
+                              "at once after connecting.",
+                              (uint32_t)account->uid,
+                              account->n_silent,
+                              s->config.max_silent_per_user);
+        if (s->accounts.n_sessions + s->accounts.n_silent >= s->config.max_sessions)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_RESOURCES,
                               "The service has %u sessions, its limit is %u. Try again later.",
-                              s->n_sessions,
+                              s->accounts.n_sessions + s->accounts.n_silent,
                               s->config.max_sessions);
         return 0;
 }
 
-/* Returns 1 if there is a session now, 0 if the app was turned away, or a negative errno. */
-static int start_session(struct supervisor *s, int client) {
-        _cleanup_(session_freep) struct session *session = NULL;
+/* Owns the connection from here on. */
+static int take_connection(struct supervisor *s, int client) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
+        struct account *account;
         struct refusal refusal;
         int r;
 
         r = peer_get(client, &peer);
-        if (r < 0)
+        if (r < 0) {
+                disposal_close(&s->disposal, client);
                 return r == -ESRCH ? 0 : r;
-
-        r = check_limits(s, &peer, &refusal);
-        if (r < 0) {
-                turn_away(client, &refusal);
-                log_line(LOG_NOTICE, "turns process %d away: %s", (int)peer.pid, refusal.sentence);
-                return 0;
         }
-
-        session = malloc(sizeof *session);
-        if (!session)
+        account = account_get(&s->accounts, peer.uid);
+        if (!account) {
+                disposal_close(&s->disposal, client);
                 return -ENOMEM;
-        *session = (struct session) {
-                .supervisor = s,
-                .id = ++s->last_id,
-                .uid = peer.uid,
-                .app_pid = peer.pid,
-                .control = -1,
-        };
-
-        r = spawn(s, session, &peer, client);
-        if (r < 0) {
-                (void)refuse(&refusal,
-                             PINLEASE_CODE_NO_RESOURCES,
-                             "The service could not start a session (%s). Try again; if it persists, the administrator finds "
-                             "the reason in the journal of pinlease.service.",
-                             strerror(-r));
-                turn_away(client, &refusal);
-                log_line(LOG_ERR, "cannot start a session for process %d: %s", (int)peer.pid, strerror(-r));
-                return 0;
         }
 
-        session->next = s->sessions;
-        s->sessions = session;
-        s->n_sessions++;
-        session = NULL;
-        report_status(s);
-        return 1;
+        r = check_limits(s, account, &refusal);
+        if (r < 0) {
+                log_line(LOG_NOTICE, "turns process %d away: %s", (int)peer.pid, refusal.sentence);
+                turn_away(s, client, &refusal);
+        } else {
+                r = waiting_add(&s->waiting, client, &peer, account);
+                if (r < 0)
+                        disposal_close(&s->disposal, client);
+        }
+        account_put(&s->accounts, account);
+        return r == REFUSED ? 0 : r;
+}
+
+static bool on_ready(void *userdata, int client, struct peer *peer) {
+        struct supervisor *s = userdata;
+        const struct account *account = account_get(&s->accounts, peer->uid);
+        struct refusal refusal;
+        int r;
+
+        if (s->state != SUPERVISOR_SERVING || (account && account->n_starting >= MAX_STARTING))
+                return false;
+
+        r = sessions_start(&s->sessions, client, peer);
+        if (r == 0) {
+                /* The session has its copy. */
+                pl_close(client);
+                report_status(s);
+                return true;
+        }
+
+        log_line(LOG_ERR, "cannot start a session for process %d: %s", (int)peer->pid, strerror(-r));
+        (void)refuse(&refusal,
+                     PINLEASE_CODE_NO_RESOURCES,
+                     "The service could not start a session (%s). Try again; if it persists, the administrator finds "
+                     "the reason in the journal of pinlease.service.",
+                     strerror(-r));
+        turn_away(s, client, &refusal);
+        return true;
 }
 
 static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
-        return sd_event_source_set_enabled(s->listener, SD_EVENT_ON);
+        return s->state == SUPERVISOR_SERVING ? sd_event_source_set_enabled(s->listener, SD_EVENT_ON) : 0;
 }
 
-/* Out of descriptors or memory: the connection stays in the backlog, and is looked at again in a moment rather than at
- * once and for ever. */
+/* Out of descriptors, memory or processes: connections stay in the backlog, and are looked at again in a moment rather than
+ * at once and for ever. */
 static int pause_listening(struct supervisor *s, int error) {
         int r;
 
         log_line(LOG_ERR, "cannot accept a connection: %s; tries again in %d ms", strerror(error), RETRY_MS);
         r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
-        if (r < 0)
-                return r;
-        if (s->retry) {
-                r = sd_event_source_set_time_relative(s->retry, RETRY_MS * UINT64_C(1000));
-                if (r < 0)
-                        return r;
-                return sd_event_source_set_enabled(s->retry, SD_EVENT_ONESHOT);
-        }
-        return sd_event_add_time_relative(
-                s->event, &s->retry, CLOCK_MONOTONIC, RETRY_MS * UINT64_C(1000), 0, on_retry, s);
+        return r < 0 ? r : set_timer(s->event, &s->retry, RETRY_MS, on_retry, s);
 }
 
 static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
         struct supervisor *s = userdata;
         int client, r;
 
+        if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS)
+                return pause_listening(s, EAGAIN);
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
                         return pause_listening(s, errno);
                 return 0;
         }
-
-        r = start_session(s, client);
+        r = take_connection(s, client);
         if (r < 0)
-                log_line(LOG_ERR, "cannot start a session: %s", strerror(-r));
-        /* A session has a copy by now. Without one this is the last, and the app may have put anything in flight. */
-        if (r > 0)
-                pl_close(client);
-        else
-                (void)closer_close(&client, 1);
+                log_line(LOG_ERR, "cannot take a connection: %s", strerror(-r));
         return 0;
 }
 
-static int on_stop_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+/* --- what becomes of sessions --- */
+
+static void on_introduced(void *userdata, struct session *session) {
         struct supervisor *s = userdata;
 
-        log_line(LOG_WARNING, "stops, although %u sessions have not ended", s->n_sessions);
+        if (s->state == SUPERVISOR_DRAINING)
+                session_end(session, s->drain_grace_ms);
+        waiting_resume(&s->waiting, session->account);
+        report_status(s);
+}
+
+static void on_revoked(void *userdata, struct session *session, const struct control_message *message) {
+        struct supervisor *s = userdata;
+
+        admin_revoked(&s->admin, session, message);
+}
+
+static void end_drain(struct supervisor *s) {
+        s->drain = sd_event_source_disable_unref(s->drain);
+        s->state = SUPERVISOR_DRAINED;
+        report_status(s);
+        admin_drained(&s->admin, s->accounts.n_sessions);
+        if (s->leaving)
+                (void)sd_event_exit(s->event, 0);
+}
+
+static void on_ended(void *userdata, struct session *session) {
+        struct supervisor *s = userdata;
+
+        admin_session_ended(&s->admin, session);
+        waiting_resume(&s->waiting, session->account);
+        report_status(s);
+        if (s->state == SUPERVISOR_DRAINING && s->accounts.n_sessions == 0)
+                end_drain(s);
+}
+
+static const struct sessions_listener sessions_listener = {
+        .introduced = on_introduced,
+        .revoked = on_revoked,
+        .ended = on_ended,
+};
+
+/* --- ending --- */
+
+static int on_drain_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        struct supervisor *s = userdata;
+
+        log_line(LOG_WARNING, "%u sessions have not ended in time", s->accounts.n_sessions);
+        end_drain(s);
+        return 0;
+}
+
+int supervisor_drain(struct supervisor *s, uint32_t grace_ms) {
+        uint64_t ms = (uint64_t)grace_ms + DRAIN_MARGIN_MS;
+        int r;
+
+        if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
+                return -EALREADY;
+        r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
+        if (r == 0)
+                r = set_timer(s->event, &s->drain, ms, on_drain_timeout, s);
+        if (r < 0)
+                return r;
+
+        log_line(LOG_INFO, "ends its %u sessions, which have %" PRIu32 " ms to let go", s->accounts.n_sessions, grace_ms);
+        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
+        s->state = SUPERVISOR_DRAINING;
+        s->drain_grace_ms = grace_ms;
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                session_end(session, grace_ms);
+        report_status(s);
+        if (s->accounts.n_sessions == 0)
+                end_drain(s);
+        return 0;
+}
+
+int supervisor_undrain(struct supervisor *s) {
+        if (s->state != SUPERVISOR_DRAINED)
+                return s->state == SUPERVISOR_DRAINING ? -EBUSY : 0;
+        s->state = SUPERVISOR_SERVING;
+        waiting_resume(&s->waiting, NULL);
+        report_status(s);
+        return sd_event_source_set_enabled(s->listener, SD_EVENT_ON);
+}
+
+/* The sessions go on. What a successor does not take over in time cannot be told apart from what it must never know. */
+static int on_sigterm(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
+        const struct supervisor *s = userdata;
+
+        (void)sd_notify(0, "STOPPING=1");
+        if (s->accounts.n_sessions > 0)
+                log_line(LOG_INFO, "ends; %u sessions go on and wait for its successor", s->accounts.n_sessions);
         return sd_event_exit(s->event, 0);
 }
 
-static int on_stop_signal(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
+static int on_sigint(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
         struct supervisor *s = userdata;
-        const struct control_message going_away = { .type = CONTROL_GOING_AWAY, .value = s->config.grace_ms };
 
-        if (s->stopping)
-                return 0;
-        s->stopping = true;
+        s->leaving = true;
         (void)sd_notify(0, "STOPPING=1");
-        s->listener = sd_event_source_disable_unref(s->listener);
-        (void)closer_close(&s->config.listener, 1);
-
-        if (s->n_sessions == 0)
+        if (s->state == SUPERVISOR_DRAINED || s->accounts.n_sessions == 0)
                 return sd_event_exit(s->event, 0);
-
-        log_line(LOG_INFO, "stops: %u sessions have %u ms to let go", s->n_sessions, s->config.grace_ms);
-        for (const struct session *session = s->sessions; session; session = session->next)
-                (void)control_send(session->control, &going_away, -1);
-        return sd_event_add_time_relative(s->event,
-                                          NULL,
-                                          CLOCK_MONOTONIC,
-                                          (s->config.grace_ms + UINT64_C(1) * STOP_MARGIN_MS) * 1000,
-                                          0,
-                                          on_stop_timeout,
-                                          s);
+        (void)supervisor_drain(s, s->config.grace_ms);
+        return 0;
 }
 
-static int prepare(struct supervisor *s) {
+static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
+        struct supervisor *s = userdata;
+
+        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
+        admin_reload(&s->admin);
+        (void)sd_notify(0, "READY=1");
+        report_status(s);
+        return 0;
+}
+
+/* --- beginning --- */
+
+/* First keepers that have lost their pinleased, then everybody else: new sessions get what the old ones do not hold, and
+ * whoever asks what is registered is told of all. */
+static int settle(struct supervisor *s) {
+        int r;
+
+        s->settle = sd_event_source_disable_unref(s->settle);
+        s->state = SUPERVISOR_SERVING;
+        r = sd_event_add_io(s->event, &s->listener, s->config.clients, EPOLLIN, on_connection, s);
+        if (r == 0)
+                r = sd_event_source_set_priority(s->listener, SD_EVENT_PRIORITY_IDLE);
+        if (r == 0)
+                r = admin_listen(&s->admin, s->config.admins);
+        if (r < 0)
+                return r;
+        if (s->sessions.n_resumed > 0)
+                log_line(LOG_INFO, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
+        (void)sd_notify(0, "READY=1");
+        return on_status(NULL, 0, s);
+}
+
+static int on_settle(sd_event_source *source, uint64_t usec, void *userdata) {
+        struct supervisor *s = userdata;
+        uint32_t n = roster_expected(&s->roster);
+        uint64_t deadline = s->started_usec + SETTLE_MS * UINT64_C(1000);
+        int r;
+
+        if (n > 0 && usec < deadline) {
+                r = sd_event_source_set_time_relative(source, SETTLE_LOOK_MS * UINT64_C(1000));
+                return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        }
+        if (n > 0)
+                log_line(LOG_WARNING, "%" PRIu32 " sessions of its predecessor live, but have not come; goes on without", n);
+        return settle(s);
+}
+
+static int add_signals(struct supervisor *s) {
+        static const struct {
+                int signal;
+                sd_event_signal_handler_t handler;
+        } signals[] = {
+                { SIGTERM, on_sigterm },
+                { SIGINT, on_sigint },
+                { SIGHUP, on_sighup },
+        };
         sigset_t mask;
         int r;
 
         (void)sigemptyset(&mask);
-        (void)sigaddset(&mask, SIGTERM);
-        (void)sigaddset(&mask, SIGINT);
         (void)sigaddset(&mask, SIGCHLD);
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++)
+                (void)sigaddset(&mask, signals[i].signal);
         if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
                 return -errno;
+        for (size_t i = 0; i < ELEMENTSOF(signals); i++) {
+                r = sd_event_add_signal(s->event, NULL, signals[i].signal, signals[i].handler, s);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int prepare(struct supervisor *s) {
+        int r;
 
         r = sd_event_default(&s->event);
+        if (r == 0)
+                r = add_signals(s);
+        /* The watchdog is fed by the loop, as long as it turns. */
+        if (r >= 0)
+                r = sd_event_set_watchdog(s->event, true);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(s->event, NULL, SIGTERM, on_stop_signal, s);
+
+        disposal_init(&s->disposal, s->event);
+        waiting_init(&s->waiting, s->event, &s->accounts, &s->disposal, s->config.sessions.hello_timeout_ms, on_ready, s);
+        sessions_init(&s->sessions, &s->config.sessions, s->event, &s->accounts, &s->roster, &sessions_listener, s);
+        admin_init(&s->admin, s);
+        r = handover_init(&s->handover, s->event, &s->sessions, &s->disposal, s->config.keepers);
         if (r < 0)
                 return r;
-        r = sd_event_add_signal(s->event, NULL, SIGINT, on_stop_signal, s);
-        if (r < 0)
-                return r;
-        return sd_event_add_io(s->event, &s->listener, s->config.listener, EPOLLIN, on_connection, s);
+        return sd_event_add_time_relative(s->event, &s->settle, CLOCK_MONOTONIC, 0, 0, on_settle, s);
+}
+
+static void supervisor_done(struct supervisor *s) {
+        admin_done(&s->admin);
+        handover_done(&s->handover);
+        waiting_done(&s->waiting);
+        sessions_done(&s->sessions);
+        disposal_done(&s->disposal);
+        accounts_done(&s->accounts);
+        roster_close(&s->roster);
+        sd_event_source_disable_unref(s->listener);
+        sd_event_source_disable_unref(s->retry);
+        sd_event_source_disable_unref(s->status);
+        sd_event_source_disable_unref(s->settle);
+        sd_event_source_disable_unref(s->drain);
+        pl_close(s->config.clients);
+        pl_close(s->config.admins);
 }
 
 int supervisor_run(const struct supervisor_config *config) {
-        struct supervisor s = { .config = *config };
+        struct supervisor s = { .config = *config, .started = (uint64_t)time(NULL), .started_usec = pl_now_ms() * 1000 };
         _cleanup_(sd_event_unrefp_) sd_event *event = NULL;
         int r;
 
-        r = prepare(&s);
-        event = s.event;
+        r = roster_open(config->roster, config->max_sessions, &s.roster);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot set up its event loop: %s", strerror(-r));
+                log_line(LOG_ERR, "cannot make %s: %s", config->roster, strerror(-r));
                 return r;
         }
 
-        (void)sd_notify(0, "READY=1\nSTATUS=0 sessions");
-        r = sd_event_loop(s.event);
+        r = prepare(&s);
+        event = s.event;
+        if (r < 0)
+                log_line(LOG_ERR, "cannot set up its event loop: %s", strerror(-r));
+        else
+                r = sd_event_loop(s.event);
 
-        while (s.sessions) {
-                struct session *next = s.sessions->next;
-
-                session_free(s.sessions);
-                s.sessions = next;
-        }
-        sd_event_source_disable_unref(s.retry);
-        sd_event_source_disable_unref(s.listener);
-        pl_close(s.config.listener);
+        supervisor_done(&s);
         return r;
 }

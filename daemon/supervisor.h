@@ -3,30 +3,62 @@
 #define PL_SUPERVISOR_H
 
 /*
- * Accepts connections and gives each a session of its own. Never receives, maps, stats or closes a descriptor of an app:
- * it hands the connection over and closes it without having read a byte.
+ * pinleased's loop: accepts connections and gives each a session of its own, takes over the sessions of a former pinleased,
+ * ends them all when told to. Never receives, maps, stats or closes a descriptor of an app: it hands the connection over and
+ * has not read a byte of it.
  */
 
-#include <stdint.h>
-#include <sys/types.h>
-
-#include "credit.h"
+#include "admin.h"
+#include "handover.h"
+#include "sessions.h"
+#include "waiting.h"
 
 struct supervisor_config {
-        int listener; /* owned */
-        const char *session_program;
-        uid_t uid; /* of registrars */
-        gid_t gid;
-        struct credit_amount limits; /* of one session */
+        int clients;  /* listening sockets, owned: of apps, */
+        int keepers;  /* of keepers that have lost their pinleased, */
+        int admins;   /* of administrators */
+        const char *roster; /* path */
+        struct sessions_config sessions;
         unsigned int max_sessions;
         unsigned int max_sessions_per_user;
-        unsigned int grace_ms; /* what apps get when the service stops */
-        unsigned int heartbeat_ms;
-        unsigned int hang_ms;
-        unsigned int hello_timeout_ms;
+        unsigned int max_silent_per_user;
+        unsigned int grace_ms; /* what apps get when they are told to let go */
+        const char *admin_group; /* whose members may what root may; NULL: nobody */
 };
 
-/* Serves until SIGTERM or SIGINT, ends the sessions, and returns 0 or a negative errno. */
+enum supervisor_state {
+        SUPERVISOR_SETTLING, /* keepers of a former pinleased are still to come */
+        SUPERVISOR_SERVING,
+        SUPERVISOR_DRAINING,
+        SUPERVISOR_DRAINED,
+};
+
+struct supervisor {
+        struct supervisor_config config;
+        enum supervisor_state state;
+        sd_event *event;
+        struct accounts accounts;
+        struct roster roster;
+        struct sessions sessions;
+        struct disposal disposal;
+        struct waiting waiting;
+        struct handover handover;
+        struct admin admin;
+        sd_event_source *listener, *retry, *status, *settle, *drain;
+        uint32_t drain_grace_ms;
+        bool leaving; /* ends when it is drained */
+        uint64_t started;      /* CLOCK_REALTIME, s */
+        uint64_t started_usec; /* CLOCK_MONOTONIC */
+        uint64_t n_turned_away;
+};
+
+/* Serves until SIGTERM, which leaves the sessions to a successor, or SIGINT, which ends them. Returns 0 or a negative errno. */
 int supervisor_run(const struct supervisor_config *config);
+
+/* No connection is accepted any more, and all sessions are told to let go. -EALREADY: that has been said. */
+int supervisor_drain(struct supervisor *supervisor, uint32_t grace_ms);
+
+/* Connections are accepted again. -EBUSY: sessions are still being ended. */
+int supervisor_undrain(struct supervisor *supervisor);
 
 #endif

@@ -11,6 +11,8 @@ static const struct session_args sample = {
         .app_pid = 4194304,
         .identity = { .uid = 64321, .gid = 64322, .fsuid = UINT32_MAX - 1, .fsgid = 0 },
         .limits = { .pinned = UINT64_MAX - 1, .odp = UINT64_C(1) << 50, .registrations = UINT32_MAX },
+        .credit = { .pinned = 1, .odp = UINT64_MAX, .registrations = UINT32_MAX - 1 },
+        .session_socket = "/run/pinlease/session.sock",
         .heartbeat_ms = 1000,
         .hang_ms = UINT32_MAX,
         .hello_timeout_ms = 1,
@@ -26,6 +28,10 @@ static void assert_same(const struct session_args *a, const struct session_args 
         assert_int_equal(a->limits.pinned, b->limits.pinned);
         assert_int_equal(a->limits.odp, b->limits.odp);
         assert_int_equal(a->limits.registrations, b->limits.registrations);
+        assert_int_equal(a->credit.pinned, b->credit.pinned);
+        assert_int_equal(a->credit.odp, b->credit.odp);
+        assert_int_equal(a->credit.registrations, b->credit.registrations);
+        assert_string_equal(a->session_socket, b->session_socket);
         assert_int_equal(a->heartbeat_ms, b->heartbeat_ms);
         assert_int_equal(a->hang_ms, b->hang_ms);
         assert_int_equal(a->hello_timeout_ms, b->hello_timeout_ms);

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "listener.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+#include "util.h"
+
+#define BACKLOG 4096
+
+static const struct {
+        const char *name; /* FileDescriptorName= */
+        const char *file;
+        mode_t mode;
+} kinds[N_LISTENERS] = {
+        /* Who may connect is said by the file; who may administer, by the daemon, in words. */
+        [LISTENER_CLIENT] = { "client", "client.sock", 0660 },
+        [LISTENER_SESSION] = { "session", "session.sock", 0600 },
+        [LISTENER_ADMIN] = { "admin", "admin.sock", 0666 },
+};
+
+/* A socket file that nobody listens on is what a former daemon left; anything else at that place is not ours to remove. */
+static int bind_socket(int fd, const struct sockaddr_un *address) {
+        _cleanup_(pl_closep) int probe = -1;
+        struct stat st;
+
+        if (bind(fd, (const struct sockaddr *)address, sizeof *address) == 0)
+                return 0;
+        if (errno != EADDRINUSE)
+                return -errno;
+        if (lstat(address->sun_path, &st) < 0)
+                return -errno;
+        if (!S_ISSOCK(st.st_mode))
+                return -EEXIST;
+
+        probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (probe < 0)
+                return -errno;
+        if (connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 || errno != ECONNREFUSED)
+                return -EADDRINUSE;
+        if (unlink(address->sun_path) < 0)
+                return -errno;
+        return bind(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
+}
+
+static int open_socket(const char *path, mode_t mode, gid_t group, int *ret_fd) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_(pl_closep) int fd = -1;
+        mode_t mask;
+        int r;
+
+        memcpy(address.sun_path, path, strlen(path) + 1);
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        mask = umask(0777 & ~mode);
+        r = bind_socket(fd, &address);
+        (void)umask(mask);
+        if (r < 0)
+                return r;
+        if ((group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0) || listen(fd, BACKLOG) < 0)
+                return -errno;
+        *ret_fd = pl_steal_fd(&fd);
+        return 0;
+}
+
+static int make_all(const char *directory, gid_t group, struct listeners *l) {
+        if (mkdir(directory, 0755) < 0 && errno != EEXIST) {
+                log_line(LOG_ERR, "cannot make %s: %s", directory, strerror(errno));
+                return -errno;
+        }
+        for (size_t i = 0; i < N_LISTENERS; i++) {
+                int r;
+
+                if (snprintf(l->paths[i], sizeof l->paths[i], "%s/%s", directory, kinds[i].file) >= (int)sizeof l->paths[i]) {
+                        log_line(LOG_ERR, "the name %s is too long for sockets", directory);
+                        return -ENAMETOOLONG;
+                }
+                r = open_socket(l->paths[i], kinds[i].mode, i == LISTENER_CLIENT ? group : (gid_t)-1, l->fds + i);
+                if (r == 0 && lstat(l->paths[i], l->files + i) < 0)
+                        r = -errno;
+                if (r < 0) {
+                        log_line(LOG_ERR, "cannot listen on %s: %s", l->paths[i], strerror(-r));
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static int take(struct listeners *l, const char *name, int fd) {
+        struct sockaddr_un address;
+        socklen_t size = sizeof address;
+
+        for (size_t i = 0; i < N_LISTENERS; i++) {
+                if (strcmp(name, kinds[i].name) != 0)
+                        continue;
+                if (l->fds[i] >= 0 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0 ||
+                    getsockname(fd, (struct sockaddr *)&address, &size) < 0 || size <= sizeof(sa_family_t) ||
+                    !address.sun_path[0])
+                        return -EINVAL;
+                l->fds[i] = fd;
+                (void)snprintf(l->paths[i], sizeof l->paths[i], "%.*s", (int)(size - sizeof(sa_family_t)), address.sun_path);
+                return 0;
+        }
+        return -EINVAL;
+}
+
+static int take_all(char *const *names, int n, struct listeners *l) {
+        int r = 0;
+
+        for (int i = 0; i < n && r == 0; i++)
+                r = take(l, names[i], SD_LISTEN_FDS_START + i);
+        for (size_t i = 0; i < N_LISTENERS; i++)
+                if (l->fds[i] < 0)
+                        r = -EINVAL;
+        if (r < 0)
+                log_line(LOG_ERR,
+                         "needs three listening SOCK_SEQPACKET sockets from systemd, named client, session and admin; see "
+                         "pinlease.socket, pinlease-session.socket, pinlease-admin.socket");
+        return r;
+}
+
+static void free_names(char **names) {
+        for (char **p = names; p && *p; p++)
+                free(*p);
+        free(names);
+}
+
+int listeners_get(const char *directory, gid_t group, struct listeners *ret_listeners) {
+        struct listeners l = { .fds = { -1, -1, -1 } };
+        char **names = NULL;
+        int n, r;
+
+        n = sd_listen_fds_with_names(1, &names);
+        if (n < 0)
+                return n;
+        r = n > 0 ? take_all(names, n, &l) : 0;
+        free_names(names);
+        if (r < 0)
+                return r;
+
+        if (n == 0) {
+                if (!directory) {
+                        log_line(LOG_ERR, "has no sockets: start pinlease.socket, or give --runtime-directory DIR");
+                        return -ENOTCONN;
+                }
+                r = make_all(directory, group, &l);
+                if (r < 0) {
+                        listeners_remove(&l);
+                        return r;
+                }
+        }
+        *ret_listeners = l;
+        return 0;
+}
+
+void listeners_remove(const struct listeners *l) {
+        for (size_t i = 0; i < N_LISTENERS; i++) {
+                const struct stat *made = l->files + i;
+                struct stat st;
+
+                if (made->st_ino && lstat(l->paths[i], &st) == 0 && st.st_ino == made->st_ino && st.st_dev == made->st_dev)
+                        (void)unlink(l->paths[i]);
+        }
+}

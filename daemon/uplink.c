@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "uplink.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "util.h"
+
+static void retry_later(struct uplink *u) {
+        if (!u->path)
+                return;
+        u->next_attempt = pl_now_ms() + u->retry_ms;
+        u->retry_ms = u->retry_ms * 2 < UPLINK_RETRY_MAX_MS ? u->retry_ms * 2 : UPLINK_RETRY_MAX_MS;
+}
+
+/* Nothing that an app has sent can be in flight here: closing is harmless. */
+static void drop(struct uplink *u) {
+        bool welcome = u->welcome;
+
+        u->fd = pl_close(u->fd);
+        u->welcome = false;
+        if (welcome)
+                u->retry_ms = UPLINK_RETRY_MIN_MS;
+        retry_later(u);
+        /* One that went well for a while is succeeded at once: the socket is the service manager's, and waits. */
+        if (welcome && u->path)
+                u->next_attempt = pl_now_ms();
+}
+
+static void send_or_drop(struct uplink *u, const struct control_message *message) {
+        if (control_send(u->fd, message, -1) < 0)
+                drop(u);
+}
+
+static void introduce(struct uplink *u) {
+        if (control_send_introduction(u->fd, &u->introduction, u->ledger) < 0)
+                drop(u);
+}
+
+static int connect_to(const char *path) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        _cleanup_(pl_closep) int fd = -1;
+
+        if (strlen(path) >= sizeof address.sun_path)
+                return -ENAMETOOLONG;
+        memcpy(address.sun_path, path, strlen(path) + 1);
+
+        fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+                return -errno;
+        return pl_steal_fd(&fd);
+}
+
+void uplink_init(struct uplink *u,
+                 int fd,
+                 const char *path,
+                 const struct control_introduction *introduction,
+                 int ledger) {
+        *u = (struct uplink) {
+                .path = path,
+                .introduction = *introduction,
+                .ledger = ledger,
+                .fd = fd,
+                .retry_ms = UPLINK_RETRY_MIN_MS,
+        };
+        introduce(u);
+}
+
+void uplink_done(struct uplink *u) {
+        u->fd = pl_close(u->fd);
+}
+
+void uplink_turn(struct uplink *u, uint64_t now_ms) {
+        if (u->fd >= 0 || !u->next_attempt || now_ms < u->next_attempt)
+                return;
+
+        u->next_attempt = 0;
+        u->fd = connect_to(u->path);
+        if (u->fd < 0) {
+                u->fd = -1;
+                retry_later(u);
+                return;
+        }
+        introduce(u);
+}
+
+static void add(struct credit_amount *sum, const struct credit_amount *more) {
+        sum->pinned += more->pinned;
+        sum->odp += more->odp;
+        sum->registrations += more->registrations;
+}
+
+int uplink_recv(struct uplink *u, struct control_message *ret_message) {
+        struct control_message message;
+        int fd, r;
+
+        r = control_recv(u->fd, &message, &fd);
+        pl_close(fd);
+        if (r == -EAGAIN)
+                return r;
+        if (r < 0) {
+                drop(u);
+                return -EAGAIN;
+        }
+
+        switch (message.type) {
+        case CONTROL_WELCOME:
+                u->welcome = true;
+                if (u->wanting)
+                        send_or_drop(u, &(struct control_message) { .type = CONTROL_WANT, .credit = u->wanted });
+                return -EAGAIN;
+        case CONTROL_CREDIT:
+                /* An answer that nobody waits for is one to an earlier life of this connection. */
+                if (!u->wanting)
+                        return -EAGAIN;
+                u->wanting = false;
+                add(&u->introduction.credit, &message.credit);
+                break;
+        default:
+                break;
+        }
+        *ret_message = message;
+        return 0;
+}
+
+void uplink_want(struct uplink *u, const struct credit_amount *amount) {
+        u->wanting = true;
+        u->wanted = *amount;
+        if (u->welcome)
+                send_or_drop(u, &(struct control_message) { .type = CONTROL_WANT, .credit = *amount });
+}
+
+int uplink_return(struct uplink *u, const struct credit_amount *amount) {
+        struct credit_amount *held = &u->introduction.credit;
+
+        if (amount->pinned > held->pinned || amount->odp > held->odp || amount->registrations > held->registrations)
+                return -EPROTO;
+
+        held->pinned -= amount->pinned;
+        held->odp -= amount->odp;
+        held->registrations -= amount->registrations;
+        if (u->fd >= 0)
+                send_or_drop(u, &(struct control_message) { .type = CONTROL_RETURN, .credit = *amount });
+        return 0;
+}
+
+void uplink_tell(struct uplink *u, const struct control_message *message) {
+        if (u->welcome)
+                send_or_drop(u, message);
+}

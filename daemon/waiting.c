@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "waiting.h"
+
+#include <sys/epoll.h>
+
+#include "util.h"
+
+struct waiting_connection {
+        struct waiting *waiting;
+        struct waiting_connection *next, *previous;
+        struct account *account;
+        struct peer peer;
+        int client;
+        uint64_t deadline; /* CLOCK_MONOTONIC, µs */
+        sd_event_source *io;
+};
+
+static int set_timer(struct waiting *w);
+
+static void unlink_connection(struct waiting_connection *c) {
+        struct waiting *w = c->waiting;
+
+        *(c->previous ? &c->previous->next : &w->first) = c->next;
+        *(c->next ? &c->next->previous : &w->last) = c->previous;
+        account_silent(w->accounts, c->account, -1);
+        account_put(w->accounts, c->account);
+        sd_event_source_disable_unref(c->io);
+        peer_done(&c->peer);
+        if (c->client >= 0)
+                disposal_close(w->disposal, c->client);
+        free(c);
+}
+
+static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userdata) {
+        struct waiting *w = userdata;
+
+        while (w->first && w->first->deadline <= usec) {
+                w->n_timed_out++;
+                unlink_connection(w->first);
+        }
+        return set_timer(w);
+}
+
+/* For the one that came first. */
+static int set_timer(struct waiting *w) {
+        int r;
+
+        if (!w->first)
+                return w->timer ? sd_event_source_set_enabled(w->timer, SD_EVENT_OFF) : 0;
+        if (!w->timer)
+                return sd_event_add_time(w->event, &w->timer, CLOCK_MONOTONIC, w->first->deadline, 0, on_timer, w);
+        r = sd_event_source_set_time(w->timer, w->first->deadline);
+        return r < 0 ? r : sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, void *userdata) {
+        struct waiting_connection *c = userdata;
+        struct waiting *w = c->waiting;
+
+        if (!(revents & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))) {
+                if (!w->ready(w->userdata, c->client, &c->peer))
+                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                c->client = -1;
+        }
+        unlink_connection(c);
+        return set_timer(w);
+}
+
+void waiting_init(struct waiting *w,
+                  sd_event *event,
+                  struct accounts *accounts,
+                  struct disposal *disposal,
+                  unsigned int timeout_ms,
+                  waiting_ready_t ready,
+                  void *userdata) {
+        *w = (struct waiting) {
+                .event = event,
+                .accounts = accounts,
+                .disposal = disposal,
+                .timeout_usec = timeout_ms * UINT64_C(1000),
+                .ready = ready,
+                .userdata = userdata,
+        };
+}
+
+void waiting_done(struct waiting *w) {
+        while (w->first)
+                unlink_connection(w->first);
+        w->timer = sd_event_source_disable_unref(w->timer);
+}
+
+int waiting_add(struct waiting *w, int client, struct peer *peer, struct account *account) {
+        struct waiting_connection *c;
+        uint64_t now;
+        int r;
+
+        c = malloc(sizeof *c);
+        if (!c)
+                return -ENOMEM;
+        r = sd_event_now(w->event, CLOCK_MONOTONIC, &now);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        *c = (struct waiting_connection) {
+                .waiting = w,
+                .previous = w->last,
+                .account = account,
+                .client = client,
+                .deadline = now + w->timeout_usec,
+        };
+        r = sd_event_add_io(w->event, &c->io, client, EPOLLIN | EPOLLRDHUP, on_io, c);
+        if (r < 0) {
+                free(c);
+                return r;
+        }
+        c->peer = *peer;
+        peer->pidfd = -1;
+
+        *(w->last ? &w->last->next : &w->first) = c;
+        w->last = c;
+        account_silent(w->accounts, account, 1);
+        return set_timer(w);
+}
+
+void waiting_resume(struct waiting *w, const struct account *account) {
+        for (struct waiting_connection *c = w->first; c; c = c->next)
+                if (!account || c->account == account)
+                        (void)sd_event_source_set_enabled(c->io, SD_EVENT_ON);
+}
