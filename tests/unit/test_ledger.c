@@ -125,7 +125,7 @@ TEST(test_lies) {
         for (unsigned int lie = 0; lie < 300; lie++) {
                 atomic_store(&ledger.entries[0].state, lie);
                 assert_int_equal(ledger_read(&ledger, 0, &state, &record, &response),
-                                 lie >= LEDGER_INTENT && lie <= LEDGER_RETIRING);
+                                 lie >= LEDGER_INTENT && lie <= LEDGER_REVOKING);
         }
 
         ledger.header->capacity = 1;
@@ -177,7 +177,7 @@ TEST(test_sizes) {
 
                 assert_int_equal(ledger_create(capacities[i], &ledger), 0);
                 assert_int_equal(fstat(ledger.fd, &st), 0);
-                assert_int_equal(st.st_size, 32 + (uint64_t)capacities[i] * 88);
+                assert_int_equal(st.st_size, LEDGER_HEADER_SIZE + (uint64_t)capacities[i] * 208);
                 /* Its pages are taken when entries are used. */
                 assert_true(st.st_blocks * 512 <= 4096);
                 ledger_done(&ledger);
