@@ -7,13 +7,13 @@
 
 #include "util.h"
 
-/* The layout is read by other versions of the keeper. */
-_Static_assert(sizeof(struct ledger_record) == 72, "record");
-_Static_assert(sizeof(struct ledger_entry) == 88, "entry");
-_Static_assert(sizeof(struct ledger_header) == 32, "header");
+/* The layout is read by other processes. Header, statistics and the first entries share a page: an idle session has one. */
+_Static_assert(sizeof(struct ledger_record) == 192, "record");
+_Static_assert(sizeof(struct ledger_entry) == 208, "entry");
+_Static_assert(offsetof(struct ledger_header, stats) == 64, "statistics");
+_Static_assert(sizeof(struct ledger_header) == LEDGER_HEADER_SIZE, "header");
 
-static int map(int fd, uint32_t capacity, struct ledger *ret_ledger) {
-        size_t size = sizeof(struct ledger_header) + (size_t)capacity * sizeof(struct ledger_entry);
+static int map(int fd, size_t size, struct ledger *ret_ledger) {
         void *p;
 
         p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -42,7 +42,7 @@ int ledger_create(uint32_t capacity, struct ledger *ret_ledger) {
         if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 return -errno;
 
-        r = map(fd, capacity, ret_ledger);
+        r = map(fd, size, ret_ledger);
         if (r < 0)
                 return r;
 
@@ -82,6 +82,10 @@ void ledger_live(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_LIVE, memory_order_release);
 }
 
+void ledger_revoking(struct ledger_entry *entry) {
+        atomic_store_explicit(&entry->state, LEDGER_REVOKING, memory_order_release);
+}
+
 void ledger_retiring(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_RETIRING, memory_order_release);
 }
@@ -109,7 +113,7 @@ bool ledger_read(const struct ledger *ledger,
 
         entry = ledger->entries + index;
         state = atomic_load_explicit(&entry->state, memory_order_acquire);
-        if (state == LEDGER_FREE || state > LEDGER_RETIRING)
+        if (state == LEDGER_FREE || state >= N_LEDGER_STATES)
                 return false;
 
         *ret_state = (enum ledger_state)state;

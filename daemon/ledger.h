@@ -3,18 +3,23 @@
 #define PL_LEDGER_H
 
 /*
- * The ledger of a session: what is registered, in memory shared by registrar (who writes) and keeper (who reads when the
- * registrar is gone). It must be true at every instant at which the registrar can be killed:
+ * The ledger of a session: what is registered, in memory shared by registrar (who writes), keeper (who reads when the
+ * registrar is gone) and pinleased (who shows it, see ledger-reader.h). It must be true at every instant at which the
+ * registrar can be killed:
  *
  *   FREE → INTENT           everything about the registration is written, the response is all ones
  *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect
  *   INTENT → LIVE           the registrar has seen the ioctl return
- *   LIVE → RETIRING → FREE  around the deregistration
+ *   LIVE → REVOKING         the app has been asked to let go
+ *   LIVE or REVOKING → RETIRING → FREE  around the deregistration
  *
  * So an MR exists only if its entry is not FREE and the response's handle is not all ones (0 is a valid handle). The
  * reverse does not hold: an entry may name a handle that is gone, or that the app uses for something else by now.
  *
  * For whoever reads, the ledger is untrusted data: an entry is copied before it is looked at.
+ *
+ * Layout of the file: LEDGER_HEADER_SIZE bytes of header with the session's statistics, then the entries. Magic and version
+ * come first in every version.
  */
 
 #include <stdatomic.h>
@@ -22,22 +27,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stats.h"
 #include "uverbs.h"
 
 #define LEDGER_MAGIC     UINT64_C(0x31726467656c6c70)
-#define LEDGER_VERSION   1
+#define LEDGER_VERSION   2
 #define LEDGER_NO_HANDLE UINT32_MAX
+
+#define LEDGER_MAX_CAPACITY (1U << 20)
+#define LEDGER_HEADER_SIZE  2048
+#define LEDGER_NAME_MAX     104 /* with the NUL */
 
 enum ledger_state {
         LEDGER_FREE = 0,
         LEDGER_INTENT = 1,
         LEDGER_LIVE = 2,
         LEDGER_RETIRING = 3,
+        LEDGER_REVOKING = 4,
+        N_LEDGER_STATES,
 };
 
 /* What a registration is; written once, before INTENT. */
 struct ledger_record {
-        uint64_t id;
+        uint64_t id; /* ledger_number() << 32 | index */
         uint64_t start; /* in the registrar's address space */
         uint64_t iova;
         uint64_t length;
@@ -49,7 +61,15 @@ struct ledger_record {
         uint32_t access;
         uint16_t method;  /* enum pinlease_method */
         uint16_t backing; /* enum pinlease_backing */
+        uint64_t created_ms; /* CLOCK_BOOTTIME */
+        uint64_t bytes;      /* what has been charged for it */
+        char name[LEDGER_NAME_MAX]; /* what the kernel called the descriptor, see mapping_name() */
 };
+
+/* What a registration is called in front of people; not given twice in a session, unless the count runs over. */
+static inline uint32_t ledger_number(uint64_t id) {
+        return (uint32_t)(id >> 32);
+}
 
 struct ledger_entry {
         _Atomic uint32_t state;
@@ -64,6 +84,9 @@ struct ledger_header {
         _Atomic uint32_t high_water; /* entries below this index have been used */
         _Atomic uint32_t reserved;
         _Atomic uint64_t busy_until; /* CLOCK_MONOTONIC, ms: the registrar is at work and not to be thought hung before; 0: no */
+        uint64_t spare[4];
+        struct stats stats;
+        uint8_t room[LEDGER_HEADER_SIZE - 64 - sizeof(struct stats)]; /* for more statistics */
 };
 
 struct ledger {
@@ -80,6 +103,7 @@ void ledger_done(struct ledger *ledger);
 /* The writer's side. The index is the caller's to choose: any that is FREE. */
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);
 void ledger_live(struct ledger_entry *entry);
+void ledger_revoking(struct ledger_entry *entry);
 void ledger_retiring(struct ledger_entry *entry);
 void ledger_free(struct ledger_entry *entry);
 

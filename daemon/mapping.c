@@ -3,7 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +16,7 @@ struct object {
         dev_t dev;
         uint64_t inode;
         struct mapping *views;
+        char name[MAPPING_NAME_MAX];
 };
 
 struct mapping {
@@ -113,6 +116,34 @@ static int map_view(const struct mapping_request *request, bool at_address, stru
         return 0;
 }
 
+/* The link of /proc is made up from names that the kernel has in memory: no file server is asked. */
+static void name_object(struct object *object, int fd) {
+        static const char ellipsis[] = "…";
+        char path[32], link[PATH_MAX];
+        const char *tail = link;
+        size_t n, head = 0;
+        ssize_t r;
+
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        r = readlink(path, link, sizeof link);
+        n = r > 0 ? (size_t)r : 0;
+
+        if (n >= sizeof object->name) {
+                size_t room = sizeof object->name - sizeof ellipsis;
+
+                head = strlen(ellipsis);
+                tail += n - room;
+                n = room;
+                /* Not from the middle of a character. */
+                for (int i = 0; i < 3 && (*tail & 0xc0) == 0x80; i++, n--)
+                        tail++;
+        }
+
+        memset(object->name, 0, sizeof object->name);
+        memcpy(object->name, ellipsis, head);
+        memcpy(object->name + head, tail, n);
+}
+
 static int new_view(struct mapping_table *table,
                     struct object *object,
                     const struct mapping_request *request,
@@ -145,6 +176,7 @@ static int new_view(struct mapping_table *table,
                 view->next->previous = view;
         object->views = view;
         table->n_views++;
+        name_object(object, request->fd);
         *ret_view = view;
         return 0;
 }
@@ -174,6 +206,10 @@ int mapping_get(struct mapping_table *table,
         *ret_mapping = view;
         *ret_start = address_in(view, request->offset);
         return 0;
+}
+
+const char *mapping_name(const struct mapping *mapping) {
+        return mapping->object->name;
 }
 
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping) {

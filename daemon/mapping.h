@@ -42,6 +42,13 @@ int mapping_get(struct mapping_table *table,
                 struct mapping **ret_mapping,
                 uint64_t *ret_start);
 
+/*
+ * What the kernel called the descriptor when the last view of its file was made: "/mnt/file", "/memfd:buffer (deleted)", also
+ * "". Of a long name the end, after "…". The array is filled up with NULs.
+ */
+#define MAPPING_NAME_MAX 104
+const char *mapping_name(const struct mapping *mapping);
+
 /* Drops a reference; the last one unmaps. Returns NULL. */
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping);
 

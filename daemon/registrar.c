@@ -47,6 +47,7 @@ static int flush_waiting(struct registrar *r) {
 static int send_refusal(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
         struct pl_packet packet;
 
+        stats_refused(&r->state.ledger.header->stats, refusal->code);
         pl_packet_init(&packet, PL_OP_REFUSED, request->seq);
         packet.body.refused.code = (uint32_t)refusal->code;
         packet.body.refused.error = refusal->error;
@@ -340,8 +341,19 @@ static int handle_packet(struct registrar *r, struct pl_received *received) {
         }
 }
 
+/* A refusal takes its time as well; what broke the protocol was not a request. */
+static void count_latency(struct registrar *r, uint16_t opcode, uint64_t us) {
+        struct stats *stats = &r->state.ledger.header->stats;
+
+        if (opcode == PL_OP_REGISTER)
+                stats_latency(stats, STATS_REGISTER, us);
+        else if (opcode == PL_OP_DEREGISTER)
+                stats_latency(stats, STATS_DEREGISTER, us);
+}
+
 static int serve_client(struct registrar *r) {
         struct pl_received received;
+        uint64_t began;
         int k;
 
         k = pl_wire_recv(r->client, MSG_DONTWAIT, &received);
@@ -349,7 +361,10 @@ static int serve_client(struct registrar *r) {
                 return k == -EAGAIN ? 0 : k;
 
         state_busy(&r->state, 0);
+        began = stats_now_us();
         k = handle_packet(r, &received);
+        if (k == 0)
+                count_latency(r, received.packet.header.opcode, stats_now_us() - began);
         state_idle(&r->state);
         return k;
 }

@@ -213,9 +213,22 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
         return check_residency(attempt, ret_refusal);
 }
 
+_Static_assert(MAPPING_NAME_MAX == LEDGER_NAME_MAX, "a name is copied whole");
+
+static uint64_t boottime_ms(void) {
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal) {
         struct registrar_state *state = attempt->state;
         struct ledger_record *record = &attempt->record;
+
+        record->created_ms = boottime_ms();
+        record->bytes = attempt->charged;
+        memcpy(record->name, mapping_name(attempt->mapping), sizeof record->name);
 
         /* The device finds pinned pages by its own table, so any iova does; rxe finds ODP pages by iova, so only their
          * address here does. */
@@ -234,6 +247,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         if (attempt->kernel_error < 0)
                 return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
         ledger_live(attempt->entry);
+        stats_registered(&state->ledger.header->stats, attempt->method, attempt->charged);
 
         state->registrations[attempt->slot] = (struct registration) {
                 .id = record->id,
@@ -359,6 +373,7 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         struct ledger_entry *entry = state->ledger.entries + slot;
 
         ledger_free(entry);
+        stats_deregistered(&state->ledger.header->stats, entry->record.method, registration->charged);
         registration->mapping = mapping_put(&state->mappings, registration->mapping);
         credit_refund(&state->credit, entry->record.method, registration->charged);
         slot_put(state, slot);

@@ -31,6 +31,7 @@ UNIT_TESTS = \
 	tests/unit/test_registrar \
 	tests/unit/test_request \
 	tests/unit/test_session_args \
+	tests/unit/test_stats \
 	tests/unit/test_wire
 
 check_PROGRAMS += $(UNIT_TESTS)
@@ -53,6 +54,9 @@ tests_unit_test_credit_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_ledger_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_ledger_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_stats_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_stats_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)

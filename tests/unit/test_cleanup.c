@@ -166,7 +166,7 @@ TEST(test_freed) {
 /* A handle is used again at once by what the app registers itself; any of rkey, length and iova tells. */
 TEST(test_handle_used_again) {
         for (unsigned int what = 0; what < 4; what++)
-                for (int state = LEDGER_INTENT; state <= LEDGER_RETIRING; state++) {
+                for (int state = LEDGER_INTENT; state < N_LEDGER_STATES; state++) {
                         struct ledger_entry *entry;
                         struct fake_mr *theirs;
                         struct fixture f;

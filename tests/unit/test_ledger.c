@@ -20,6 +20,9 @@ static struct ledger_record make_record(uint64_t id) {
                 .pd = 1,
                 .method = PINLEASE_METHOD_PINNED,
                 .backing = PINLEASE_BACKING_SHMEM,
+                .created_ms = 12345,
+                .bytes = 8192,
+                .name = "/memfd:buffer (deleted)",
         };
 }
 
@@ -85,6 +88,12 @@ TEST(test_life) {
         assert_int_equal(state, LEDGER_LIVE);
         assert_int_equal(response.rkey, 2);
 
+        ledger_revoking(entry);
+        assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
+        assert_int_equal(state, LEDGER_REVOKING);
+        assert_int_equal(response.rkey, 2);
+        assert_memory_equal(&seen, &record, sizeof seen);
+
         ledger_retiring(entry);
         assert_true(ledger_read(&ledger, 5, &state, &seen, &response));
         assert_int_equal(state, LEDGER_RETIRING);
@@ -125,7 +134,7 @@ TEST(test_lies) {
         for (unsigned int lie = 0; lie < 300; lie++) {
                 atomic_store(&ledger.entries[0].state, lie);
                 assert_int_equal(ledger_read(&ledger, 0, &state, &record, &response),
-                                 lie >= LEDGER_INTENT && lie <= LEDGER_RETIRING);
+                                 lie >= LEDGER_INTENT && lie <= LEDGER_REVOKING);
         }
 
         ledger.header->capacity = 1;
@@ -153,6 +162,49 @@ TEST(test_busy) {
         ledger_done(&ledger);
 }
 
+/* The kernel writes into the entry itself, for every entry of a ledger: what is outside of it would be lost. */
+TEST(test_response_is_inside) {
+        struct ledger ledger;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+        assert_int_equal((uint8_t *)ledger.entries - (uint8_t *)ledger.header, LEDGER_HEADER_SIZE);
+        assert_int_equal(ledger.size, LEDGER_HEADER_SIZE + CAPACITY * sizeof(struct ledger_entry));
+        for (uint32_t i = 0; i < CAPACITY; i++) {
+                struct ledger_record record = make_record(i + 1);
+                struct ledger_entry *entry = ledger_intent(&ledger, i, &record);
+                const uint8_t *response = (const uint8_t *)&entry->response;
+
+                assert_ptr_equal(entry, ledger.entries + i);
+                assert_true(response >= (uint8_t *)entry);
+                assert_true(response + sizeof entry->response <= (uint8_t *)(entry + 1));
+                assert_true((uint8_t *)(entry + 1) <= (uint8_t *)ledger.header + ledger.size);
+        }
+        ledger_done(&ledger);
+}
+
+TEST(test_number) {
+        assert_int_equal(ledger_number(0), 0);
+        assert_int_equal(ledger_number((UINT64_C(12) << 32) | 3), 12);
+        assert_int_equal(ledger_number(UINT64_MAX), UINT32_MAX);
+}
+
+/* A session that counts, and has little registered, has one page of ledger. */
+TEST(test_idle_is_small) {
+        struct ledger_record record = make_record(1);
+        struct ledger ledger;
+        struct stat st;
+
+        assert_int_equal(ledger_create(32768, &ledger), 0);
+        stats_registered(&ledger.header->stats, PINLEASE_METHOD_ODP, 4096);
+        stats_refused(&ledger.header->stats, STATS_N_CODES - 1);
+        stats_latency(&ledger.header->stats, STATS_DEREGISTER, UINT64_MAX);
+        for (uint32_t i = 0; i < 9; i++)
+                ledger_free(ledger_intent(&ledger, i, &record));
+        assert_int_equal(fstat(ledger.fd, &st), 0);
+        assert_int_equal(st.st_blocks * 512, 4096);
+        ledger_done(&ledger);
+}
+
 /* Shared: what one process writes, the other reads. */
 TEST(test_shared) {
         struct ledger_record record = make_record(1);
@@ -177,7 +229,7 @@ TEST(test_sizes) {
 
                 assert_int_equal(ledger_create(capacities[i], &ledger), 0);
                 assert_int_equal(fstat(ledger.fd, &st), 0);
-                assert_int_equal(st.st_size, 32 + (uint64_t)capacities[i] * 88);
+                assert_int_equal(st.st_size, LEDGER_HEADER_SIZE + (uint64_t)capacities[i] * 208);
                 /* Its pages are taken when entries are used. */
                 assert_true(st.st_blocks * 512 <= 4096);
                 ledger_done(&ledger);
@@ -190,6 +242,9 @@ int main(void) {
                 CHECKED(test_life),
                 CHECKED(test_lies),
                 CHECKED(test_busy),
+                CHECKED(test_response_is_inside),
+                CHECKED(test_number),
+                CHECKED(test_idle_is_small),
                 CHECKED(test_shared),
                 CHECKED(test_sizes),
         };

@@ -264,6 +264,124 @@ TEST(test_huge_rounding) {
         fixture_done(&f);
 }
 
+/* A file in memory with a name of n bytes in all, made of `unit`, which is a character of any length; the end is `tail`. */
+static void name_file(struct fixture *f, char *path, size_t n, const char *unit, const char *tail) {
+        size_t k;
+
+        k = (size_t)sprintf(path, "/dev/shm/pl-%d-", (int)getpid());
+        while (k + strlen(unit) + strlen(tail) <= n)
+                k += (size_t)sprintf(path + k, "%s", unit);
+        while (k + strlen(tail) < n)
+                path[k++] = 'x';
+        (void)strcpy(path + k, tail);
+        assert_int_equal(strlen(path), n);
+
+        pl_close(f->fd);
+        f->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        assert_true(f->fd >= 0);
+        assert_int_equal(ftruncate(f->fd, (off_t)SIZE), 0);
+        assert_int_equal(pl_fdclass_get(f->fd, &f->class), 0);
+}
+
+static void assert_filled_up(const char *name) {
+        size_t n = strlen(name);
+
+        assert_in_range(n, 0, MAPPING_NAME_MAX - 1);
+        for (; n < MAPPING_NAME_MAX; n++)
+                assert_int_equal(name[n], 0);
+}
+
+TEST(test_name) {
+        struct mapping *mapping;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_int_equal(strncmp(mapping_name(mapping), "/memfd:", 7), 0);
+        assert_non_null(strstr(mapping_name(mapping), " (deleted)"));
+        assert_filled_up(mapping_name(mapping));
+        mapping_put(&f.table, mapping);
+        fixture_done(&f);
+}
+
+/* What fits is there whole, of what does not the end; characters are not cut through. */
+TEST(test_long_names) {
+        static const char *const units[] = { "a", "ä", "…", "😀" };
+
+        for (size_t u = 0; u < ELEMENTSOF(units); u++)
+                for (size_t n = 96; n <= 200; n++) {
+                        struct mapping *mapping;
+                        struct fixture f;
+                        const char *name;
+                        char path[256];
+                        uint64_t start;
+
+                        fixture_init(&f);
+                        name_file(&f, path, n, units[u], "end");
+                        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
+                        name = mapping_name(mapping);
+                        assert_filled_up(name);
+                        if (n < MAPPING_NAME_MAX)
+                                assert_string_equal(name, path);
+                        else {
+                                size_t tail = strlen(name) - strlen("…");
+
+                                assert_int_equal(strncmp(name, "…", strlen("…")), 0);
+                                assert_string_equal(name + strlen("…"), path + n - tail);
+                                assert_int_not_equal(path[n - tail] & 0xc0, 0x80);
+                                assert_in_range(tail, MAPPING_NAME_MAX - 1 - strlen("…") - (strlen(units[u]) - 1), MAPPING_NAME_MAX);
+                        }
+                        mapping_put(&f.table, mapping);
+                        assert_int_equal(unlink(path), 0);
+                        fixture_done(&f);
+                }
+}
+
+/* Bytes that are no character at all: cut as they are. */
+TEST(test_odd_names) {
+        struct mapping *mapping;
+        struct fixture f;
+        char path[256];
+        uint64_t start;
+
+        fixture_init(&f);
+        name_file(&f, path, 180, "\x80", "\x1b[31m\n");
+        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_filled_up(mapping_name(mapping));
+        assert_string_equal(mapping_name(mapping) + strlen("…"), path + 180 - 97);
+        mapping_put(&f.table, mapping);
+        assert_int_equal(unlink(path), 0);
+        fixture_done(&f);
+}
+
+/* The name is asked for when a view is made, and only then: registering again costs no system call. */
+TEST(test_name_is_kept) {
+        struct mapping *first, *again, *other;
+        char path[256], renamed[sizeof path + 4];
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        name_file(&f, path, 30, "a", "");
+        first = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_string_equal(mapping_name(first), path);
+        (void)snprintf(renamed, sizeof renamed, "%s.new", path);
+        assert_int_equal(rename(path, renamed), 0);
+
+        again = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_ptr_equal(first, again);
+        assert_string_equal(mapping_name(again), path);
+        other = must(&f, 4 * PAGE, PAGE, f.address + 4 * PAGE, true, false, &start);
+        assert_string_equal(mapping_name(other), renamed);
+
+        mapping_put(&f.table, first);
+        mapping_put(&f.table, again);
+        mapping_put(&f.table, other);
+        assert_int_equal(unlink(renamed), 0);
+        fixture_done(&f);
+}
+
 /* mapping_get(): object, its node of the tree, view, and two attempts to map. */
 TEST(test_failures) {
         unsigned int n_failed = 0;
@@ -305,6 +423,10 @@ int main(void) {
                 CHECKED(test_files),
                 CHECKED(test_huge_rounding),
                 CHECKED(test_failures),
+                CHECKED(test_name),
+                CHECKED(test_long_names),
+                CHECKED(test_odd_names),
+                CHECKED(test_name_is_kept),
         };
 
         return cmocka_run_group_tests_name("mapping", tests, NULL, NULL);

@@ -520,6 +520,78 @@ TEST(test_random) {
         pl_close(memory);
 }
 
+static uint64_t counted(const struct stats *stats, enum stats_op op) {
+        uint64_t n = 0;
+
+        for (unsigned int i = 0; i < STATS_N_BUCKETS; i++)
+                n += atomic_load(&stats->latency[op].counts[i]);
+        return n;
+}
+
+/* What is done and what is refused is counted, each once, where the keeper and pinleased can read it. */
+TEST(test_counts) {
+        struct pl_packet request, answer;
+        int fd = testing_memfd(PAGE);
+        const struct stats *stats;
+        struct rawclient c;
+        uint64_t id;
+
+        rawclient_start(&c, HOUR);
+        stats = &c.ledger.header->stats;
+        rawclient_hello(&c);
+        (void)rawclient_attach(&c, "/dev/null");
+        must_register(&c, 0, fd);
+        id = must_register(&c, 0, fd);
+        make_register(&request, 0);
+        request.body.reg.methods = PINLEASE_METHOD_PINNED;
+        rawclient_ask(&c, &request, fd, &answer);
+        for (unsigned int i = 0; i < 3; i++) {
+                make_register(&request, 99);
+                rawclient_ask(&c, &request, fd, &answer);
+                rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_NO_SUCH_CONTEXT);
+        }
+        pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+        request.body.deregister.id = id;
+        rawclient_ask(&c, &request, -1, &answer);
+        rawclient_ask(&c, &request, -1, &answer);
+        rawclient_assert_refused(&answer, PL_OP_DEREGISTER, PINLEASE_CODE_NO_SUCH_REGISTRATION);
+
+        /* The answer may be here before the time is taken; the answer to what comes next is not. */
+        pl_packet_init(&request, PL_OP_PING, 0);
+        rawclient_ask(&c, &request, -1, &answer);
+        assert_int_equal(stats->registered[STATS_ODP], 2);
+        assert_int_equal(stats->registered[STATS_PINNED], 1);
+        assert_int_equal(stats->deregistered, 1);
+        assert_int_equal(stats->live[STATS_ODP].registrations, 1);
+        assert_int_equal(stats->live[STATS_PINNED].registrations, 1);
+        assert_int_equal(stats->live[STATS_PINNED].bytes, PAGE);
+        assert_int_equal(stats->refusals[PINLEASE_CODE_NO_SUCH_CONTEXT], 3);
+        assert_int_equal(stats->refusals[PINLEASE_CODE_NO_SUCH_REGISTRATION], 1);
+        assert_int_equal(counted(stats, STATS_REGISTER), 6);
+        assert_int_equal(counted(stats, STATS_DEREGISTER), 2);
+        assert_true(stats->latency[STATS_REGISTER].sum_us < TESTING_PATIENCE_MS * 1000ULL);
+
+        /* What breaks the protocol is a refusal, but not a request. */
+        make_register(&request, 0);
+        request.header.flags = 1;
+        request.header.seq = 1000;
+        assert_int_equal(rawclient_send(&c, &request, request.header.length, &fd, 1), 0);
+        assert_int_equal(rawclient_recv(&c, &answer), 0);
+        rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_BAD_FLAGS);
+        assert_int_equal(rawclient_recv(&c, &answer), -ECONNRESET);
+        assert_int_equal(testing_wait_child(c.pid), 0);
+        assert_int_equal(stats->refusals[PINLEASE_CODE_BAD_FLAGS], 1);
+        assert_int_equal(counted(stats, STATS_REGISTER), 6);
+        assert_int_equal(stats->live[STATS_ODP].registrations, 0);
+        assert_int_equal(stats->live[STATS_PINNED].bytes, 0);
+        assert_int_equal(stats->deregistered, 3);
+
+        pl_close(c.app);
+        pl_close(c.keeper);
+        ledger_done(&c.ledger);
+        pl_close(fd);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_session),
@@ -534,6 +606,7 @@ int main(void) {
                 CHECKED(test_keeper_gone),
                 CHECKED(test_keeper_refuses),
                 CHECKED(test_keeper_broken),
+                CHECKED(test_counts),
                 CHECKED(test_random),
         };
 

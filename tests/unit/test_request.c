@@ -53,11 +53,21 @@ static unsigned int used_entries(const struct ledger *ledger) {
         return n;
 }
 
+/* As everybody can read in the ledger. */
+static void assert_live(const struct fixture *f, enum stats_method method, uint64_t registrations, uint64_t bytes) {
+        const struct stats *stats = &f->keeper.header->stats;
+
+        assert_int_equal(atomic_load(&stats->live[method].registrations), registrations);
+        assert_int_equal(atomic_load(&stats->live[method].bytes), bytes);
+}
+
 static void assert_nothing(const struct fixture *f) {
         assert_int_equal(fake_live(), 0);
         assert_true(credit_is_zero(&f->state.credit));
         assert_int_equal(f->state.mappings.n_views, 0);
         assert_int_equal(used_entries(&f->keeper), 0);
+        assert_live(f, STATS_ODP, 0, 0);
+        assert_live(f, STATS_PINNED, 0, 0);
 }
 
 static void fixture_done(struct fixture *f) {
@@ -160,9 +170,14 @@ TEST(test_register) {
         assert_int_equal(f.state.credit.used.pinned, 0);
         assert_int_equal(f.state.mappings.n_views, 1);
         assert_int_equal(used_entries(&f.keeper), 1);
+        assert_live(&f, STATS_ODP, 1, 4 * PAGE);
+        assert_live(&f, STATS_PINNED, 0, 0);
 
         must_deregister(&f, reply.id);
         assert_nothing(&f);
+        assert_int_equal(f.keeper.header->stats.registered[STATS_ODP], 1);
+        assert_int_equal(f.keeper.header->stats.registered[STATS_PINNED], 0);
+        assert_int_equal(f.keeper.header->stats.deregistered, 1);
         fixture_done(&f);
         pl_close(fd);
 }
@@ -635,6 +650,13 @@ static void look_at_ledger(enum fake_instant instant) {
         }
 }
 
+static uint64_t boottime_ms(void) {
+        struct timespec ts;
+
+        assert_int_equal(clock_gettime(CLOCK_BOOTTIME, &ts), 0);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 /* The ledger is true at every instant at which the registrar can be killed. */
 TEST(test_ledger_is_true) {
         struct pl_register request = make_request(PAGE, PAGE, testing_free_address(SIZE), WRITING);
@@ -643,6 +665,7 @@ TEST(test_ledger_is_true) {
         struct uverbs_mr_keys keys;
         struct ledger_record record;
         enum ledger_state state;
+        uint64_t before_ms = boottime_ms();
         struct fixture f;
 
         fixture_init(&f, &generous);
@@ -653,6 +676,11 @@ TEST(test_ledger_is_true) {
         reply = must_register(&f, &request, fd);
         assert_true(ledger_read(&f.keeper, 0, &state, &record, &keys));
         assert_int_equal(state, LEDGER_LIVE);
+        assert_int_equal(record.id, reply.id);
+        assert_int_equal(record.bytes, PAGE);
+        assert_in_range(record.created_ms, before_ms, boottime_ms());
+        assert_string_equal(record.name, mapping_name(f.state.registrations[0].mapping));
+        assert_int_equal(record.name[0], '/');
         must_deregister(&f, reply.id);
         assert_int_equal(during.seen, 4);
         assert_false(ledger_read(&f.keeper, 0, &state, &record, &keys));
@@ -873,6 +901,8 @@ TEST(test_model) {
                         *(live_ones[k].method == PINLEASE_METHOD_ODP ? &odp : &pinned) += live_ones[k].bytes;
                 assert_int_equal(f.state.credit.used.pinned, pinned);
                 assert_int_equal(f.state.credit.used.odp, odp);
+                assert_int_equal(f.keeper.header->stats.live[STATS_PINNED].bytes, pinned);
+                assert_int_equal(f.keeper.header->stats.live[STATS_ODP].bytes, odp);
                 assert_int_equal(fake_live(), n);
                 assert_int_equal(used_entries(&f.keeper), n);
 
