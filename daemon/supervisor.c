@@ -81,12 +81,12 @@ static int on_session_exit(sd_event_source *source _unused_, const siginfo_t *in
         struct supervisor *s = session->supervisor;
 
         if (info->si_code != CLD_EXITED || info->si_status != 0)
-                log_line(LOG_WARNING,
-                         "session %" PRIu64 " of process %d: its keeper ended with %s %d",
-                         session->id,
-                         (int)session->app_pid,
-                         info->si_code == CLD_EXITED ? "status" : "signal",
-                         info->si_status);
+                log_subject_event(&(const struct log_subject) { session->id, session->app_pid, session->uid, NULL },
+                                  LOG_WARNING,
+                                  EVENT_KEEPER_FAILED,
+                                  "its keeper ended with %s %d",
+                                  info->si_code == CLD_EXITED ? "status" : "signal",
+                                  info->si_status);
 
         for (p = &s->sessions; *p != session; p = &(*p)->next)
                 ;
@@ -106,6 +106,7 @@ static _Noreturn void exec_session(const struct supervisor *s, const struct sess
         sigset_t none;
         int r;
 
+        log_close();
         session_args_format(args, &argv);
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -114,7 +115,7 @@ static _Noreturn void exec_session(const struct supervisor *s, const struct sess
                 (void)execv(s->config.session_program, argv.argv);
                 r = -errno;
         }
-        log_line(LOG_ERR, "cannot execute %s: %s", s->config.session_program, strerror(-r));
+        log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot execute %s: %s", s->config.session_program, strerror(-r));
         _exit(EXIT_FAILURE);
 }
 
@@ -202,7 +203,11 @@ static int start_session(struct supervisor *s, int client) {
         r = check_limits(s, &peer, &refusal);
         if (r < 0) {
                 turn_away(client, &refusal);
-                log_line(LOG_NOTICE, "turns process %d away: %s", (int)peer.pid, refusal.sentence);
+                log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, pl_code_name(refusal.code) },
+                                  LOG_NOTICE,
+                                  EVENT_TURNED_AWAY,
+                                  "is turned away: %s",
+                                  refusal.sentence);
                 return 0;
         }
 
@@ -225,7 +230,11 @@ static int start_session(struct supervisor *s, int client) {
                              "the reason in the journal of pinlease.service.",
                              strerror(-r));
                 turn_away(client, &refusal);
-                log_line(LOG_ERR, "cannot start a session for process %d: %s", (int)peer.pid, strerror(-r));
+                log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, pl_code_name(refusal.code) },
+                                  LOG_ERR,
+                                  EVENT_CANNOT_START_SESSION,
+                                  "a session for it cannot be started: %s",
+                                  strerror(-r));
                 return 0;
         }
 
@@ -248,7 +257,11 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 static int pause_listening(struct supervisor *s, int error) {
         int r;
 
-        log_line(LOG_ERR, "cannot accept a connection: %s; tries again in %d ms", strerror(error), RETRY_MS);
+        log_event(LOG_ERR,
+                  EVENT_CANNOT_START_SESSION,
+                  "cannot accept a connection: %s; tries again in %d ms",
+                  strerror(error),
+                  RETRY_MS);
         r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
         if (r < 0)
                 return r;
@@ -275,7 +288,7 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 
         r = start_session(s, client);
         if (r < 0)
-                log_line(LOG_ERR, "cannot start a session: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot start a session: %s", strerror(-r));
         /* A session has a copy by now. Without one this is the last, and the app may have put anything in flight. */
         if (r > 0)
                 pl_close(client);
@@ -287,7 +300,7 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 static int on_stop_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
-        log_line(LOG_WARNING, "stops, although %u sessions have not ended", s->n_sessions);
+        log_event(LOG_WARNING, EVENT_SESSIONS_LEFT, "stops, although %u sessions have not ended", s->n_sessions);
         return sd_event_exit(s->event, 0);
 }
 

@@ -25,6 +25,7 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
+	tests/unit/test_log \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
@@ -97,6 +98,11 @@ tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_log_SOURCES = tests/unit/test_log.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_log_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_log_LDFLAGS = $(WRAPS)
+tests_unit_test_log_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
@@ -140,7 +146,7 @@ FUZZ_SESSION_FILES = \
 	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
 	tests/unit/wraps.c tests/unit/wraps.h
-FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=closer_close
+FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event,--wrap=closer_close
 
 FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)
