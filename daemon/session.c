@@ -11,6 +11,7 @@
 #include "control.h"
 #include "fds.h"
 #include "keeper.h"
+#include "log-limit.h"
 #include "log.h"
 #include "registrar.h"
 #include "session-args.h"
@@ -121,5 +122,7 @@ int main(int argc, char *argv[]) {
         detach_from_terminal();
         log_open("pinlease-session", LOG_JOURNAL_SOCKET);
         log_set_session(args.session, args.app_pid, args.identity.fsuid);
+        (void)log_limit_use(SESSION_FD_LOG_LIMIT);
+        pl_close(SESSION_FD_LOG_LIMIT);
         return run(&args);
 }

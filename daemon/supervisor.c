@@ -12,6 +12,7 @@
 #include "closer.h"
 #include "control.h"
 #include "fds.h"
+#include "log-limit.h"
 #include "log.h"
 #include "peer.h"
 #include "refusal.h"
@@ -94,6 +95,7 @@ static int on_session_exit(sd_event_source *source _unused_, const siginfo_t *in
         s->n_sessions--;
         session_free(session);
         report_status(s);
+        log_report_missed(false);
 
         if (s->stopping && s->n_sessions == 0)
                 return sd_event_exit(s->event, 0);
@@ -130,7 +132,7 @@ static int spawn(struct supervisor *s, struct session *session, const struct pee
                 .hang_ms = s->config.hang_ms,
                 .hello_timeout_ms = s->config.hello_timeout_ms,
         };
-        int pair[2], r;
+        int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;
 
         r = control_pair(pair);
@@ -143,7 +145,7 @@ static int spawn(struct supervisor *s, struct session *session, const struct pee
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd };
+                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd, log_limit };
 
                 exec_session(s, &args, fds);
         }
@@ -279,6 +281,7 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         struct supervisor *s = userdata;
         int client, r;
 
+        log_report_missed(false);
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
@@ -367,6 +370,7 @@ int supervisor_run(const struct supervisor_config *config) {
 
         (void)sd_notify(0, "READY=1\nSTATUS=0 sessions");
         r = sd_event_loop(s.event);
+        log_report_missed(true);
 
         while (s.sessions) {
                 struct session *next = s.sessions->next;
