@@ -23,13 +23,14 @@
 /* Users that are told apart at a time. Those beyond count as one. */
 #define LOG_LIMIT_USERS 64
 
-/* pinleased: the page of a user, as a descriptor that remains log-limit's; -1: none can be had. Not for a forked child to close. */
+/* pinleased: the page of a user, as a descriptor that remains log-limit's until the next call; -1: none can be had. */
 int log_limit_fd(uid_t uid);
 
 /* A session: counts in this page from now on, whatever the user. Returns 0 or a negative errno, and then counts for itself. */
 int log_limit_use(int fd);
 
-/* May one more of these be written? uid: NULL for what concerns no user. *ret_missed: so many were not, in an interval that is over now. */
+/* May one more of these be written? uid: NULL for what concerns no user. *ret_missed: so many were not, in an interval
+ * that is over now. */
 bool log_limit_take(const uid_t *uid, enum log_message message, uint32_t *ret_missed);
 
 /* What was not written in intervals that are over (all: in any), once. uid as above. */

@@ -63,8 +63,8 @@ static void append(struct buffer *b, const char *format, ...) {
                 b->n += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-/* How many bytes a harmless character has here; 0: it is none. Not harmless are, beside what is not UTF-8, control characters (a terminal
- * obeys those above 0x7f as well), and what breaks lines or turns the direction of writing. */
+/* How many bytes a harmless character has here; 0: it is none. Not harmless are, beside what is not UTF-8, control
+ * characters (a terminal obeys those above 0x7f as well), and what breaks lines or turns the direction of writing. */
 static size_t harmless(const uint8_t *p) {
         static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
         size_t n = *p < 0x80 ? 1 : *p >= 0xf8 ? 0 : *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : *p >= 0xc0 ? 2 : 0;

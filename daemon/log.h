@@ -28,7 +28,8 @@
 /* The journal's descriptor is this or higher: out of the way of those that are handed over at fixed places. */
 #define LOG_FD_MIN 64
 
-/* Once, at the start, while the socket can be reached. Without, or when it fails, lines go to standard error. The name is not copied. */
+/* At the start, while the socket can be reached. Without, or when it fails, lines go to standard error. The name is not
+ * copied. */
 void log_open(const char *identifier, const char *journal_socket);
 
 /* To be kept by who closes descriptors and goes on, as fds_close_except() does; -1: none. It does not survive exec. */
