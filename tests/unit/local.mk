@@ -26,6 +26,7 @@ UNIT_TESTS = \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
+	tests/unit/test_log_limit \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
@@ -98,10 +99,17 @@ tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_log_SOURCES = tests/unit/test_log.c tests/unit/wraps.c tests/unit/wraps.h
+LOG_TEST_FILES = tests/unit/journal.c tests/unit/journal.h tests/unit/wraps.c tests/unit/wraps.h
+
+tests_unit_test_log_SOURCES = tests/unit/test_log.c $(LOG_TEST_FILES)
 tests_unit_test_log_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_log_LDFLAGS = $(WRAPS)
 tests_unit_test_log_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_log_limit_SOURCES = tests/unit/test_log_limit.c $(LOG_TEST_FILES)
+tests_unit_test_log_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_log_limit_LDFLAGS = $(WRAPS)
+tests_unit_test_log_limit_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
