@@ -267,10 +267,10 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         if (r < 0)
                 disposal_close(&admin->supervisor->disposal, client);
         else if (!may_ask(admin, client, &peer)) {
-                log_line(LOG_NOTICE,
-                         "process %d of user %" PRIu32 " may not administer the service",
-                         (int)peer.pid,
-                         (uint32_t)peer.uid);
+                log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, NULL },
+                                  LOG_NOTICE,
+                                  EVENT_TURNED_AWAY,
+                                  "may not administer the service");
                 turn_away(admin,
                           client,
                           "not-permitted",

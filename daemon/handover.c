@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handover.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -115,10 +114,10 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 
         r = peer_get(control, &peer);
         if (r == 0 && peer.uid != geteuid()) {
-                log_line(LOG_WARNING,
-                         "process %d of user %" PRIu32 " connected to the internal socket, which is for keepers only",
-                         (int)peer.pid,
-                         (uint32_t)peer.uid);
+                log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, NULL },
+                                  LOG_WARNING,
+                                  EVENT_TURNED_AWAY,
+                                  "is turned away: the internal socket is for keepers only");
                 r = -EPERM;
         }
         if (r < 0) {

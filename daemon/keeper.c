@@ -100,10 +100,11 @@ static void conclude(struct keeper *k) {
         }
 
         if (k->phase != PHASE_KEPT)
-                log_line(LOG_WARNING,
-                         "cannot destroy %u memory regions that the app has in use (a memory window is bound); tries on until "
-                         "the app ends",
-                         kept);
+                log_event(LOG_WARNING,
+                          EVENT_MEMORY_KEPT,
+                          "cannot destroy %u memory regions that the app has in use (a memory window is bound); tries on until "
+                          "the app ends",
+                          kept);
         k->phase = PHASE_KEPT;
         k->deadline = pl_now_ms() + KEPT_MS;
 }
@@ -191,7 +192,7 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
 /* The registrar is through, or has lost its mind. Either way it is killed: after BYE it may hang in its own exit. */
 static void lose_registrar(struct keeper *k, int error) {
         if (error == -EPROTO)
-                log_line(LOG_ERR, "kills its registrar, which broke the control protocol");
+                log_event(LOG_ERR, EVENT_REGISTRAR_BROKEN, "kills its registrar, which broke the control protocol");
         (void)closer_close(&k->config.control, 1);
         kill_registrar(k);
 }
@@ -278,7 +279,10 @@ static void heartbeat(struct keeper *k, uint64_t now) {
                         k->ping_sent = now;
                 if (now - k->ping_sent < k->config.hang_ms)
                         return;
-                log_line(LOG_ERR, "kills its registrar, which has not answered for %" PRIu64 " ms", now - k->ping_sent);
+                log_event(LOG_ERR,
+                          EVENT_REGISTRAR_KILLED,
+                          "kills its registrar, which has not answered for %" PRIu64 " ms",
+                          now - k->ping_sent);
                 kill_registrar(k);
                 return;
         }
@@ -303,16 +307,17 @@ static void expire(struct keeper *k, uint64_t now) {
                         k->deadline = now + END_MS;
                         return;
                 }
-                log_line(LOG_WARNING, "kills its registrar, which did not end in time");
+                log_event(LOG_WARNING, EVENT_REGISTRAR_KILLED, "kills its registrar, which did not end in time");
                 kill_registrar(k);
                 return;
         case PHASE_KILLED:
                 /* It hangs in the kernel. Nobody waits for it: the app learns that the session is over, its memory is
                  * taken away. If the registrar said goodbye it holds nothing that could come alive again. */
-                log_line(LOG_ERR,
-                         "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
-                         "that does not answer",
-                         (int64_t)k->config.introduction.registrar_pid);
+                log_event(LOG_ERR,
+                          EVENT_REGISTRAR_STUCK,
+                          "its registrar, process %" PRIi64 ", hangs in the kernel and cannot be killed; look for a file server "
+                          "that does not answer",
+                          (int64_t)k->config.introduction.registrar_pid);
                 if (k->bye || k->config.app < 0) {
                         conclude(k);
                         return;

@@ -248,6 +248,7 @@ int main(int argc, char *argv[]) {
         if (r != 0)
                 return r > 0 ? EXIT_SUCCESS : 2;
 
+        log_open("pinleased", LOG_JOURNAL_SOCKET);
         r = get_identity(&options);
         if (r == 0)
                 r = get_listeners(&options);

@@ -97,10 +97,14 @@ static void dispose_all(struct registrar *r, struct pl_received *received) {
 /* The protocol is broken, or the descriptor may hang: say so and end. The sentence goes to the journal as well: whoever
  * writes a client wants to know. */
 static int violate(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
-        log_line(LOG_NOTICE,
-                 "ends, the app sent what it must not (%s): %s",
-                 pl_code_name(refusal->code),
-                 refusal->sentence);
+        const struct log_subject subject = { .code = pl_code_name(refusal->code) };
+
+        log_subject_event(&subject,
+                          LOG_NOTICE,
+                          EVENT_PROTOCOL_VIOLATION,
+                          "ends, the app sent what it must not (%s): %s",
+                          subject.code,
+                          refusal->sentence);
         (void)send_refusal(r, request, refusal);
         return -EPROTO;
 }
@@ -440,13 +444,13 @@ _Noreturn void registrar_run(const struct registrar_config *config, const struct
         while (k >= 0);
 
         if (k == -ETIMEDOUT && !r.greeted)
-                log_line(LOG_NOTICE, "ends, the app said nothing for %u ms", config->hello_timeout_ms);
+                log_event(LOG_NOTICE, EVENT_SILENT_APP, "ends, the app said nothing for %u ms", config->hello_timeout_ms);
         else if (k != -ECONNRESET && k != -EPROTO && k != -ETIMEDOUT)
                 log_line(LOG_ERR, "ends: %s", strerror(-k));
 
         left = registrar_done(&r);
         if (left > 0)
-                log_line(LOG_WARNING, "leaves %u memory regions in use to its keeper", left);
+                log_event(LOG_WARNING, EVENT_MEMORY_KEPT, "leaves %u memory regions in use to its keeper", left);
         fds_close_except(r.hanging, r.n_hanging);
         _exit(0);
 }

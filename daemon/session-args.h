@@ -17,7 +17,8 @@
 #define SESSION_FD_CLIENT     3
 #define SESSION_FD_SUPERVISOR 4
 #define SESSION_FD_APP        5 /* pidfd, may be missing */
-#define SESSION_N_FDS         3
+#define SESSION_FD_LOG_LIMIT  6 /* the page of its user, see log-limit.h; may be missing */
+#define SESSION_N_FDS         4
 
 struct session_args {
         uint64_t session;

@@ -11,12 +11,13 @@
 #include "control.h"
 #include "fds.h"
 #include "keeper.h"
+#include "log-limit.h"
 #include "log.h"
 #include "registrar.h"
 #include "session-args.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
-        const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd };
+        const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd, log_fd() };
         struct registrar_config config = {
                 .client = SESSION_FD_CLIENT,
                 .control = control,
@@ -30,7 +31,7 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
         fds_close_except(keep, ELEMENTSOF(keep));
         r = privileges_drop_registrar(&args->identity, args->credit.pinned);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot drop its privileges and ends: %s", strerror(-r));
                 _exit(EXIT_FAILURE);
         }
         registrar_run(&config, &uverbs_kernel, ledger);
@@ -89,19 +90,19 @@ static int run(const struct session_args *args) {
 
         r = ledger_create((uint32_t)args->limits.registrations, &ledger);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot create its ledger: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot create its ledger: %s", strerror(-r));
                 return EXIT_FAILURE;
         }
 
         r = start_registrar(args, &ledger, &config);
         if (r < 0) {
-                log_line(LOG_ERR, "cannot start its registrar: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot start its registrar: %s", strerror(-r));
                 return EXIT_FAILURE;
         }
 
         r = privileges_drop_keeper();
         if (r < 0) {
-                log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot drop its privileges and ends: %s", strerror(-r));
                 return EXIT_FAILURE;
         }
 
@@ -138,6 +139,9 @@ int main(int argc, char *argv[]) {
         for (int fd = SESSION_FD_CLIENT; fd < SESSION_FD_CLIENT + SESSION_N_FDS; fd++)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
         detach_from_terminal();
-        log_set_prefix("session %llu of process %d: ", (unsigned long long)args.session, (int)args.app_pid);
+        log_open("pinlease-session", LOG_JOURNAL_SOCKET);
+        log_set_session(args.session, args.app_pid, args.identity.fsuid);
+        (void)log_limit_use(SESSION_FD_LOG_LIMIT);
+        pl_close(SESSION_FD_LOG_LIMIT);
         return run(&args);
 }

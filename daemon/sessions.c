@@ -10,11 +10,19 @@
 
 #include "closer.h"
 #include "fds.h"
+#include "log-limit.h"
 #include "log.h"
 #include "util.h"
 
 /* More than any limit that can be set: what is larger in an introduction makes no sense, and sums of it might not fit. */
 #define HELD_MAX (UINT64_C(1) << 50)
+
+#define say(session, priority, event, ...)                                                                             \
+        log_subject_event(                                                                                             \
+                &(const struct log_subject) { (session)->id, (session)->app_pid, (session)->account->uid, NULL },      \
+                priority,                                                                                              \
+                event,                                                                                                 \
+                __VA_ARGS__)
 
 static struct session *session_free(struct session *session) {
         if (!session)
@@ -81,12 +89,12 @@ static int on_exit(sd_event_source *source _unused_, const siginfo_t *info, void
         struct session *session = userdata;
 
         if (info->si_code != CLD_EXITED || info->si_status != 0)
-                log_line(LOG_WARNING,
-                         "session %" PRIu64 " of process %d: its keeper ended with %s %d",
-                         session->id,
-                         (int)session->app_pid,
-                         info->si_code == CLD_EXITED ? "status" : "signal",
-                         info->si_status);
+                say(session,
+                    LOG_WARNING,
+                    EVENT_KEEPER_FAILED,
+                    "its keeper ended with %s %d",
+                    info->si_code == CLD_EXITED ? "status" : "signal",
+                    info->si_status);
         session_gone(session);
         return 0;
 }
@@ -170,7 +178,7 @@ static int on_control(sd_event_source *source _unused_, int fd _unused_, uint32_
         if (r == 0 && session->state != SESSION_OTHER_VERSION)
                 r = handle_message(session, &message);
         if (r == -EPROTO)
-                log_line(LOG_ERR, "session %" PRIu64 ": its keeper broke the control protocol", session->id);
+                say(session, LOG_ERR, EVENT_KEEPER_FAILED, "its keeper broke the control protocol");
         /* It ends, or comes again by itself. */
         if (r < 0)
                 lose_control(session);
@@ -193,9 +201,15 @@ static void introduce(struct session *session, const struct control_introduction
         account_take_over(session->account, &session->held);
         if (starting)
                 account_starting(s->accounts, session->account, -1);
-        if (introduction->version != CONTROL_VERSION)
+        if (introduction->version != CONTROL_VERSION) {
                 session->state = SESSION_OTHER_VERSION;
-        else
+                say(session,
+                    LOG_NOTICE,
+                    EVENT_SESSION_OTHER_VERSION,
+                    "is of another version (%" PRIu32 ", this is %d): it goes on until its app ends, but gets no more credit",
+                    introduction->version,
+                    CONTROL_VERSION);
+        } else
                 session->state = SESSION_SERVING;
         session->gid = introduction->gid;
         session->app_pid = (pid_t)introduction->app_pid;
@@ -225,10 +239,11 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
                 r = -EPROTO;
         if (r < 0) {
                 if (r == -EPROTO)
-                        log_line(LOG_ERR,
-                                 "session %" PRIu64 ": what introduces itself as its keeper is none; is %s of this version?",
-                                 session->id,
-                                 session->sessions->config->session_program);
+                        say(session,
+                            LOG_ERR,
+                            EVENT_KEEPER_FAILED,
+                            "what introduces itself as its keeper is none; is %s of this version?",
+                            session->sessions->config->session_program);
                 if (ledger >= 0)
                         (void)closer_close(&ledger, 1);
                 lose_control(session);
@@ -252,6 +267,7 @@ static _Noreturn void exec_session(const struct sessions *s, const struct sessio
         sigset_t none;
         int r;
 
+        log_close();
         session_args_format(args, &argv);
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -260,7 +276,7 @@ static _Noreturn void exec_session(const struct sessions *s, const struct sessio
                 (void)execv(s->config->session_program, argv.argv);
                 r = -errno;
         }
-        log_line(LOG_ERR, "cannot execute %s: %s", s->config->session_program, strerror(-r));
+        log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot execute %s: %s", s->config->session_program, strerror(-r));
         _exit(EXIT_FAILURE);
 }
 
@@ -277,7 +293,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
                 .hang_ms = s->config->hang_ms,
                 .hello_timeout_ms = s->config->hello_timeout_ms,
         };
-        int pair[2], r;
+        int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;
 
         if (s->config->session_socket)
@@ -296,7 +312,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd };
+                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd, log_limit };
 
                 exec_session(s, &args, fds);
         }

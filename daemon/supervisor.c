@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 
+#include "log-limit.h"
 #include "log.h"
 #include "peer.h"
 #include "refusal.h"
@@ -52,6 +53,7 @@ static int on_status(sd_event_source *source _unused_, uint64_t usec _unused_, v
         const struct supervisor *s = userdata;
         unsigned int n = s->accounts.n_sessions;
 
+        log_report_missed(false);
         (void)sd_notifyf(0,
                          "STATUS=%u session%s%s",
                          n,
@@ -134,7 +136,11 @@ static int take_connection(struct supervisor *s, int client) {
 
         r = check_limits(s, account, &refusal);
         if (r < 0) {
-                log_line(LOG_NOTICE, "turns process %d away: %s", (int)peer.pid, refusal.sentence);
+                log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, pl_code_name(refusal.code) },
+                                  LOG_NOTICE,
+                                  EVENT_TURNED_AWAY,
+                                  "is turned away: %s",
+                                  refusal.sentence);
                 turn_away(s, client, &refusal);
         } else {
                 r = waiting_add(&s->waiting, client, &peer, account);
@@ -162,7 +168,11 @@ static bool on_ready(void *userdata, int client, struct peer *peer) {
                 return true;
         }
 
-        log_line(LOG_ERR, "cannot start a session for process %d: %s", (int)peer->pid, strerror(-r));
+        log_subject_event(&(const struct log_subject) { 0, peer->pid, peer->uid, pl_code_name(PINLEASE_CODE_NO_RESOURCES) },
+                          LOG_ERR,
+                          EVENT_CANNOT_START_SESSION,
+                          "a session for it cannot be started: %s",
+                          strerror(-r));
         (void)refuse(&refusal,
                      PINLEASE_CODE_NO_RESOURCES,
                      "The service could not start a session (%s). Try again; if it persists, the administrator finds "
@@ -183,7 +193,11 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 static int pause_listening(struct supervisor *s, int error) {
         int r;
 
-        log_line(LOG_ERR, "cannot accept a connection: %s; tries again in %d ms", strerror(error), RETRY_MS);
+        log_event(LOG_ERR,
+                  EVENT_CANNOT_START_SESSION,
+                  "cannot accept a connection: %s; tries again in %d ms",
+                  strerror(error),
+                  RETRY_MS);
         r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
         return r < 0 ? r : set_timer(s->event, &s->retry, RETRY_MS, on_retry, s);
 }
@@ -202,7 +216,7 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         }
         r = take_connection(s, client);
         if (r < 0)
-                log_line(LOG_ERR, "cannot take a connection: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot take a connection: %s", strerror(-r));
         return 0;
 }
 
@@ -226,6 +240,8 @@ static void on_revoked(void *userdata, struct session *session, const struct con
 static void end_drain(struct supervisor *s) {
         s->drain = sd_event_source_disable_unref(s->drain);
         s->state = SUPERVISOR_DRAINED;
+        if (s->accounts.n_sessions == 0)
+                log_event(LOG_INFO, EVENT_DRAINED, "is drained: all sessions have ended");
         report_status(s);
         admin_drained(&s->admin, s->accounts.n_sessions);
         if (s->leaving)
@@ -253,7 +269,7 @@ static const struct sessions_listener sessions_listener = {
 static int on_drain_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
-        log_line(LOG_WARNING, "%u sessions have not ended in time", s->accounts.n_sessions);
+        log_event(LOG_WARNING, EVENT_SESSIONS_LEFT, "%u sessions have not ended in time", s->accounts.n_sessions);
         end_drain(s);
         return 0;
 }
@@ -339,7 +355,7 @@ static int settle(struct supervisor *s) {
         if (r < 0)
                 return r;
         if (s->sessions.n_resumed > 0)
-                log_line(LOG_INFO, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
+                log_event(LOG_INFO, EVENT_SESSION_RESUMED, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
         (void)sd_notify(0, "READY=1");
         return on_status(NULL, 0, s);
 }
@@ -442,6 +458,7 @@ int supervisor_run(const struct supervisor_config *config) {
         else
                 r = sd_event_loop(s.event);
 
+        log_report_missed(true);
         supervisor_done(&s);
         return r;
 }

@@ -25,6 +25,7 @@
 
 #include "control.h"
 #include "fake_uverbs.h"
+#include "log.h"
 #include "registrar.h"
 #include "wire.h"
 #include "wraps.h"
@@ -43,6 +44,8 @@ static struct {
 int __real_control_send(int sock, const struct control_message *message, int fd);
 int __wrap_control_send(int sock, const struct control_message *message, int fd);
 void __wrap_log_line(int priority, const char *format, ...);
+void __wrap_log_event(int priority, enum log_message message, const char *format, ...);
+void __wrap_log_subject_event(const struct log_subject *subject, int priority, enum log_message message, const char *format, ...);
 int __wrap_closer_close(int *fds, unsigned int n_fds);
 
 /* Here, and not in another process: that one would have the app's end of the socket for a moment, and hide its end. */
@@ -68,9 +71,17 @@ int __wrap_control_send(int sock, const struct control_message *message, int fd)
         return r;
 }
 
-void __wrap_log_line(int priority, const char *format, ...) {
-        (void)priority;
-        (void)format;
+void __wrap_log_line(int priority _unused_, const char *format _unused_, ...) {
+}
+
+void __wrap_log_event(int priority _unused_, enum log_message message _unused_, const char *format _unused_, ...) {
+}
+
+void __wrap_log_subject_event(const struct log_subject *subject _unused_,
+                              int priority _unused_,
+                              enum log_message message _unused_,
+                              const char *format _unused_,
+                              ...) {
 }
 
 /* --- the app --- */

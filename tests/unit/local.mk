@@ -25,6 +25,8 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
+	tests/unit/test_log \
+	tests/unit/test_log_limit \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
@@ -101,6 +103,18 @@ tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
 
+LOG_TEST_FILES = tests/unit/journal.c tests/unit/journal.h tests/unit/wraps.c tests/unit/wraps.h
+
+tests_unit_test_log_SOURCES = tests/unit/test_log.c $(LOG_TEST_FILES)
+tests_unit_test_log_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_log_LDFLAGS = $(WRAPS)
+tests_unit_test_log_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_log_limit_SOURCES = tests/unit/test_log_limit.c $(LOG_TEST_FILES)
+tests_unit_test_log_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_log_limit_LDFLAGS = $(WRAPS)
+tests_unit_test_log_limit_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
@@ -134,7 +148,7 @@ tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
 # --- scripts ------------------------------------------------------------------------------------------------------------
 
 AM_TESTS_ENVIRONMENT = CC='$(CC)'; NM='$(NM)'; IBVERBS_CFLAGS='$(IBVERBS_CFLAGS)'; export CC NM IBVERBS_CFLAGS;
-UNIT_SHELL = tests/unit/test_layers.sh tests/unit/test_readme.sh tests/unit/test_symbols.sh
+UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_layers.sh tests/unit/test_readme.sh tests/unit/test_symbols.sh
 TESTS += $(UNIT_SHELL)
 
 # --- fuzz targets: as programs that replay the corpus, and for libFuzzer (--enable-fuzzers, needs clang) ------------------
@@ -144,7 +158,7 @@ FUZZ_SESSION_FILES = \
 	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
 	tests/unit/wraps.c tests/unit/wraps.h
-FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=closer_close
+FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event,--wrap=closer_close
 
 FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)

@@ -70,10 +70,10 @@ only 'rdma/.*' daemon/uverbs.c
 only 'sys/ioctl\.h' daemon/uverbs.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c \
-        daemon/control.c daemon/keeper.c daemon/peer.c daemon/pinleased.c daemon/registrar.c daemon/supervisor.c \
+        daemon/control.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/pinleased.c daemon/registrar.c daemon/supervisor.c \
         client/libpinlease.c client/session.c
-# Memory is mapped by few: the app's in mapping, the ledger in ledger, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c client/populate.c
+# Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
+only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/pinleased.c daemon/supervisor.c daemon/supervisor.h
 # JSON is what pinleased says to administrators; a session has none.
