@@ -22,6 +22,7 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .control = control,
                 .session = args->session,
                 .limits = args->limits,
+                .credit = args->limits,
                 .hello_timeout_ms = args->hello_timeout_ms,
         };
         int r;

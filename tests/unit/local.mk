@@ -25,6 +25,7 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
+	tests/unit/test_line \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
@@ -96,6 +97,11 @@ tests_unit_test_registrar_SOURCES = \
 tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_line_SOURCES = tests/unit/test_line.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_line_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_line_LDFLAGS = $(WRAPS)
+tests_unit_test_line_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
