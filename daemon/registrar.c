@@ -3,19 +3,20 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "closer.h"
-#include "control.h"
 #include "fds.h"
 #include "log.h"
 #include "wire.h"
 
-/* How long the keeper may take to take a command fd over. */
-#define KEEPER_TIMEOUT_MS 5000
+/* How long after the last work credit that is not needed is given back. */
+#define IDLE_MS 1000
+
+/* How often at least it says that it is at work while it waits for the keeper. */
+#define TEND_MS 1000
 
 /* Loop functions return 0 to go on, or a negative errno with which the session ends. */
 
@@ -109,10 +110,10 @@ static int violate(struct registrar *r, const struct pl_header *request, const s
         return -EPROTO;
 }
 
-static int handle_control(struct registrar *r, const struct control_message *message) {
+static int handle_control(void *userdata, const struct control_message *message) {
+        struct registrar *r = userdata;
+
         switch (message->type) {
-        case CONTROL_PING:
-                return control_send(r->control, &(struct control_message) { .type = CONTROL_PONG }, -1);
         case CONTROL_GOING_AWAY:
                 if (r->away_deadline)
                         return 0;
@@ -127,52 +128,25 @@ static int handle_control(struct registrar *r, const struct control_message *mes
         }
 }
 
-static int drain_control(struct registrar *r, struct control_message *ret_ack) {
-        for (;;) {
-                struct control_message message;
-                int fd, k;
-
-                k = control_recv(r->control, &message, &fd);
-                pl_close(fd);
-                if (k < 0)
-                        return k == -EAGAIN ? 0 : k;
-
-                if (message.type == CONTROL_ACK && ret_ack) {
-                        *ret_ack = message;
-                        return 1;
-                }
-                k = handle_control(r, &message);
-                if (k < 0)
-                        return k;
-        }
+/* The earlier of two instants; 0 is never. */
+static uint64_t earlier(uint64_t a, uint64_t b) {
+        return !a || (b && b < a) ? b : a;
 }
 
-/* Tells the keeper and waits until it has done so. Returns 0, or a negative errno that ends the session. */
-static int tell_keeper(struct registrar *r, const struct control_message *message, int fd) {
-        uint64_t deadline = pl_now_ms() + KEEPER_TIMEOUT_MS;
-        struct control_message ack;
-        int k;
+/* What cannot wait until the keeper has answered. */
+static int tend(void *userdata, int *ret_timeout_ms) {
+        struct registrar *r = userdata;
+        uint64_t now = pl_now_ms();
 
-        /* Descriptors in flight are counted for all registrars together, which are one user; the others' are soon taken. */
-        while ((k = control_send(r->control, message, fd)) == -ETOOMANYREFS && pl_now_ms() < deadline)
-                (void)nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
-        if (k < 0)
-                return k;
-
-        for (;;) {
-                struct pollfd p = { .fd = r->control, .events = POLLIN };
-                uint64_t now = pl_now_ms();
-
-                k = drain_control(r, &ack);
-                if (k < 0)
-                        return k;
-                if (k > 0)
-                        return ack.value == 0 ? 0 : -(int)ack.value;
-                if (now >= deadline)
-                        return -ETIMEDOUT;
-                (void)poll(&p, 1, (int)(deadline - now));
-        }
+        if (r->away_deadline && now >= r->away_deadline)
+                return -ETIMEDOUT;
+        /* It waits, and does not hang. */
+        state_busy(&r->state, 0);
+        *ret_timeout_ms = (int)(earlier(r->away_deadline, now + TEND_MS) - now);
+        return 0;
 }
+
+static const struct line_ops line_ops = { .handle = handle_control, .tend = tend };
 
 static int handle_hello(struct registrar *r, const struct pl_packet *request) {
         const struct credit_amount *limits = &r->state.credit.limits;
@@ -206,13 +180,13 @@ static int handle_attach(struct registrar *r, const struct pl_packet *request, i
         }
 
         /* The keeper has its copy before anything can be registered on the context. */
-        k = tell_keeper(r,
-                        &(struct control_message) {
+        k = line_tell(&r->line,
+                      &(struct control_message) {
                                 .type = CONTROL_CONTEXT_ADD,
-                                .context = index,
-                                .value = r->state.contexts[index].device.driver_id,
-                        },
-                        fd);
+                              .context = index,
+                              .value = r->state.contexts[index].device.driver_id,
+                      },
+                      fd);
         if (k < 0) {
                 log_line(LOG_ERR, "ends, its keeper does not take a verbs context over: %s", strerror(-k));
                 return k;
@@ -234,7 +208,7 @@ static int handle_detach(struct registrar *r, const struct pl_packet *request) {
         if (k < 0)
                 return send_refusal(r, &request->header, &refusal);
 
-        k = tell_keeper(r, &(struct control_message) { .type = CONTROL_CONTEXT_DROP, .context = index }, -1);
+        k = line_tell(&r->line, &(struct control_message) { .type = CONTROL_CONTEXT_DROP, .context = index }, -1);
         if (k < 0)
                 return k;
 
@@ -370,33 +344,51 @@ static int serve_client(struct registrar *r) {
         if (k == 0)
                 count_latency(r, received.packet.header.opcode, stats_now_us() - began);
         state_idle(&r->state);
+        r->worked = pl_now_ms();
         return k;
 }
 
-static int timeout_of(const struct registrar *r) {
-        uint64_t now = pl_now_ms(), deadline = r->hello_deadline;
+static uint64_t deadline_of(const struct registrar *r) {
+        uint64_t deadline = earlier(r->hello_deadline, r->away_deadline);
 
-        if (r->away_deadline && (!deadline || r->away_deadline < deadline))
-                deadline = r->away_deadline;
+        return line_has_surplus(&r->line) ? earlier(deadline, r->worked + IDLE_MS) : deadline;
+}
+
+/* What has become due by itself. */
+static int expire(struct registrar *r) {
+        uint64_t now = pl_now_ms(), deadline = earlier(r->hello_deadline, r->away_deadline);
+
+        if (deadline && now >= deadline)
+                return -ETIMEDOUT;
+        if (now < r->worked + IDLE_MS)
+                return 0;
+        /* If the keeper does not take it now, then later. */
+        r->worked = now;
+        return line_return_surplus(&r->line);
+}
+
+int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR_N_FDS]) {
+        uint64_t now = pl_now_ms(), deadline = deadline_of(r);
+
+        ret_fds[0] = (struct pollfd) { .fd = r->line.fd, .events = POLLIN };
+        ret_fds[1] = (struct pollfd) { .fd = r->client, .events = r->n_waiting ? POLLOUT : POLLIN };
         if (!deadline)
                 return -1;
         return deadline <= now ? 0 : (int)(deadline - now);
 }
 
 int registrar_turn(struct registrar *r) {
-        struct pollfd p[] = {
-                { .fd = r->control, .events = POLLIN },
-                { .fd = r->client, .events = r->n_waiting ? POLLOUT : POLLIN },
-        };
-        int k, timeout = timeout_of(r);
+        struct pollfd p[REGISTRAR_N_FDS];
+        int k, timeout = registrar_prepare(r, p);
 
-        if (timeout == 0)
-                return -ETIMEDOUT;
         if (poll(p, ELEMENTSOF(p), timeout) < 0)
                 return errno == EINTR ? 0 : -errno;
+        k = expire(r);
+        if (k < 0)
+                return k;
 
         if (p[0].revents) {
-                k = drain_control(r, NULL);
+                k = line_drain(&r->line);
                 if (k < 0)
                         return k;
         }
@@ -415,11 +407,13 @@ void registrar_init(struct registrar *r,
                     struct ledger *ledger) {
         *r = (struct registrar) {
                 .client = config->client,
-                .control = config->control,
                 .session = config->session,
+                .worked = pl_now_ms(),
                 .hello_deadline = pl_now_ms() + config->hello_timeout_ms,
         };
         state_init(&r->state, uverbs, ledger, &config->limits);
+        r->state.credit.held = config->credit;
+        line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);
 }
 
 /* Everything is deregistered, unmapped and closed before the process ends, because its end may block: a hanging file
@@ -429,7 +423,7 @@ unsigned int registrar_done(struct registrar *r) {
 
         left = state_done(&r->state);
         (void)shutdown(r->client, SHUT_RDWR);
-        (void)control_send(r->control, &(struct control_message) { .type = CONTROL_BYE }, -1);
+        (void)line_send(&r->line, &(struct control_message) { .type = CONTROL_BYE });
         return left;
 }
 

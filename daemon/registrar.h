@@ -7,7 +7,10 @@
  * and has no privilege; whatever it does or fails to do, the keeper cleans up behind it.
  */
 
+#include <poll.h>
+
 #include "codec.h"
+#include "line.h"
 #include "request.h"
 
 /* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
@@ -25,12 +28,13 @@ struct registrar_config {
 
 struct registrar {
         int client;
-        int control;
+        struct line line;
         uint64_t session;
         struct registrar_state state;
         bool greeted;
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */
+        uint64_t worked;         /* when the app last had something done */
         struct pl_packet waiting[REGISTRAR_MAX_WAITING];
         size_t n_waiting;
 
@@ -44,6 +48,10 @@ void registrar_init(struct registrar *r,
                     const struct registrar_config *config,
                     const struct uverbs_ops *uverbs,
                     struct ledger *ledger);
+
+/* What it waits for: descriptors, and for how long (ms; 0: something is due, -1: for ever). */
+#define REGISTRAR_N_FDS 2
+int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR_N_FDS]);
 
 /* Waits for what comes next and handles it. Returns 0, or the negative errno with which the session ends. */
 int registrar_turn(struct registrar *r);

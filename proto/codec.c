@@ -137,6 +137,7 @@ static const struct {
         { PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP, "hanging-file" },
         { PINLEASE_CODE_SESSION_LIMIT, EUSERS, "session-limit" },
         { PINLEASE_CODE_NO_RESOURCES, EAGAIN, "no-resources" },
+        { PINLEASE_CODE_RESTARTING, EAGAIN, "restarting" },
         { PINLEASE_CODE_NOT_VERBS, ENOTTY, "not-verbs" },
         { PINLEASE_CODE_UNKNOWN_DRIVER, ENODEV, "unknown-driver" },
         { PINLEASE_CODE_TOO_MANY_CONTEXTS, EMFILE, "too-many-contexts" },

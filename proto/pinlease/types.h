@@ -51,6 +51,7 @@ enum pinlease_code {
         /* The session */
         PINLEASE_CODE_SESSION_LIMIT  = 20, /* [EUSERS] this user has as many sessions as are allowed */
         PINLEASE_CODE_NO_RESOURCES   = 21, /* [EAGAIN] the daemon could not start a session (processes, descriptors, memory) */
+        PINLEASE_CODE_RESTARTING     = 22, /* [EAGAIN] the service is being restarted and cannot say whether there is room: try again */
 
         /* Verbs contexts */
         PINLEASE_CODE_NOT_VERBS         = 30, /* [ENOTTY] the descriptor is not a verbs command fd */

@@ -199,15 +199,11 @@ static void read_answers(void) {
 /* Lets the registrar work until it would wait. */
 static void turn(void) {
         while (!s.over) {
-                struct registrar *r = &s.registrar;
-                struct pollfd p[] = {
-                        { .fd = r->control, .events = POLLIN },
-                        { .fd = r->client, .events = r->n_waiting ? POLLOUT : POLLIN },
-                };
+                struct pollfd p[REGISTRAR_N_FDS];
 
-                if (poll(p, 2, 0) <= 0)
+                if (registrar_prepare(&s.registrar, p) != 0 && poll(p, ELEMENTSOF(p), 0) <= 0)
                         return;
-                s.over = registrar_turn(r) < 0;
+                s.over = registrar_turn(&s.registrar) < 0;
         }
 }
 
@@ -243,7 +239,7 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
 
 static void begin(void) {
         static const struct credit_amount limits = { .pinned = 1 << 16, .odp = 1 << 16, .registrations = 24 };
-        struct registrar_config config = { .session = 1, .limits = limits, .hello_timeout_ms = 1 << 30 };
+        struct registrar_config config = { .session = 1, .limits = limits, .credit = limits, .hello_timeout_ms = 1 << 30 };
         int client[2], control[2];
         struct ledger ledger;
 
@@ -274,7 +270,7 @@ static void end(void) {
         for (size_t i = 0; i < r->n_hanging; i++)
                 pl_close(r->hanging[i]);
         pl_close(r->client);
-        pl_close(r->control);
+        pl_close(r->line.fd);
         pl_close(s.keeper);
 }
 

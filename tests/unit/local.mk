@@ -27,6 +27,7 @@ UNIT_TESTS = \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
 	tests/unit/test_log_limit \
+	tests/unit/test_line \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
@@ -114,6 +115,11 @@ tests_unit_test_log_limit_SOURCES = tests/unit/test_log_limit.c $(LOG_TEST_FILES
 tests_unit_test_log_limit_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_log_limit_LDFLAGS = $(WRAPS)
 tests_unit_test_log_limit_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_line_SOURCES = tests/unit/test_line.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_line_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_line_LDFLAGS = $(WRAPS)
+tests_unit_test_line_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -21,6 +21,7 @@ static _Noreturn void be_registrar(int client, int control, struct ledger *ledge
                 .control = control,
                 .session = 77,
                 .limits = limits,
+                .credit = limits,
                 .hello_timeout_ms = hello_timeout_ms,
         };
 

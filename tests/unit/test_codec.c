@@ -178,6 +178,7 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_HANGING_FILE:
         case PINLEASE_CODE_SESSION_LIMIT:
         case PINLEASE_CODE_NO_RESOURCES:
+        case PINLEASE_CODE_RESTARTING:
         case PINLEASE_CODE_NOT_VERBS:
         case PINLEASE_CODE_UNKNOWN_DRIVER:
         case PINLEASE_CODE_TOO_MANY_CONTEXTS:

@@ -280,6 +280,7 @@ TEST(test_hello_ends_timeout) {
                                .client = client[1],
                                .control = control[1],
                                .limits = limits,
+                               .credit = limits,
                                .hello_timeout_ms = HOUR,
                        },
                        &fake_ops,

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "line.h"
+
+#include <inttypes.h>
+#include <poll.h>
+
+void line_init(struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
+        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata };
+        credit->ask = line_ask;
+        credit->userdata = line;
+}
+
+int line_send(const struct line *line, const struct control_message *message) {
+        return control_send(line->fd, message, -1);
+}
+
+static int add(struct credit_amount *held, const struct credit_amount *more) {
+        struct credit_amount sum;
+
+        if (__builtin_add_overflow(held->pinned, more->pinned, &sum.pinned) ||
+            __builtin_add_overflow(held->odp, more->odp, &sum.odp) ||
+            __builtin_add_overflow(held->registrations, more->registrations, &sum.registrations))
+                return -EPROTO;
+        *held = sum;
+        return 0;
+}
+
+static int handle(struct line *line, const struct control_message *message) {
+        switch (message->type) {
+        case CONTROL_PING:
+                return line_send(line, &(struct control_message) { .type = CONTROL_PONG });
+        case CONTROL_ACK:
+                if (!line->telling)
+                        return -EPROTO;
+                line->telling = false;
+                line->ack = *message;
+                return 0;
+        case CONTROL_CREDIT:
+                line->asking = false;
+                line->answer = *message;
+                return add(&line->credit->held, &message->credit);
+        default:
+                return line->ops->handle(line->userdata, message);
+        }
+}
+
+int line_drain(struct line *line) {
+        for (;;) {
+                struct control_message message;
+                int fd, r;
+
+                r = control_recv(line->fd, &message, &fd);
+                pl_close(fd);
+                if (r < 0)
+                        return r == -EAGAIN ? 0 : r;
+                r = handle(line, &message);
+                if (r < 0)
+                        return r;
+        }
+}
+
+/* Waits until *due is false, or the deadline has passed: the caller looks which. */
+static int wait_for(struct line *line, const bool *due, uint64_t deadline) {
+        for (;;) {
+                struct pollfd p[] = { { .fd = line->fd, .events = POLLIN }, { .fd = line->client } };
+                int r, timeout;
+                uint64_t now;
+
+                r = line_drain(line);
+                if (r < 0 || !*due)
+                        return r;
+                r = line->ops->tend(line->userdata, &timeout);
+                if (r < 0)
+                        return r;
+
+                now = pl_now_ms();
+                if (now >= deadline)
+                        return 0;
+                if (timeout < 0 || (uint64_t)timeout > deadline - now)
+                        timeout = (int)(deadline - now);
+                if (poll(p, ELEMENTSOF(p), timeout) < 0 && errno != EINTR)
+                        return -errno;
+                if (p[1].revents & (POLLHUP | POLLERR))
+                        return -ECONNRESET;
+        }
+}
+
+int line_tell(struct line *line, const struct control_message *message, int fd) {
+        uint64_t deadline = pl_now_ms() + KEEPER_TIMEOUT_MS;
+        int r;
+
+        /* Descriptors in flight are counted for all registrars together, which are one user; the others' are soon taken. */
+        while ((r = control_send(line->fd, message, fd)) == -ETOOMANYREFS && pl_now_ms() < deadline)
+                (void)nanosleep(&(struct timespec) { .tv_nsec = 1000000 }, NULL);
+        if (r < 0)
+                return r;
+
+        line->telling = true;
+        r = wait_for(line, &line->telling, deadline);
+        if (r < 0)
+                return r;
+        if (line->telling)
+                return -ETIMEDOUT;
+        return line->ack.value == 0 ? 0 : -(int)line->ack.value;
+}
+
+static int refuse_unanswered(struct refusal *ret_refusal) {
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_RESTARTING,
+                      "The part of the service that knows how much this user may have does not answer; it is probably being "
+                      "restarted. Nothing was registered: try again in a few seconds.");
+}
+
+/* Says what of the user's is used up. */
+static int refuse_used_up(const struct control_message *answer, const struct credit_amount *need, struct refusal *ret_refusal) {
+        switch (answer->value) {
+        case CREDIT_PINNED:
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_PINNED_LIMIT,
+                              "This user may pin %" PRIu64 " bytes in all, and all of the user's sessions together hold %" PRIu64
+                              "; %" PRIu64 " more would be needed. Deregister some in this or another session, accept ODP where "
+                              "the device has it, or have the administrator raise the limit.",
+                              answer->limit,
+                              answer->use,
+                              need->pinned);
+        case CREDIT_ODP:
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_ODP_LIMIT,
+                              "This user may register %" PRIu64 " bytes by ODP in all, and all of the user's sessions together "
+                              "hold %" PRIu64 "; %" PRIu64 " more would be needed. Deregister some in this or another session, "
+                              "or have the administrator raise the limit.",
+                              answer->limit,
+                              answer->use,
+                              need->odp);
+        case CREDIT_REGISTRATIONS:
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_REGISTRATION_LIMIT,
+                              "This user may have %" PRIu64 " registrations in all, and all of the user's sessions together hold "
+                              "%" PRIu64 "; %" PRIu64 " more would be needed. Deregister some in this or another session, register "
+                              "larger ranges, or have the administrator raise the limit.",
+                              answer->limit,
+                              answer->use,
+                              need->registrations);
+        default:
+                return refuse_unanswered(ret_refusal);
+        }
+}
+
+static uint64_t rest(uint64_t need, uint64_t held, uint64_t before) {
+        uint64_t more = held - before;
+
+        return need > more ? need - more : 0;
+}
+
+/* What is still needed after what has come. Held credit does not shrink while it is asked for more. */
+static bool still_needed(const struct line *line,
+                         const struct credit_amount *need,
+                         const struct credit_amount *before,
+                         struct credit_amount *ret_rest) {
+        const struct credit_amount *held = &line->credit->held;
+
+        *ret_rest = (struct credit_amount) {
+                .pinned = rest(need->pinned, held->pinned, before->pinned),
+                .odp = rest(need->odp, held->odp, before->odp),
+                .registrations = rest(need->registrations, held->registrations, before->registrations),
+        };
+        return ret_rest->pinned || ret_rest->odp || ret_rest->registrations;
+}
+
+int line_ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal) {
+        struct line *line = userdata;
+        const struct credit_amount before = line->credit->held;
+        uint64_t deadline = pl_now_ms() + CREDIT_TIMEOUT_MS;
+        struct credit_amount more;
+        int r;
+
+        /* The question of a request that has given up. What was meant for that is good for this one. */
+        if (line->asking) {
+                r = wait_for(line, &line->asking, deadline);
+                if (r < 0)
+                        return r;
+                if (line->asking)
+                        return refuse_unanswered(ret_refusal);
+        }
+        if (!still_needed(line, need, &before, &more))
+                return 0;
+
+        r = line_send(line, &(struct control_message) { .type = CONTROL_WANT, .credit = more });
+        if (r == -EAGAIN)
+                return refuse_unanswered(ret_refusal);
+        if (r < 0)
+                return r;
+        line->asking = true;
+        r = wait_for(line, &line->asking, deadline);
+        if (r < 0)
+                return r;
+
+        if (!still_needed(line, need, &before, &more))
+                return 0;
+        return line->asking ? refuse_unanswered(ret_refusal) : refuse_used_up(&line->answer, &more, ret_refusal);
+}
+
+bool line_has_surplus(const struct line *line) {
+        struct credit copy = *line->credit;
+        struct credit_amount surplus;
+
+        return !line->asking && credit_take_surplus(&copy, &surplus);
+}
+
+int line_return_surplus(struct line *line) {
+        struct control_message message = { .type = CONTROL_RETURN };
+        int r;
+
+        if (line->asking || !credit_take_surplus(line->credit, &message.credit))
+                return 0;
+        r = line_send(line, &message);
+        if (r < 0)
+                (void)add(&line->credit->held, &message.credit);
+        return r == -EAGAIN ? 0 : r;
+}
