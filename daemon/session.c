@@ -13,6 +13,7 @@
 #include "keeper.h"
 #include "log.h"
 #include "registrar.h"
+#include "sandbox.h"
 #include "session-args.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
@@ -28,6 +29,8 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
 
         fds_close_except(keep, ELEMENTSOF(keep));
         r = privileges_drop_registrar(&args->identity, args->limits.pinned);
+        if (r == 0)
+                r = sandbox_registrar();
         if (r < 0) {
                 log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
                 _exit(EXIT_FAILURE);
@@ -81,6 +84,8 @@ static int run(const struct session_args *args) {
         }
 
         r = privileges_drop_keeper();
+        if (r == 0)
+                r = sandbox_keeper();
         if (r < 0) {
                 log_line(LOG_ERR, "cannot drop its privileges and ends: %s", strerror(-r));
                 return EXIT_FAILURE;
