@@ -14,6 +14,7 @@
 #include "log-limit.h"
 #include "log.h"
 #include "registrar.h"
+#include "sandbox.h"
 #include "session-args.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
@@ -30,6 +31,8 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
 
         fds_close_except(keep, ELEMENTSOF(keep));
         r = privileges_drop_registrar(&args->identity, args->credit.pinned);
+        if (r == 0)
+                r = sandbox_registrar();
         if (r < 0) {
                 log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot drop its privileges and ends: %s", strerror(-r));
                 _exit(EXIT_FAILURE);
@@ -101,6 +104,8 @@ static int run(const struct session_args *args) {
         }
 
         r = privileges_drop_keeper();
+        if (r == 0)
+                r = sandbox_keeper();
         if (r < 0) {
                 log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot drop its privileges and ends: %s", strerror(-r));
                 return EXIT_FAILURE;

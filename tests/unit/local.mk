@@ -33,6 +33,7 @@ UNIT_TESTS = \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_request \
+	tests/unit/test_sandbox \
 	tests/unit/test_session_args \
 	tests/unit/test_stats \
 	tests/unit/test_wire
@@ -92,6 +93,11 @@ tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fds_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fds_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_sandbox_SOURCES = tests/unit/test_sandbox.c daemon/sandbox.c daemon/sandbox.h
+tests_unit_test_sandbox_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_sandbox_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SECCOMP_CFLAGS)
+tests_unit_test_sandbox_LDADD = $(UNIT_LIBS) $(SECCOMP_LIBS)
 
 tests_unit_test_session_args_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_session_args_LDADD = $(UNIT_LIBS)

@@ -66,18 +66,19 @@ only() {
 }
 
 # RDMA ioctls are issued in one place.
-only 'rdma/.*' daemon/uverbs.c
+only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
 only 'sys/ioctl\.h' daemon/uverbs.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c \
-        daemon/control.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/pinleased.c daemon/registrar.c daemon/supervisor.c \
+        daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin.c \
+        daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
         client/libpinlease.c client/session.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c client/populate.c
+only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
-only 'systemd/.*' daemon/pinleased.c daemon/supervisor.c daemon/supervisor.h
+only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon/waiting.h daemon/disposal.h
 # JSON is what pinleased says to administrators; a session has none.
-only 'json-c/.*' daemon/report.c daemon/report.h
+only 'json-c/.*' daemon/report.c daemon/report.h daemon/admin-call.h
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
 only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uverbs.c \
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h
@@ -86,6 +87,7 @@ only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
+only 'seccomp\.h' daemon/sandbox.c
 
 # The policy is a pure function: no system header at all. The codec has strings and error numbers.
 grep -n '^# *include *<' "$top/daemon/policy.c" && fail "daemon/policy.c includes a system header"
