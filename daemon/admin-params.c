@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "../proto/admin.h"
+#include "admin.h"
 #include "util.h"
 
 #define MAX_DEPTH 8

@@ -85,7 +85,7 @@ static void session_gone(struct session *session) {
         session_free(session);
 }
 
-static int on_exit(sd_event_source *source _unused_, const siginfo_t *info, void *userdata) {
+static int on_keeper_exit(sd_event_source *source _unused_, const siginfo_t *info, void *userdata) {
         struct session *session = userdata;
 
         if (info->si_code != CLD_EXITED || info->si_status != 0)
@@ -99,7 +99,7 @@ static int on_exit(sd_event_source *source _unused_, const siginfo_t *info, void
         return 0;
 }
 
-static int on_resumed_exit(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+static int on_resumed_keeper_exit(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
         session_gone(userdata);
         return 0;
 }
@@ -165,12 +165,12 @@ static int handle_message(struct session *session, const struct control_message 
         }
 }
 
-static int on_control(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
+static int on_control(sd_event_source *source _unused_, int control, uint32_t revents _unused_, void *userdata) {
         struct session *session = userdata;
         struct control_message message;
         int fd, r;
 
-        r = control_recv(session->control, &message, &fd);
+        r = control_recv(control, &message, &fd);
         if (fd >= 0)
                 (void)closer_close(&fd, 1);
         if (r == -EAGAIN)
@@ -318,7 +318,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         }
         session->keeper_pid = pid;
 
-        r = sd_event_add_child(s->event, &session->exit_source, pid, WEXITED, on_exit, session);
+        r = sd_event_add_child(s->event, &session->exit_source, pid, WEXITED, on_keeper_exit, session);
         if (r < 0) {
                 /* Nobody would notice its end: it must not begin. */
                 (void)kill(pid, SIGKILL);
@@ -411,7 +411,7 @@ int sessions_adopt(struct sessions *s,
         session->keeper_pid = keeper_pid;
         session->resumed = true;
 
-        r = sd_event_add_io(s->event, &session->exit_source, keeper, EPOLLIN, on_resumed_exit, session);
+        r = sd_event_add_io(s->event, &session->exit_source, keeper, EPOLLIN, on_resumed_keeper_exit, session);
         if (r == 0)
                 r = sd_event_add_io(s->event, &session->control_source, control, EPOLLIN, on_control, session);
         if (r < 0) {

@@ -8,7 +8,7 @@
  * has not read a byte of it.
  */
 
-#include "admin.h"
+#include "admin-server.h"
 #include "handover.h"
 #include "sessions.h"
 #include "waiting.h"

@@ -221,7 +221,7 @@ static void run_stop_heeded(const void *argument _unused_) {
         struct live l = live_open(instance.path);
         struct pl_packet packet;
 
-        CHECK_CALL(kill(instance.pid, SIGTERM));
+        CHECK_CALL(kill(instance.pid, SIGINT));
         CHECK_EQUAL(raw_recv(&l.f.raw, &packet), 0);
         CHECK_EQUAL(packet.header.opcode, PL_OP_GOING_AWAY);
         CHECK_EQUAL(packet.body.going_away.grace_ms, 600000);

@@ -18,14 +18,11 @@
 static _Noreturn void become_pinleased(const struct instance *instance,
                                        const char *const *options,
                                        const char *notify) {
-        const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
-        char *argv[MAX_OPTIONS + 4] = { (char *)"pinleased", (char *)"--socket", (char *)instance->path };
+        char *argv[MAX_OPTIONS + 4] = { (char *)"pinleased", (char *)"--runtime-directory", (char *)instance->directory };
         size_t n = 3;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)dup2(STDOUT_FILENO, STDERR_FILENO);
-        /* As its unit does. */
-        CHECK_CALL(setrlimit(RLIMIT_MEMLOCK, &unlimited));
         CHECK_CALL(setenv("NOTIFY_SOCKET", notify, 1));
         while (options && *options && n < ELEMENTSOF(argv) - 1)
                 argv[n++] = (char *)*options++;
@@ -39,7 +36,8 @@ struct instance instance_start(const char *const *options) {
         char message[256] = "";
         int notify;
 
-        (void)snprintf(instance.path, sizeof instance.path, "/run/pinlease-test-%d.sock", (int)getpid());
+        (void)snprintf(instance.directory, sizeof instance.directory, "/run/pinlease-test-%d", (int)getpid());
+        (void)snprintf(instance.path, sizeof instance.path, "%s/client.sock", instance.directory);
         (void)snprintf(address.sun_path, sizeof address.sun_path, "/run/pinlease-test-%d.notify", (int)getpid());
         (void)unlink(address.sun_path);
         notify = CHECK_CALL(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -63,11 +61,11 @@ struct instance instance_start(const char *const *options) {
 void instance_stop(struct instance *instance) {
         int status;
 
-        CHECK_CALL(kill(instance->pid, SIGTERM));
+        CHECK_CALL(kill(instance->pid, SIGINT));
         await_readable(instance->pidfd, "pinleased to stop");
         CHECK_CALL(waitpid(instance->pid, &status, 0));
         CHECK_EQUAL(status, 0);
         close(instance->pidfd);
-        /* It made the socket's file, so it removes it. */
+        /* It made the sockets' files, so it removes them. */
         CHECK(access(instance->path, F_OK) < 0);
 }

@@ -9,13 +9,14 @@
 struct instance {
         pid_t pid;
         int pidfd;
-        char path[64]; /* of its socket */
+        char directory[64]; /* where its sockets are */
+        char path[80];      /* of the one for apps */
 };
 
-/* Starts it and waits until it says that it is ready. options: NULL-terminated, without --socket; may be NULL. */
+/* Starts it and waits until it says that it is ready. options: NULL-terminated, without --runtime-directory; may be NULL. */
 struct instance instance_start(const char *const *options);
 
-/* SIGTERM; waits until it has ended, with status 0. */
+/* SIGINT: it ends its sessions. Waits until it has ended, with status 0. */
 void instance_stop(struct instance *instance);
 
 #endif

@@ -70,7 +70,7 @@ only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
 only 'sys/ioctl\.h' daemon/uverbs.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c \
-        daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin.c \
+        daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
         client/libpinlease.c client/session.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
@@ -86,7 +86,8 @@ only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uv
 only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
-only 'linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
+only 'linux/capability\.h|sys/prctl\.h' daemon/privileges.c
+only 'grp\.h' daemon/privileges.c daemon/admin-server.c
 only 'seccomp\.h' daemon/sandbox.c
 
 # The policy is a pure function: no system header at all. The codec has strings and error numbers.

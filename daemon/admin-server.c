@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "admin.h"
+#include "admin-server.h"
 
 #include <grp.h>
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 
 #include "log.h"
 #include "peer.h"
-#include "../proto/admin.h"
+#include "admin.h"
 #include "supervisor.h"
 #include "util.h"
 
