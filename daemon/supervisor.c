@@ -405,7 +405,7 @@ static int prepare(struct supervisor *s) {
         int r;
 
         r = sd_event_default(&s->event);
-        if (r == 0)
+        if (r >= 0)
                 r = add_signals(s);
         /* The watchdog is fed by the loop, as long as it turns. */
         if (r >= 0)
