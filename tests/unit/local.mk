@@ -25,10 +25,12 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
+	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
+	tests/unit/test_report \
 	tests/unit/test_request \
 	tests/unit/test_session_args \
 	tests/unit/test_stats \
@@ -105,6 +107,17 @@ tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tes
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
+
+# What belongs to pinleased alone.
+SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(CMOCKA_LIBS)
+
+tests_unit_test_ledger_reader_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ledger_reader_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_report_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_report_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_unit_test_report_LDFLAGS = -Wl,--wrap=json_object_new_object,--wrap=json_object_new_array,--wrap=json_object_new_uint64,--wrap=json_object_new_string,--wrap=json_object_object_add,--wrap=json_object_array_add
+tests_unit_test_report_LDADD = $(SUPERVISOR_LIBS)
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
