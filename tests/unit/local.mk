@@ -159,7 +159,7 @@ FUZZ_SESSION_FILES = \
 	tests/unit/wraps.c tests/unit/wraps.h
 FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=closer_close
 
-FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
+FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
 
@@ -167,19 +167,30 @@ tests_fuzz_fuzz_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c tests/
 tests_fuzz_fuzz_codec_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_codec"'
 tests_fuzz_fuzz_codec_LDADD = libpl-proto.la
 
+tests_fuzz_fuzz_ledger_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_ledger.c tests/fuzz/replay.c
+tests_fuzz_fuzz_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_ledger"'
+tests_fuzz_fuzz_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_fuzz_ledger_LDADD = libpl-supervisor.la
+
 tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
 tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
 tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
 tests_fuzz_fuzz_session_LDADD = libpl-session.la
 
 if ENABLE_FUZZERS
-check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_session
+check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_session
 endif
 
 tests_fuzz_libfuzzer_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c
 tests_fuzz_libfuzzer_codec_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_codec_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_codec_LDADD = libpl-proto.la
+
+tests_fuzz_libfuzzer_ledger_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_ledger.c
+tests_fuzz_libfuzzer_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_libfuzzer_ledger_LDFLAGS = -fsanitize=fuzzer
+tests_fuzz_libfuzzer_ledger_LDADD = libpl-supervisor.la
 
 tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
 tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)
