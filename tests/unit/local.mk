@@ -25,6 +25,7 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
+	tests/unit/test_ledger_format \
 	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
@@ -110,6 +111,9 @@ tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
 # What belongs to pinleased alone.
 SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(CMOCKA_LIBS)
+
+tests_unit_test_ledger_format_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ledger_format_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_ledger_reader_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_ledger_reader_LDADD = $(SUPERVISOR_LIBS)
