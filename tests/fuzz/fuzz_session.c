@@ -214,6 +214,16 @@ static void fail_call(const uint8_t *bytes, size_t n) {
         fake->fail_error = errors[n > 1 ? bytes[1] % ELEMENTSOF(errors) : 0];
 }
 
+/* What the ledger says to others is what is charged. */
+static void check_gauges(void) {
+        const struct stats *stats = &s.registrar.state.ledger.header->stats;
+        const struct credit_amount *used = &s.registrar.state.credit.used;
+
+        MUST(stats->live[STATS_PINNED].bytes == used->pinned);
+        MUST(stats->live[STATS_ODP].bytes == used->odp);
+        MUST(stats->live[STATS_PINNED].registrations + stats->live[STATS_ODP].registrations == used->registrations);
+}
+
 static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, size_t n) {
         struct pl_packet packet;
 
@@ -231,6 +241,7 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
                 send_packet(bytes, n, what & 15);
 
         turn();
+        check_gauges();
         if (!(what & 128)) {
                 read_answers();
                 turn();

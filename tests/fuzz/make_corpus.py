@@ -99,9 +99,70 @@ def session():
     yield "raw", hello + step(RAW, packet(PING)) + step(RAW, packet(PING, flags=1))
 
 
+LEDGER_MAGIC, LEDGER_VERSION, ENTRY, HEADER = 0x31726467656C6C70, 2, 208, 2048
+FREE, INTENT, LIVE, RETIRING, REVOKING = range(5)
+RIGHT, UNSEALED, SHORT = 1, 2, 4
+STATS = 183
+
+
+def entry(state=LIVE, number=1, index=0, name=b"/memfd:buffer (deleted)", method=PINNED, backing=1, access=WRITE,
+          length=4096, created=1000, size=4096):
+    record = struct.pack("=QQQQQQQIIIHHQQ", number << 32 | index, 0x10000, 0x20000, length, 0, 1, 3077, 0, 1, access,
+                         method, backing, created, size)
+    return struct.pack("=IIII", state, 5, 6, 7) + record + name[:104].ljust(104, b"\0")
+
+
+def ledger(entries=(), flags=0, capacity=None, high=None, magic=LEDGER_MAGIC, version=LEDGER_VERSION, stats=()):
+    entries = list(entries)
+    capacity = len(entries) if capacity is None else capacity
+    high = len(entries) if high is None else high
+    numbers = list(stats) + [0] * (STATS - len(stats))
+    header = struct.pack("=QIIIIQ4Q", magic, version, capacity, high, 0, 0, 0, 0, 0, 0) + struct.pack("=183Q", *numbers)
+    return bytes([flags]) + header.ljust(HEADER, b"\0") + b"".join(entries)
+
+
+def ledgers():
+    full = 2**64 - 1
+    yield "empty", ledger()
+    yield "one", ledger([entry()])
+    yield "states", ledger([entry(state, state + 1, state) for state in range(7)])
+    yield "methods", ledger([entry(method=method, backing=method) for method in range(6)])
+    yield "access", ledger([entry(access=1 << bit) for bit in range(32)] + [entry(access=2**32 - 1)])
+    yield "many", ledger([entry(number=i + 1, index=i) for i in range(68)])
+    yield "sparse", ledger([entry(LIVE if i in (0, 63, 64, 67) else FREE, i + 1, i) for i in range(68)])
+    yield "gaps", ledger([entry(FREE)], capacity=300, high=300)
+    yield "extremes", ledger([entry(length=full, created=full, size=full, number=2**32 - 1, index=2**32 - 1,
+                                    access=2**32 - 1, method=65535, backing=65535, state=2**32 - 1)], stats=[full] * STATS)
+    yield "counted", ledger([entry()], stats=range(1, STATS + 1))
+    yield "high", ledger([entry()], high=2**32 - 1)
+    yield "low", ledger([entry()] * 3, high=1)
+    names = {
+        "long": b"\xe2\x80\xa6" + b"a" * 100, "unterminated": b"x" * 104, "cut": b"a" * 102 + "ä".encode(),
+        "terminal": b"\x1b[2J\x1b]0;root#\x07\r\n\x7f", "c1": b"\xc2\x9b31m\xc2\x80", "bytes": bytes(range(255, 152, -1)),
+        "controls": bytes(range(1, 104)), "quotes": b"\"'\\x41/\\", "utf8": "größe-数据-😀…".encode(),
+        "direction": "\u202ered\u202c\u2066x\u2069\u200f\u061c".encode(), "invisible": "\u200b\ufeff\u2028\u00ad".encode(),
+        "tags": "\U000e0041\U000e007f\U0010ffff".encode(), "overlong": b"\xc0\xaf\xe0\x80\xaf\xf0\x80\x80\xaf",
+        "surrogate": b"\xed\xa0\x80\xed\xbf\xbf", "beyond": b"\xf4\x90\x80\x80\xf8\xfe\xff", "half": b"a\xe2\x82", "none": b"",
+    }
+    for name, value in names.items():
+        yield "name-" + name, ledger([entry(name=value)])
+    yield "names", ledger([entry(number=i + 1, index=i, name=value) for i, value in enumerate(names.values())])
+    yield "version-1", bytes([SHORT]) + struct.pack("=QIIQQ", LEDGER_MAGIC, 1, 0, 0, 0)
+    yield "version-3", ledger(version=3)
+    yield "magic", ledger(magic=0)
+    yield "put-right", ledger([entry()], magic=0, version=0, flags=RIGHT)
+    yield "unsealed", ledger([entry()], flags=UNSEALED)
+    yield "exact", ledger([entry()] * 2, flags=SHORT)
+    yield "short-entry", ledger([entry()] * 2, flags=SHORT)[:-1]
+    yield "too-long", ledger([entry()], flags=SHORT) + b"\0"
+    yield "large", ledger([entry()], flags=SHORT, capacity=2**32 - 1)
+    yield "no-header", ledger(flags=SHORT)[:16]
+    yield "no-file", bytes([SHORT])
+
+
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "..", "corpus")
-    for name, seeds in ("fuzz_codec", codec()), ("fuzz_session", session()):
+    for name, seeds in ("fuzz_codec", codec()), ("fuzz_ledger", ledgers()), ("fuzz_session", session()):
         folder = os.path.join(root, name)
         os.makedirs(folder, exist_ok=True)
         for seed, data in seeds:

@@ -28,10 +28,13 @@ UNIT_TESTS = \
 	tests/unit/test_log \
 	tests/unit/test_log_limit \
 	tests/unit/test_line \
+	tests/unit/test_ledger_format \
+	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
+	tests/unit/test_report \
 	tests/unit/test_request \
 	tests/unit/test_sandbox \
 	tests/unit/test_session_args \
@@ -132,6 +135,20 @@ tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
+# What belongs to pinleased alone.
+SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(CMOCKA_LIBS)
+
+tests_unit_test_ledger_format_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ledger_format_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_ledger_reader_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_ledger_reader_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_report_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_report_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_unit_test_report_LDFLAGS = -Wl,--wrap=json_object_new_object,--wrap=json_object_new_array,--wrap=json_object_new_uint64,--wrap=json_object_new_string,--wrap=json_object_object_add,--wrap=json_object_array_add
+tests_unit_test_report_LDADD = $(SUPERVISOR_LIBS)
+
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
 CLIENT_TEST_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
@@ -172,7 +189,7 @@ FUZZ_SESSION_FILES = \
 	tests/unit/wraps.c tests/unit/wraps.h
 FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event,--wrap=closer_close
 
-FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_session
+FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
 
@@ -180,19 +197,30 @@ tests_fuzz_fuzz_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c tests/
 tests_fuzz_fuzz_codec_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_codec"'
 tests_fuzz_fuzz_codec_LDADD = libpl-proto.la
 
+tests_fuzz_fuzz_ledger_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_ledger.c tests/fuzz/replay.c
+tests_fuzz_fuzz_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_ledger"'
+tests_fuzz_fuzz_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_fuzz_ledger_LDADD = libpl-supervisor.la
+
 tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
 tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
 tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
 tests_fuzz_fuzz_session_LDADD = libpl-session.la
 
 if ENABLE_FUZZERS
-check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_session
+check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_session
 endif
 
 tests_fuzz_libfuzzer_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c
 tests_fuzz_libfuzzer_codec_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_codec_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_codec_LDADD = libpl-proto.la
+
+tests_fuzz_libfuzzer_ledger_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_ledger.c
+tests_fuzz_libfuzzer_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_libfuzzer_ledger_LDFLAGS = -fsanitize=fuzzer
+tests_fuzz_libfuzzer_ledger_LDADD = libpl-supervisor.la
 
 tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
 tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)

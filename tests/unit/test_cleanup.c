@@ -121,6 +121,8 @@ TEST(test_live) {
 
                 reg(&f, entry);
                 ledger_live(entry);
+                if (i % 3 == 0)
+                        ledger_revoking(entry);
         }
         clean(&f, CAPACITY, 0, 0);
         assert_int_equal(fake_live(), 0);

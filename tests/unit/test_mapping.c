@@ -320,6 +320,7 @@ TEST(test_long_names) {
                         fixture_init(&f);
                         name_file(&f, path, n, units[u], "end");
                         mapping = must(&f, 0, PAGE, f.address, true, false, &start);
+                        assert_int_equal(unlink(path), 0);
                         name = mapping_name(mapping);
                         assert_filled_up(name);
                         if (n < MAPPING_NAME_MAX)
@@ -333,7 +334,6 @@ TEST(test_long_names) {
                                 assert_in_range(tail, MAPPING_NAME_MAX - 1 - strlen("…") - (strlen(units[u]) - 1), MAPPING_NAME_MAX);
                         }
                         mapping_put(&f.table, mapping);
-                        assert_int_equal(unlink(path), 0);
                         fixture_done(&f);
                 }
 }
@@ -348,16 +348,16 @@ TEST(test_odd_names) {
         fixture_init(&f);
         name_file(&f, path, 180, "\x80", "\x1b[31m\n");
         mapping = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_int_equal(unlink(path), 0);
         assert_filled_up(mapping_name(mapping));
         assert_string_equal(mapping_name(mapping) + strlen("…"), path + 180 - 97);
         mapping_put(&f.table, mapping);
-        assert_int_equal(unlink(path), 0);
         fixture_done(&f);
 }
 
 /* The name is asked for when a view is made, and only then: registering again costs no system call. */
 TEST(test_name_is_kept) {
-        struct mapping *first, *again, *other;
+        struct mapping *first, *again, *other, *third;
         char path[256], renamed[sizeof path + 4];
         struct fixture f;
         uint64_t start;
@@ -375,10 +375,17 @@ TEST(test_name_is_kept) {
         other = must(&f, 4 * PAGE, PAGE, f.address + 4 * PAGE, true, false, &start);
         assert_string_equal(mapping_name(other), renamed);
 
+        /* Nothing of a longer name is left behind a shorter one. */
+        assert_int_equal(rename(renamed, path), 0);
+        third = must(&f, 8 * PAGE, PAGE, f.address + 8 * PAGE, true, false, &start);
+        assert_string_equal(mapping_name(third), path);
+        assert_filled_up(mapping_name(third));
+
+        mapping_put(&f.table, third);
         mapping_put(&f.table, first);
         mapping_put(&f.table, again);
         mapping_put(&f.table, other);
-        assert_int_equal(unlink(renamed), 0);
+        assert_int_equal(unlink(path), 0);
         fixture_done(&f);
 }
 
