@@ -82,6 +82,10 @@ void ledger_live(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_LIVE, memory_order_release);
 }
 
+void ledger_revoking(struct ledger_entry *entry) {
+        atomic_store_explicit(&entry->state, LEDGER_REVOKING, memory_order_release);
+}
+
 void ledger_retiring(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_RETIRING, memory_order_release);
 }
@@ -109,7 +113,7 @@ bool ledger_read(const struct ledger *ledger,
 
         entry = ledger->entries + index;
         state = atomic_load_explicit(&entry->state, memory_order_acquire);
-        if (state == LEDGER_FREE || state > LEDGER_RETIRING)
+        if (state == LEDGER_FREE || state > LEDGER_REVOKING)
                 return false;
 
         *ret_state = (enum ledger_state)state;

@@ -9,7 +9,8 @@
  *   FREE → INTENT           everything about the registration is written, the response is all ones
  *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect
  *   INTENT → LIVE           the registrar has seen the ioctl return
- *   LIVE → RETIRING → FREE  around the deregistration
+ *   LIVE → REVOKING         the app has been asked to let go
+ *   LIVE or REVOKING → RETIRING → FREE  around the deregistration
  *
  * So an MR exists only if its entry is not FREE and the response's handle is not all ones (0 is a valid handle). The
  * reverse does not hold: an entry may name a handle that is gone, or that the app uses for something else by now.
@@ -33,6 +34,7 @@ enum ledger_state {
         LEDGER_INTENT = 1,
         LEDGER_LIVE = 2,
         LEDGER_RETIRING = 3,
+        LEDGER_REVOKING = 4,
 };
 
 /* What a registration is; written once, before INTENT. */
@@ -80,6 +82,7 @@ void ledger_done(struct ledger *ledger);
 /* The writer's side. The index is the caller's to choose: any that is FREE. */
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);
 void ledger_live(struct ledger_entry *entry);
+void ledger_revoking(struct ledger_entry *entry);
 void ledger_retiring(struct ledger_entry *entry);
 void ledger_free(struct ledger_entry *entry);
 

@@ -125,7 +125,7 @@ TEST(test_lies) {
         for (unsigned int lie = 0; lie < 300; lie++) {
                 atomic_store(&ledger.entries[0].state, lie);
                 assert_int_equal(ledger_read(&ledger, 0, &state, &record, &response),
-                                 lie >= LEDGER_INTENT && lie <= LEDGER_RETIRING);
+                                 lie >= LEDGER_INTENT && lie <= LEDGER_REVOKING);
         }
 
         ledger.header->capacity = 1;
