@@ -30,7 +30,9 @@ UNIT_TESTS = \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
+	tests/unit/test_registrar_keeper \
 	tests/unit/test_request \
+	tests/unit/test_revoke \
 	tests/unit/test_session_args \
 	tests/unit/test_wire
 
@@ -102,6 +104,19 @@ tests_unit_test_line_SOURCES = tests/unit/test_line.c tests/unit/wraps.c tests/u
 tests_unit_test_line_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_line_LDFLAGS = $(WRAPS)
 tests_unit_test_line_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_keeper_SOURCES = \
+	tests/unit/test_registrar_keeper.c \
+	tests/unit/rawclient.c tests/unit/rawclient.h \
+	tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_revoke_LDFLAGS = $(WRAPS)
+tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
