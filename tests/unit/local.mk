@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_events \
 	tests/unit/test_client_hostile \
 	tests/unit/test_client_register \
+	tests/unit/test_client_revoked \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
@@ -142,6 +143,11 @@ tests_unit_test_client_hostile_SOURCES = tests/unit/test_client_hostile.c $(CLIE
 tests_unit_test_client_hostile_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_hostile_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_hostile_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_revoked_SOURCES = tests/unit/test_client_revoked.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_revoked_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_revoked_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_revoked_LDADD = $(CLIENT_TEST_LIBS)
 
 tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CLIENT_TEST_FILES)
 tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -80,7 +80,7 @@ only 'systemd/.*' daemon/pinleased.c daemon/supervisor.c daemon/supervisor.h
 only 'infiniband/.*' daemon/backing.c daemon/request.c daemon/uverbs.c \
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h
 # Threads are the library's alone.
-only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
+only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h|sys/prctl\.h|grp\.h' daemon/privileges.c
