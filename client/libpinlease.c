@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "codec.h"
+#include "events.h"
 #include "lastrefusal.h"
 #include "registration.h"
 #include "session.h"
@@ -95,8 +96,25 @@ _public_ int pinlease_get_fd(struct pinlease *p) {
         return r < 0 ? r : p->poll_fd;
 }
 
+static void deliver(struct pinlease *p, const struct pl_event *event) {
+        switch (event->kind) {
+        case PL_EVENT_GOING_AWAY:
+                if (p->listener.going_away)
+                        p->listener.going_away(p, event->grace_ms, event->sentence, p->userdata);
+                return;
+        case PL_EVENT_REVOKING:
+                if (p->listener.revoking)
+                        p->listener.revoking(p, &event->reg->public, event->grace_ms, event->sentence, p->userdata);
+                return;
+        case PL_EVENT_REVOKED:
+                if (p->listener.revoked)
+                        p->listener.revoked(p, &event->reg->public, event->sentence, p->userdata);
+                return;
+        }
+}
+
 _public_ int pinlease_dispatch(struct pinlease *p) {
-        struct pl_going_away event;
+        struct pl_event event;
         bool ended, notify;
         int n = 0, r;
 
@@ -112,14 +130,14 @@ _public_ int pinlease_dispatch(struct pinlease *p) {
 
         /* A callback may disconnect: the session's memory stays until we are done with it. */
         atomic_fetch_add(&p->references, 1);
-        while (!atomic_load(&p->closed) && pl_session_pop_event(p, &event)) {
+        while (!atomic_load(&p->closed) && pl_events_pop(p, &event)) {
                 n++;
-                if (p->listener.going_away)
-                        p->listener.going_away(p, event.grace_ms, event.sentence, p->userdata);
+                deliver(p, &event);
+                pl_events_delivered(p, &event);
         }
 
         r = n;
-        pl_session_take_end(p, &ended, &notify);
+        pl_events_take_end(p, &ended, &notify);
         if (ended && !atomic_load(&p->closed)) {
                 r = pl_session_refuse_ended(p);
                 if (notify && p->listener.disconnected)

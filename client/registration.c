@@ -6,6 +6,7 @@
 #include "fdclass.h"
 #include "lastrefusal.h"
 #include "populate.h"
+#include "registry.h"
 #include "util.h"
 
 /* What the caller asks for, once it has been looked at. */
@@ -100,16 +101,6 @@ static int find_or_attach(struct pinlease *p, struct ibv_context *verbs, uint32_
         return 0;
 }
 
-static void unlink_registration(struct pinlease *p, struct pl_registration *reg) {
-        if (reg->previous)
-                reg->previous->next = reg->next;
-        else
-                p->registrations = reg->next;
-        if (reg->next)
-                reg->next->previous = reg->previous;
-        free(reg);
-}
-
 _public_ int pinlease_attach(struct pinlease *p, struct ibv_context *context) {
         uint32_t id;
         int r;
@@ -137,7 +128,7 @@ static int detach(struct pinlease *p, struct pl_context **context) {
         for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
                 next = reg->next;
                 if (reg->context == gone->id)
-                        unlink_registration(p, reg);
+                        pl_registry_remove(p, reg);
         }
         *context = gone->next;
         free(gone);
@@ -231,11 +222,8 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                 },
                 .id = answer->id,
                 .context = context,
-                .next = p->registrations,
         };
-        if (reg->next)
-                reg->next->previous = reg;
-        p->registrations = reg;
+        pl_registry_add(p, reg);
         return 0;
 }
 
@@ -298,14 +286,19 @@ _public_ int pinlease_dereg(struct pinlease *p, struct pinlease_mr *mr) {
         (void)pthread_mutex_lock(&p->io);
         if (p->ended)
                 r = pl_session_refuse_ended(p);
+        else if (reg->revoked)
+                r = 0;
         else {
                 pl_packet_init(&request, PL_OP_DEREGISTER, 0);
                 request.body.deregister.id = reg->id;
                 r = pl_session_call(p, &request, -1, &reply);
+                /* It was taken away while we asked, which we have been told before the answer. */
+                if (r == -ENOENT && reg->revoked)
+                        r = 0;
         }
         /* The session that ends takes its registrations along. */
         if (r >= 0 || p->ended)
-                unlink_registration(p, reg);
+                pl_registry_remove(p, reg);
         pl_session_leave(p);
         return r;
 }

@@ -9,8 +9,13 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "events.h"
 #include "lastrefusal.h"
+#include "registry.h"
 #include "util.h"
+
+/* How many packets one pinlease_dispatch() takes in at most. */
+#define DRAIN_MAX 1024
 
 static int refuse_connect(const char *path, int error) {
         const char *advice;
@@ -117,8 +122,10 @@ struct pinlease *pl_session_unref(struct pinlease *p) {
         }
         for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
                 next = reg->next;
+                free(reg->pending_sentence);
                 free(reg);
         }
+        free(p->buckets);
         free(p);
         return NULL;
 }
@@ -159,22 +166,6 @@ void pl_session_leave(struct pinlease *p) {
         (void)pthread_mutex_unlock(&p->io);
 }
 
-static void wake(struct pinlease *p) {
-        uint64_t one = 1;
-
-        /* Fails only when the counter is full, and then it polls readable all the same. */
-        if (write(p->event_fd, &one, sizeof one) < 0)
-                return;
-}
-
-static void clear_wake(struct pinlease *p) {
-        uint64_t count;
-
-        /* Fails only when it is clear already. */
-        if (read(p->event_fd, &count, sizeof count) < 0)
-                return;
-}
-
 /* Ends the session once. The last thing that is read or written on the socket was before. */
 static void end(struct pinlease *p, const char *format, ...) _printf_(2, 3);
 static void end(struct pinlease *p, const char *format, ...) {
@@ -192,7 +183,7 @@ static void end(struct pinlease *p, const char *format, ...) {
         (void)vsnprintf(p->why_ended, sizeof p->why_ended, format, ap);
         va_end(ap);
         p->ended = true;
-        wake(p);
+        pl_events_wake(p);
         (void)pthread_mutex_unlock(&p->state);
 }
 
@@ -217,53 +208,31 @@ static int end_of_connection(struct pinlease *p, int error) {
         return pl_refuse(p->serial, PINLEASE_CODE_DISCONNECTED, ECONNRESET, "%s", p->why_ended);
 }
 
-/* With the queue full the newest event takes the place of the one before: of several notices to go, the last counts. */
-static void queue_event(struct pinlease *p, const struct pl_going_away *event) {
-        memcpy(p->last_words, event->sentence, sizeof p->last_words);
+/* Takes an event. Returns false if the packet is none. */
+static bool take_event(struct pinlease *p, const struct pl_packet *packet) {
+        struct pl_registration *reg;
 
-        (void)pthread_mutex_lock(&p->state);
-        if (p->n_events == PL_EVENTS_MAX)
-                p->n_events--;
-        p->events[p->n_events++] = *event;
-        wake(p);
-        (void)pthread_mutex_unlock(&p->state);
-}
-
-bool pl_session_pop_event(struct pinlease *p, struct pl_going_away *ret_event) {
-        bool found;
-
-        (void)pthread_mutex_lock(&p->state);
-        found = p->n_events > 0;
-        if (found) {
-                *ret_event = p->events[0];
-                p->n_events--;
-                memmove(p->events, p->events + 1, p->n_events * sizeof p->events[0]);
+        switch (packet->header.opcode) {
+        case PL_OP_GOING_AWAY:
+                memcpy(p->last_words, packet->body.going_away.sentence, sizeof p->last_words);
+                pl_events_going_away(p, &packet->body.going_away);
+                return true;
+        case PL_OP_REVOKING:
+                /* Of one that has been deregistered meanwhile nobody wants to hear. */
+                reg = pl_registry_find(p, packet->body.revoking.id);
+                if (reg && !reg->revoked)
+                        pl_events_revoking(p, reg, &packet->body.revoking);
+                return true;
+        case PL_OP_REVOKED:
+                reg = pl_registry_find(p, packet->body.revoked.id);
+                if (reg && !reg->revoked) {
+                        reg->revoked = true;
+                        pl_events_revoked(p, reg, &packet->body.revoked);
+                }
+                return true;
+        default:
+                return false;
         }
-        /* The end of the session is still to be told. */
-        if (p->n_events == 0 && !(p->ended && !p->end_notified))
-                clear_wake(p);
-        (void)pthread_mutex_unlock(&p->state);
-        return found;
-}
-
-void pl_session_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify) {
-        (void)pthread_mutex_lock(&p->state);
-        *ret_ended = p->ended && p->n_events == 0;
-        *ret_notify = *ret_ended && !p->end_notified;
-        if (*ret_notify) {
-                p->end_notified = true;
-                clear_wake(p);
-        }
-        (void)pthread_mutex_unlock(&p->state);
-}
-
-static bool queue_full(struct pinlease *p) {
-        bool full;
-
-        (void)pthread_mutex_lock(&p->state);
-        full = p->n_events == PL_EVENTS_MAX;
-        (void)pthread_mutex_unlock(&p->state);
-        return full;
 }
 
 /*
@@ -313,8 +282,7 @@ static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, s
                 if (code != PINLEASE_CODE_NONE)
                         return pl_session_protocol_error(p, code, pl_code_name(code));
 
-                if (packet->header.opcode == PL_OP_GOING_AWAY) {
-                        queue_event(p, &packet->body.going_away);
+                if (take_event(p, packet)) {
                         if (flags & MSG_DONTWAIT)
                                 return 0;
                         continue;
@@ -372,9 +340,9 @@ int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struc
 void pl_session_drain(struct pinlease *p) {
         struct pl_received received;
 
-        /* No more than the queue holds: the rest stays in the socket, which goes on polling readable. Without a request
-         * under way everything but an event ends the session. */
-        while (!p->ended && !queue_full(p))
+        /* No more than the queue holds, and not for ever: the rest stays in the socket, which goes on polling readable. Without
+         * a request under way everything but an event ends the session. */
+        for (unsigned int i = 0; i < DRAIN_MAX && !p->ended && !pl_events_full(p); i++)
                 if (await(p, MSG_DONTWAIT, 0, 0, &received) < 0)
                         break;
 }

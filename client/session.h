@@ -28,12 +28,26 @@ struct pl_context {
         uint32_t id;
 };
 
+/* What is to be told of a registration. */
+enum pl_pending { PL_PENDING_NONE, PL_PENDING_REVOKING, PL_PENDING_REVOKED };
+
 /* What stands around the registration that the caller sees. */
 struct pl_registration {
         struct pinlease_mr public; /* first: the caller's pointer is ours */
-        struct pl_registration *previous, *next;
+
+        /* Guarded by `io`: see registry.h. */
+        struct pl_registration *previous, *next, *bucket_next;
         uint64_t id;
         uint32_t context;
+        bool revoked; /* the service has taken it away: the id is no more */
+
+        /* Guarded by `state`: see events.h. */
+        struct pl_registration *pending_previous, *pending_next;
+        enum pl_pending pending;
+        uint64_t pending_deadline; /* CLOCK_MONOTONIC, ms */
+        char *pending_sentence;
+        unsigned int deliveries; /* callbacks that have it now */
+        bool gone;               /* the last of them frees it */
 };
 
 struct pinlease {
@@ -52,12 +66,14 @@ struct pinlease {
         pthread_mutex_t io;
         uint32_t seq;
         struct pl_context *contexts;
-        struct pl_registration *registrations;
+        struct pl_registration *registrations, **buckets;
+        size_t n_registrations, n_buckets;
         char last_words[PL_SENTENCE_MAX]; /* of the last GOING_AWAY */
 
         pthread_mutex_t state;
         struct pl_going_away events[PL_EVENTS_MAX];
         unsigned int n_events;
+        struct pl_registration *pending_first, *pending_last;
         bool ended;        /* no packet goes in or out any more */
         bool end_notified; /* `disconnected` has been called */
         char why_ended[PL_SENTENCE_MAX];
@@ -91,16 +107,7 @@ int pl_session_protocol_error(struct pinlease *p, enum pinlease_code code, const
 /* Records, as a refusal, that the session has ended and why. Returns -ECONNRESET. Only once it has. */
 int pl_session_refuse_ended(const struct pinlease *p);
 
-/*
- * Has the session ended, with every event delivered? *ret_notify is true for the first who asks after that; from then
- * on the session's descriptor is quiet.
- */
-void pl_session_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify);
-
-/* Puts what has come into the queue of events, without waiting. With `io` held. */
+/* Takes what has come as events, without waiting. With `io` held. */
 void pl_session_drain(struct pinlease *p);
-
-/* Takes the oldest event. Returns false if there is none. Takes `state` itself. */
-bool pl_session_pop_event(struct pinlease *p, struct pl_going_away *ret_event);
 
 #endif

@@ -3,8 +3,9 @@
 #define PL_REGISTRAR_H
 
 /*
- * The process that talks to the app: receives requests, runs them (request.h), answers. Parses everything that is hostile
- * and has no privilege; whatever it does or fails to do, the keeper cleans up behind it.
+ * The process that talks to the app: receives requests, has them served (serve.h), hears the keeper (line.h), revokes
+ * (revoke.h), and tells the app. Parses everything that is hostile and has no privilege; whatever it does or fails to do, the
+ * keeper cleans up behind it.
  */
 
 #include <poll.h>
@@ -12,6 +13,7 @@
 #include "codec.h"
 #include "line.h"
 #include "request.h"
+#include "revoke.h"
 
 /* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
  * does not read its answers is not served. */
@@ -31,12 +33,14 @@ struct registrar {
         struct line line;
         uint64_t session;
         struct registrar_state state;
+        struct revoker revoker;
         bool greeted;
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */
         uint64_t worked;         /* when the app last had something done */
         struct pl_packet waiting[REGISTRAR_MAX_WAITING];
         size_t n_waiting;
+        bool blocked; /* an event could not be sent */
 
         /* Descriptors that may block whoever closes them. They are left to the end of the process. */
         int hanging[PL_MAX_FDS];
@@ -48,6 +52,9 @@ void registrar_init(struct registrar *r,
                     const struct registrar_config *config,
                     const struct uverbs_ops *uverbs,
                     struct ledger *ledger);
+
+/* Sends to the app, or keeps the packet until the app reads. Returns 0, or a negative errno that ends the session. */
+int registrar_send(struct registrar *r, const struct pl_packet *packet);
 
 /* What it waits for: descriptors, and for how long (ms; 0: something is due, -1: for ever). */
 #define REGISTRAR_N_FDS 2

@@ -77,6 +77,24 @@ static void slot_put(struct registrar_state *state, uint32_t slot) {
         state->first_free = slot;
 }
 
+void request_free_slot(struct registrar_state *state, uint32_t slot) {
+        slot_put(state, slot);
+}
+
+static bool is_there(const struct registration *registration) {
+        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
+}
+
+int request_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot) {
+        uint32_t slot = (uint32_t)id;
+
+        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id ||
+            !is_there(state->registrations + slot))
+                return -ENOENT;
+        *ret_slot = slot;
+        return 0;
+}
+
 /* A number that is not given again while anybody could remember it: a slot, and a count of 32 bits. */
 static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
         if (++state->generation == 0)
@@ -376,7 +394,10 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         stats_deregistered(&state->ledger.header->stats, entry->record.method, registration->charged);
         registration->mapping = mapping_put(&state->mappings, registration->mapping);
         credit_refund(&state->credit, entry->record.method, registration->charged);
-        slot_put(state, slot);
+        if (state->gone && state->gone(state->gone_userdata, slot))
+                registration->flags |= REGISTRATION_GONE;
+        else
+                slot_put(state, slot);
 }
 
 static int refuse_kept(struct refusal *ret_refusal) {
@@ -394,7 +415,10 @@ static int deregister(struct registrar_state *state, uint32_t slot, struct refus
         state_busy(state, entry->record.length);
         ledger_retiring(entry);
         if (mr_destroy(state->uverbs, device, &entry->record, &entry->response) == MR_KEPT) {
-                ledger_live(entry);
+                if (state->registrations[slot].flags & REGISTRATION_REVOKING)
+                        ledger_revoking(entry);
+                else
+                        ledger_live(entry);
                 return refuse_kept(ret_refusal);
         }
         forget(state, slot);
@@ -402,9 +426,9 @@ static int deregister(struct registrar_state *state, uint32_t slot, struct refus
 }
 
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
-        uint32_t slot = (uint32_t)id;
+        uint32_t slot;
 
-        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id)
+        if (request_find(state, id, &slot) < 0)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_SUCH_REGISTRATION,
                               "Registration %" PRIu64 " does not exist in this session.",
@@ -416,7 +440,7 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 int r;
 
-                if (state->registrations[i].id == 0 || state->ledger.entries[i].record.context != context)
+                if (!is_there(state->registrations + i) || state->ledger.entries[i].record.context != context)
                         continue;
                 r = deregister(state, i, ret_refusal);
                 if (r < 0)
@@ -431,7 +455,7 @@ unsigned int state_done(struct registrar_state *state) {
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct refusal ignored;
 
-                if (state->registrations[i].id == 0)
+                if (!is_there(state->registrations + i))
                         continue;
                 if (deregister(state, i, &ignored) < 0)
                         left++;

@@ -31,7 +31,18 @@ struct registration {
         struct mapping *mapping;
         uint64_t charged; /* bytes */
         uint32_t next_free;
+
+        /* revoke.h's */
+        uint16_t revocations; /* a bit each: those that wait for it */
+        uint8_t flags;
+        uint8_t reason; /* enum pl_revocation_reason, of the latest */
 };
+
+/* The app has been asked to let go. */
+#define REGISTRATION_REVOKING (1 << 0)
+/* Nothing is registered any more; the slot is kept until the app has been told. */
+#define REGISTRATION_GONE     (1 << 1)
+/* The rest of the flags is revoke.c's own. */
 
 struct registrar_state {
         const struct uverbs_ops *uverbs;
@@ -44,6 +55,11 @@ struct registrar_state {
         uint32_t n_registrations;           /* slots allocated */
         uint32_t first_free;
         uint32_t generation;
+
+        /* A registration has been undone, whoever did it. Returns whether its slot is kept; then it is GONE, and its owner
+         * calls request_free_slot(). NULL: none is. */
+        bool (*gone)(void *userdata, uint32_t slot);
+        void *gone_userdata;
 };
 
 /* Takes the ledger over. The credit holds all that the limits allow; whoever has less says so in state->credit. */
@@ -88,5 +104,11 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
 
 /* Returns 0 or REFUSED. */
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal);
+
+/* The slot of a registration that is there, or -ENOENT. */
+int request_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot);
+
+/* Of a registration that is GONE. */
+void request_free_slot(struct registrar_state *state, uint32_t slot);
 
 #endif

@@ -30,6 +30,8 @@ static const struct shape {
         EMPTY(PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, "reply to DEREGISTER"),
         SHAPE(PL_OP_REFUSED, PL_FROM_SESSION, 0, pl_refused, "REFUSED"),
         SHAPE(PL_OP_GOING_AWAY, PL_FROM_SESSION, 0, pl_going_away, "GOING_AWAY"),
+        SHAPE(PL_OP_REVOKING, PL_FROM_SESSION, 0, pl_revoking, "REVOKING"),
+        SHAPE(PL_OP_REVOKED, PL_FROM_SESSION, 0, pl_revoked, "REVOKED"),
 #undef SHAPE
 #undef EMPTY
 };
@@ -41,6 +43,8 @@ _Static_assert(sizeof(struct pl_register) == 40, "register");
 _Static_assert(sizeof(struct pl_register_reply) == 48, "register_reply");
 _Static_assert(sizeof(struct pl_refused) == 488, "refused");
 _Static_assert(sizeof(struct pl_going_away) == 432, "going_away");
+_Static_assert(sizeof(struct pl_revoking) == 456, "revoking");
+_Static_assert(sizeof(struct pl_revoked) == 456, "revoked");
 _Static_assert(sizeof(struct pl_packet) == PL_MAX_PACKET, "packet");
 
 static const struct shape *find_shape(uint16_t opcode) {
@@ -80,6 +84,11 @@ static bool body_ok(const struct pl_packet *packet) {
                         terminated(packet->body.refused.sentence, sizeof packet->body.refused.sentence);
         case PL_OP_GOING_AWAY:
                 return terminated(packet->body.going_away.sentence, sizeof packet->body.going_away.sentence);
+        case PL_OP_REVOKING:
+                return terminated(packet->body.revoking.sentence, sizeof packet->body.revoking.sentence);
+        case PL_OP_REVOKED:
+                return packet->body.revoked.reserved == 0 &&
+                        terminated(packet->body.revoked.sentence, sizeof packet->body.revoked.sentence);
         default:
                 return true;
         }
@@ -138,6 +147,7 @@ static const struct {
         { PINLEASE_CODE_SESSION_LIMIT, EUSERS, "session-limit" },
         { PINLEASE_CODE_NO_RESOURCES, EAGAIN, "no-resources" },
         { PINLEASE_CODE_RESTARTING, EAGAIN, "restarting" },
+        { PINLEASE_CODE_GOING_AWAY, ESHUTDOWN, "going-away" },
         { PINLEASE_CODE_NOT_VERBS, ENOTTY, "not-verbs" },
         { PINLEASE_CODE_UNKNOWN_DRIVER, ENODEV, "unknown-driver" },
         { PINLEASE_CODE_TOO_MANY_CONTEXTS, EMFILE, "too-many-contexts" },

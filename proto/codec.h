@@ -22,6 +22,8 @@ struct pl_packet {
                 struct pl_deregister deregister;
                 struct pl_refused refused;
                 struct pl_going_away going_away;
+                struct pl_revoking revoking;
+                struct pl_revoked revoked;
                 uint8_t bytes[PL_MAX_PACKET - sizeof(struct pl_header)];
         } body;
 };

@@ -31,7 +31,11 @@ enum pl_opcode {
         /* session → app. The answer to OP is PL_OP_REPLY | OP, or REFUSED; both carry the request's seq. */
         PL_OP_REPLY      = 0x100,
         PL_OP_REFUSED    = 0x200,
-        PL_OP_GOING_AWAY = 0x300, /* event, unsolicited, seq 0 */
+
+        /* events: unsolicited, seq 0 */
+        PL_OP_GOING_AWAY = 0x300,
+        PL_OP_REVOKING   = 0x301, /* PL_FEATURE_REVOCATION */
+        PL_OP_REVOKED    = 0x302, /* PL_FEATURE_REVOCATION */
 };
 
 struct pl_header {
@@ -45,7 +49,8 @@ struct pl_header {
 };
 
 /* Feature bits: what goes beyond version 1. The reply holds what both sides have. */
-#define PL_FEATURES_KNOWN UINT64_C(0)
+#define PL_FEATURE_REVOCATION (UINT64_C(1) << 0) /* REVOKING and REVOKED */
+#define PL_FEATURES_KNOWN     PL_FEATURE_REVOCATION
 
 struct pl_hello {
         uint64_t features;
@@ -119,6 +124,32 @@ enum pl_going_away_reason {
 struct pl_going_away {
         uint32_t reason;
         uint32_t grace_ms;
+        char sentence[PL_SENTENCE_MAX];
+};
+
+/* Why a registration is taken back. An app that meets a number it does not know acts as it does for the others. */
+enum pl_revocation_reason {
+        PL_REVOKED_BY_ADMINISTRATOR = 1,
+        PL_REVOKED_LAYOUT_CHANGE    = 2, /* not used yet: the file system moves the file's blocks */
+        PL_REVOKED_MEMORY_FAILURE   = 3, /* not used yet: the memory is broken */
+        PL_REVOKED_BY_POLICY        = 4, /* not used yet: a rule has changed */
+};
+
+struct pl_revoking {
+        uint64_t id;     /* of the registration */
+        uint64_t offset; /* what of it is meant, in bytes of the file; all of it, as a rule */
+        uint64_t length;
+        uint32_t reason; /* enum pl_revocation_reason */
+        uint32_t grace_ms; /* from now until it is taken away by force */
+        char sentence[PL_SENTENCE_MAX];
+};
+
+struct pl_revoked {
+        uint64_t id;
+        uint64_t offset;
+        uint64_t length;
+        uint32_t reason;
+        uint32_t reserved;
         char sentence[PL_SENTENCE_MAX];
 };
 

@@ -50,6 +50,11 @@ static inline bool pl_overflows(uint64_t a, uint64_t b) {
         return __builtin_add_overflow(a, b, &sum);
 }
 
+/* The earlier of two instants; 0 is never. */
+static inline uint64_t pl_earlier(uint64_t a, uint64_t b) {
+        return !a || (b && b < a) ? b : a;
+}
+
 static inline uint64_t pl_now_ms(void) {
         struct timespec ts;
 

@@ -186,6 +186,29 @@ static void on_going_away(struct pinlease *session, uint32_t grace_ms, const cha
         s->stop = true; /* which deregisters, see server_run() */
 }
 
+/* Letting go in time costs us nothing but the registration. With that there is nothing left to serve here. */
+static void on_revoking(struct pinlease *session,
+                        struct pinlease_mr *reg,
+                        uint32_t grace_ms,
+                        const char *sentence,
+                        void *userdata) {
+        struct server *s = userdata;
+
+        (void)session;
+        printf("%s: asked back within %" PRIu32 " ms: %s\n",
+               reg == s->memory_reg ? "the memory" : "the pages for messages", grace_ms, sentence);
+        s->stop = true;
+}
+
+static void on_revoked(struct pinlease *session, struct pinlease_mr *reg, const char *sentence, void *userdata) {
+        struct server *s = userdata;
+
+        (void)session;
+        warnx("%s: taken away: %s", reg == s->memory_reg ? "the memory" : "the pages for messages", sentence);
+        s->status = STATUS_FAILED;
+        s->stop = true;
+}
+
 static void on_disconnected(struct pinlease *session, void *userdata) {
         struct server *s = userdata;
 
@@ -198,6 +221,8 @@ static void on_disconnected(struct pinlease *session, void *userdata) {
 static const struct pinlease_listener session_listener = {
         .going_away = on_going_away,
         .disconnected = on_disconnected,
+        .revoking = on_revoking,
+        .revoked = on_revoked,
 };
 
 /* Says why, and returns the exit status. session: NULL if there is none because connecting was refused. */

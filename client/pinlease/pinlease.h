@@ -73,7 +73,10 @@ struct pinlease_refusal {
         const char *sentence; /* one or more whole sentences in English: what, on what, why, what would work */
 };
 
-/* Events, delivered by pinlease_dispatch(). Any member may be NULL. */
+/*
+ * Events, delivered by pinlease_dispatch(). Any member may be NULL. An event about a registration that has been deregistered
+ * is not delivered; if another thread deregisters it while the callback runs, reg stays readable until that returns.
+ */
 struct pinlease_listener {
         /* The service stops, or the session cannot go on. Deregister everything within grace_ms; what is left after
          * that is taken away by force, and RDMA to it fails with a remote access error. */
@@ -82,6 +85,25 @@ struct pinlease_listener {
         /* The session has ended: every registration of it is gone. Only pinlease_disconnect() is of use now. Comes
          * once. */
         void (*disconnected)(struct pinlease *p, void *userdata);
+
+        /*
+         * The service takes one registration back; the session goes on. Within grace_ms stop using reg, tell the peers that use
+         * it, wait for the work requests under way, and pinlease_dereg() it, here in the callback or later. Who does that keeps
+         * all queue pairs. Who does not loses more than the registration: it is taken away, and the next work request
+         * that names it, from either side, ends in a remote (or local) access error, which puts the queue pair in the
+         * error state; the connection has to be set up anew.
+         * Comes again if the time has become shorter.
+         */
+        void (*revoking)(struct pinlease *p,
+                         struct pinlease_mr *reg,
+                         uint32_t grace_ms,
+                         const char *sentence,
+                         void *userdata);
+
+        /* It has been taken away, as a rule after `revoking`, but not always: the service may be in a hurry, and an app that
+         * comes late to pinlease_dispatch() gets only this. reg stays a valid object, for reading and for pinlease_dereg(),
+         * which succeeds; its keys are dead. */
+        void (*revoked)(struct pinlease *p, struct pinlease_mr *reg, const char *sentence, void *userdata);
 };
 
 /*
@@ -149,7 +171,9 @@ int pinlease_detach(struct pinlease *p, struct ibv_context *context);
  *   -ENOMEM, -ENOSPC  a limit, which the sentence names
  *   -EFAULT     the range is not mapped at address, or not resident
  *   -ENOENT     no such protection domain
- *   -EAGAIN     the file was truncated meanwhile
+ *   -EAGAIN     the file was truncated meanwhile; or the service is just being restarted and cannot say whether this user
+ *               may have more: try again
+ *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
  *   others      the kernel's answer to the registration
  *   -ECONNRESET, -EOWNERDEAD
  */
@@ -165,7 +189,7 @@ int pinlease_reg_fd(struct pinlease *p,
 
 /*
  * Deregisters. On success, and when the session has ended (-ECONNRESET, -EPROTO: the registration went with it), reg is
- * freed.
+ * freed. Of a registration that the service has taken away (see pinlease_listener.revoked) it succeeds.
  *
  * Errors: -EBUSY (a memory window is bound to it; reg stays valid), -ECONNRESET, -EPROTO, -EOWNERDEAD.
  */

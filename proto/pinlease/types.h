@@ -52,6 +52,7 @@ enum pinlease_code {
         PINLEASE_CODE_SESSION_LIMIT  = 20, /* [EUSERS] this user has as many sessions as are allowed */
         PINLEASE_CODE_NO_RESOURCES   = 21, /* [EAGAIN] the daemon could not start a session (processes, descriptors, memory) */
         PINLEASE_CODE_RESTARTING     = 22, /* [EAGAIN] the service is being restarted and cannot say whether there is room: try again */
+        PINLEASE_CODE_GOING_AWAY     = 23, /* [ESHUTDOWN] the session is being ended, as was announced: nothing new is registered */
 
         /* Verbs contexts */
         PINLEASE_CODE_NOT_VERBS         = 30, /* [ENOTTY] the descriptor is not a verbs command fd */

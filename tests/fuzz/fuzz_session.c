@@ -36,6 +36,7 @@ static struct {
         struct registrar registrar;
         int app, keeper;
         uint32_t seq;
+        unsigned int n_given;
         bool over;
 } s;
 
@@ -55,6 +56,15 @@ int __wrap_closer_close(int *fds, unsigned int n_fds) {
         return 0;
 }
 
+/* Credit is handed out while there is some. */
+static void give(const struct control_message *want) {
+        struct control_message m = { .type = CONTROL_CREDIT, .value = CREDIT_PINNED, .limit = 1 << 15, .use = 1 << 15 };
+
+        if (s.n_given++ < 8)
+                m.credit = want->credit;
+        MUST(__real_control_send(s.keeper, &m, -1) == 0);
+}
+
 /* The keeper takes every message at once, and acknowledges. */
 int __wrap_control_send(int sock, const struct control_message *message, int fd) {
         struct control_message got;
@@ -66,6 +76,8 @@ int __wrap_control_send(int sock, const struct control_message *message, int fd)
         pl_close(got_fd);
         MUST(memcmp(&got, message, sizeof got) == 0);
         MUST((got_fd >= 0) == (got.type == CONTROL_CONTEXT_ADD));
+        if (got.type == CONTROL_WANT)
+                give(&got);
         if (got.type == CONTROL_CONTEXT_ADD || got.type == CONTROL_CONTEXT_DROP)
                 MUST(__real_control_send(s.keeper, &(struct control_message) { .type = CONTROL_ACK }, -1) == 0);
         return r;
@@ -250,7 +262,8 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
 
 static void begin(void) {
         static const struct credit_amount limits = { .pinned = 1 << 16, .odp = 1 << 16, .registrations = 24 };
-        struct registrar_config config = { .session = 1, .limits = limits, .credit = limits, .hello_timeout_ms = 1 << 30 };
+        static const struct credit_amount credit = { .pinned = 1 << 13, .odp = 1 << 13, .registrations = 4 };
+        struct registrar_config config = { .session = 1, .limits = limits, .credit = credit, .hello_timeout_ms = 1 << 30 };
         int client[2], control[2];
         struct ledger ledger;
 

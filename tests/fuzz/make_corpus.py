@@ -9,12 +9,12 @@ import struct
 import sys
 
 HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER = range(1, 7)
-REPLY, REFUSED, GOING_AWAY = 0x100, 0x200, 0x300
+REPLY, REFUSED, GOING_AWAY, REVOKING, REVOKED = 0x100, 0x200, 0x300, 0x301, 0x302
 MAGIC, VERSION = 0x504C5331, 1
 BODY = {
     HELLO: 8, PING: 0, ATTACH: 8, DETACH: 8, REGISTER: 40, DEREGISTER: 8,
     REPLY | HELLO: 40, REPLY | PING: 0, REPLY | ATTACH: 8, REPLY | DETACH: 0, REPLY | REGISTER: 48,
-    REPLY | DEREGISTER: 0, REFUSED: 488, GOING_AWAY: 432,
+    REPLY | DEREGISTER: 0, REFUSED: 488, GOING_AWAY: 432, REVOKING: 456, REVOKED: 456,
 }
 FDS = {ATTACH: 1, REGISTER: 1}
 CONTROL, FAIL, RAW = 7, 8, 255
@@ -23,6 +23,8 @@ CONTROL, FAIL, RAW = 7, 8, 255
 UNREAD = 128
 ODP, PINNED, ANY = 1, 2, 3
 WRITE, READ = 3, 4
+AWAY, CREDIT, REVOKE = 1, 8, 10
+ALL, ID, FILE = range(1, 4)
 
 
 def packet(op, body=None, magic=MAGIC, version=VERSION, flags=0, seq=1, length=None, reserved=0):
@@ -63,8 +65,15 @@ def deregister(generation, slot, fds=NONE):
     return step(DEREGISTER, struct.pack("=Q", generation << 32 | slot), fds)
 
 
+def control(kind, value=0, selector=0, cookie=0, ident=0, credit=(0, 0, 0)):
+    """struct control_message"""
+    return step(CONTROL, struct.pack("=IIIIQQQQQQQQQIIII", kind, 0, value, selector, cookie, ident, 0, 0, *credit, 0, 0,
+                                     0, 0, 0, 0))
+
+
 def session():
     hello = step(HELLO, bytes(8))
+    hello_events = step(HELLO, b"\1" + bytes(7))
     attach = step(ATTACH, bytes(8), NULL)
     start = hello + attach
     yield "hello", hello
@@ -87,11 +96,24 @@ def session():
     yield "limit", start + register(length=8192) * 20
     yield "full", start + register(length=1) * 25 + b"".join(deregister(g + 1, g) for g in range(25))
     yield "unread", start + (register(fds=MEMFD | UNREAD) + step(PING, b"", UNREAD)) * 30 + step(PING)
-    yield "away", start + register() + step(CONTROL, struct.pack("=IIII", 1, 0, 60000, 0)) + deregister(1, 0)
-    yield "away-now", start + register() + step(CONTROL, struct.pack("=IIII", 1, 0, 0, 0)) + step(PING)
-    yield "control-ping", start + step(CONTROL, struct.pack("=IIII", 2, 0, 0, 0))
+    yield "away", start + register() + control(AWAY, 60000) + register() + deregister(1, 0)
+    yield "away-now", start + register() + control(AWAY) + step(PING)
+    yield "control-ping", start + control(2)
     yield "control-bad", start + step(CONTROL, b"abc")
-    yield "control-ack", start + step(CONTROL, struct.pack("=IIII", 6, 0, 0, 0))
+    yield "control-ack", start + control(6)
+    yield "control-credit", start + control(CREDIT, credit=(4096, 8192, 3)) + register() + \
+        control(CREDIT, credit=(2**64 - 1, 0, 0))
+    yield "revoke", hello_events + attach + register() * 3 + control(REVOKE, 60000, ALL, 1) + deregister(1, 0) + \
+        control(REVOKE, 60000, ID, 2, 2 << 32 | 1) + control(REVOKE, 0, ALL, 3) + deregister(2, 1) + register()
+    yield "revoke-now", hello_events + attach + register() * 3 + control(REVOKE, 0, ID, 2**64 - 1, 2 << 32 | 1) + step(PING) + \
+        control(REVOKE, 0, 9, 1)
+    yield "revoke-file", start + register() + control(REVOKE, 0, FILE, 1) + control(REVOKE, 60000, ALL, 2)
+    yield "revoke-many", hello_events + attach + register() + control(REVOKE, 60000, ALL, 1) * 17 + step(DETACH, bytes(8))
+    yield "revoke-kept", hello_events + attach + register() + step(FAIL, bytes([1, 1])) + control(REVOKE, 0, ALL, 1) + step(PING) + \
+        control(REVOKE, 60000, ALL, 2) + step(PING) + deregister(1, 0)
+    yield "revoke-unread", hello_events + attach + register() + \
+        (register(fds=MEMFD | UNREAD) + step(PING, b"", UNREAD)) * 10 + control(REVOKE, 60000, ALL, 1) + \
+        control(REVOKE, 0, ALL, 2) + step(PING)
     for error in (0, 1, 4):
         yield f"fail-{error}", start + step(FAIL, bytes([0, error])) + register() + register() + \
             step(FAIL, bytes([1, error])) + deregister(1, 0) + deregister(2, 1) + step(DETACH, bytes(8)) + register()

@@ -33,6 +33,7 @@ struct raw raw_open(const char *path) {
         struct pl_packet request, reply;
 
         pl_packet_init(&request, PL_OP_HELLO, 0);
+        request.body.hello.features = PL_FEATURES_KNOWN;
         expect_code(raw_call(&raw, &request, -1, &reply), PINLEASE_CODE_NONE);
         CHECK(reply.body.hello_reply.session > 0);
         return raw;
@@ -144,6 +145,18 @@ void raw_expect_end(const struct raw *raw) {
         if (r == 0)
                 FAIL("the session goes on: %s came", pl_opcode_name(packet.header.opcode));
         CHECK_EQUAL(r, -ECONNRESET);
+}
+
+struct pl_packet raw_expect_event(const struct raw *raw, uint16_t opcode) {
+        struct pl_packet packet;
+        int r = raw_recv(raw, &packet);
+
+        if (r < 0)
+                FAIL("%s was to come: the session has ended: %s", pl_opcode_name(opcode), strerror(-r));
+        if (packet.header.opcode != opcode)
+                FAIL("%s came in place of %s", pl_opcode_name(packet.header.opcode), pl_opcode_name(opcode));
+        CHECK_EQUAL(packet.header.seq, 0);
+        return packet;
 }
 
 void raw_ping(struct raw *raw) {

@@ -13,7 +13,7 @@ struct raw {
 
 /* Where the service listens: "path", or the real one for NULL. */
 struct raw raw_connect(const char *path);
-/* With HELLO said. */
+/* With HELLO said, and all features announced. Events must be fetched before the next request. */
 struct raw raw_open(const char *path);
 /* Waits until the session has given everything up, so that PDs and contexts are the app's alone again. */
 void raw_close(struct raw *raw);
@@ -34,6 +34,8 @@ int raw_try_call(struct raw *raw, struct pl_packet *request, int fd, struct pl_p
 void raw_expect_refusal(const struct raw *raw, enum pinlease_code code);
 /* The session ends; nothing more comes. */
 void raw_expect_end(const struct raw *raw);
+/* The next packet is this event. */
+struct pl_packet raw_expect_event(const struct raw *raw, uint16_t opcode);
 /* The session answers. */
 void raw_ping(struct raw *raw);
 

@@ -152,7 +152,7 @@ void fake_expect(struct fake *f, uint16_t opcode, struct fake_request *ret_reque
         struct fake_request request;
 
         FAKE_CHECK(next(f, &request));
-        if (request.packet.header.opcode != opcode)
+        if (opcode && request.packet.header.opcode != opcode)
                 fake_fail(pl_opcode_name(opcode), 0, pl_opcode_name(request.packet.header.opcode));
         if (ret_request)
                 *ret_request = request;
@@ -266,6 +266,33 @@ void fake_going_away(struct fake *f, uint32_t grace_ms) {
         packet.body.going_away = (struct pl_going_away) {
                 .reason = PL_AWAY_SHUTDOWN,
                 .grace_ms = grace_ms,
+                .sentence = FAKE_SENTENCE,
+        };
+        send_packet(f, &packet);
+}
+
+void fake_revoking(struct fake *f, uint64_t id, uint32_t grace_ms) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_REVOKING, 0);
+        packet.body.revoking = (struct pl_revoking) {
+                .id = id,
+                .length = PAGE,
+                .reason = PL_REVOKED_BY_ADMINISTRATOR,
+                .grace_ms = grace_ms,
+                .sentence = FAKE_SENTENCE,
+        };
+        send_packet(f, &packet);
+}
+
+void fake_revoked(struct fake *f, uint64_t id) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_REVOKED, 0);
+        packet.body.revoked = (struct pl_revoked) {
+                .id = id,
+                .length = PAGE,
+                .reason = PL_REVOKED_BY_ADMINISTRATOR,
                 .sentence = FAKE_SENTENCE,
         };
         send_packet(f, &packet);

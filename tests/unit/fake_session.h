@@ -77,8 +77,8 @@ void fake_accept(struct fake *f);
 /* The same, and answers its HELLO. */
 void fake_greet(struct fake *f);
 
-/* Waits for the next request, which must be right in form, bear a higher number than the last, and be this one. The
- * descriptor is closed; what it was is in *ret_request, which may be NULL. */
+/* Waits for the next request, which must be right in form, bear a higher number than the last, and be this one (0:
+ * any). The descriptor is closed; what it was is in *ret_request, which may be NULL. */
 struct fake_request {
         struct pl_packet packet;
         dev_t device; /* what the descriptor is; of a device node, the device that it stands for */
@@ -105,6 +105,8 @@ void fake_reply_attach(struct fake *f, uint32_t context);
 
 void fake_refuse(struct fake *f, uint32_t seq, uint16_t opcode, enum pinlease_code code, int error);
 void fake_going_away(struct fake *f, uint32_t grace_ms);
+void fake_revoking(struct fake *f, uint64_t id, uint32_t grace_ms);
+void fake_revoked(struct fake *f, uint64_t id);
 
 /* What is said in refusals and events. */
 #define FAKE_RULE "rules[3]"

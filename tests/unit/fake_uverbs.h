@@ -14,7 +14,7 @@
 
 #include <stdbool.h>
 
-#define FAKE_MAX_MRS   512
+#define FAKE_MAX_MRS   2048
 #define FAKE_N_PDS     4
 #define FAKE_DRIVER_ID 1 /* mlx5: what it offers is taken to work */
 

@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_events \
 	tests/unit/test_client_hostile \
 	tests/unit/test_client_register \
+	tests/unit/test_client_revoked \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
@@ -37,6 +38,8 @@ UNIT_TESTS = \
 	tests/unit/test_report \
 	tests/unit/test_request \
 	tests/unit/test_sandbox \
+	tests/unit/test_registrar_keeper \
+	tests/unit/test_revoke \
 	tests/unit/test_session_args \
 	tests/unit/test_stats \
 	tests/unit/test_wire
@@ -130,6 +133,19 @@ tests_unit_test_line_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_line_LDFLAGS = $(WRAPS)
 tests_unit_test_line_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_registrar_keeper_SOURCES = \
+	tests/unit/test_registrar_keeper.c \
+	tests/unit/rawclient.c tests/unit/rawclient.h \
+	tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_revoke_LDFLAGS = $(WRAPS)
+tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
@@ -168,6 +184,11 @@ tests_unit_test_client_hostile_SOURCES = tests/unit/test_client_hostile.c $(CLIE
 tests_unit_test_client_hostile_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_hostile_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_hostile_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_revoked_SOURCES = tests/unit/test_client_revoked.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_revoked_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_revoked_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_revoked_LDADD = $(CLIENT_TEST_LIBS)
 
 tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CLIENT_TEST_FILES)
 tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -12,43 +12,60 @@
 #include "wire.h"
 #include "wraps.h"
 
-static const struct credit_amount limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 16 };
-
-static _Noreturn void be_registrar(int client, int control, struct ledger *ledger, unsigned int hello_timeout_ms) {
+static _Noreturn void be_registrar(struct rawclient *c,
+                                   int client,
+                                   int control,
+                                   const struct credit_amount *credit,
+                                   unsigned int hello_timeout_ms) {
+        struct ledger *ledger = &c->ledger;
         const int keep[] = { 0, 1, 2, client, control, ledger->fd };
         const struct registrar_config config = {
                 .client = client,
                 .control = control,
                 .session = 77,
-                .limits = limits,
-                .credit = limits,
+                .limits = c->limits,
+                .credit = *credit,
                 .hello_timeout_ms = hello_timeout_ms,
         };
 
         fds_close_except(keep, ELEMENTSOF(keep));
+        wraps_in_a_hurry = true;
         registrar_run(&config, &fake_ops, ledger);
 }
 
-void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms) {
+static void start(struct rawclient *c,
+                  const struct credit_amount *limits,
+                  const struct credit_amount *credit,
+                  unsigned int hello_timeout_ms) {
         int client[2], control[2];
 
-        *c = (struct rawclient) { 0 };
+        *c = (struct rawclient) { .limits = *limits };
         fake_reset();
         wraps_reset();
-        assert_int_equal(ledger_create((uint32_t)limits.registrations, &c->ledger), 0);
+        assert_int_equal(ledger_create((uint32_t)limits->registrations, &c->ledger), 0);
         assert_int_equal(control_pair(client), 0);
         assert_int_equal(control_pair(control), 0);
         c->pid = testing_fork();
         assert_true(c->pid >= 0);
         if (c->pid == 0)
-                be_registrar(client[1], control[1], &c->ledger, hello_timeout_ms);
+                be_registrar(c, client[1], control[1], credit, hello_timeout_ms);
         pl_close(client[1]);
         pl_close(control[1]);
         c->app = client[0];
         c->keeper = control[0];
 }
 
-static void keep(struct rawclient *c) {
+void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms) {
+        static const struct credit_amount limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 16 };
+
+        start(c, &limits, &limits, hello_timeout_ms);
+}
+
+void rawclient_start_with(struct rawclient *c, const struct credit_amount *limits, const struct credit_amount *credit) {
+        start(c, limits, credit, 1U << 30);
+}
+
+void rawclient_keep(struct rawclient *c) {
         for (;;) {
                 struct control_message message;
                 int fd;
@@ -68,6 +85,24 @@ static void keep(struct rawclient *c) {
                 case CONTROL_BYE:
                         c->n_byes++;
                         continue;
+                case CONTROL_PONG:
+                        c->n_pongs++;
+                        continue;
+                case CONTROL_WANT:
+                        c->n_wants++;
+                        c->want = message.credit;
+                        message.type = CONTROL_CREDIT;
+                        if (!c->miser)
+                                (void)control_send(c->keeper, &message, -1);
+                        continue;
+                case CONTROL_RETURN:
+                        c->n_returns++;
+                        c->returned = message.credit;
+                        continue;
+                case CONTROL_REVOKED:
+                        assert_true(c->n_revoked < ELEMENTSOF(c->revoked));
+                        c->revoked[c->n_revoked++] = message;
+                        continue;
                 default:
                         fail_msg("the registrar says %u to its keeper", message.type);
                 }
@@ -78,10 +113,10 @@ static void keep(struct rawclient *c) {
 
 void rawclient_end(struct rawclient *c) {
         assert_int_equal(testing_wait_child(c->pid), 0);
-        keep(c);
+        rawclient_keep(c);
         assert_int_equal(c->n_byes, 1);
         assert_int_equal(fake_live(), 0);
-        for (uint32_t i = 0; i < limits.registrations; i++)
+        for (uint32_t i = 0; i < c->limits.registrations; i++)
                 assert_int_equal(atomic_load(&c->ledger.entries[i].state), LEDGER_FREE);
         pl_close(c->app);
         pl_close(c->keeper);
@@ -100,7 +135,7 @@ int rawclient_recv(struct rawclient *c, struct pl_packet *ret_packet) {
 
                 assert_true(poll(p, ELEMENTSOF(p), TESTING_PATIENCE_MS) > 0);
                 if (p[1].revents & POLLIN)
-                        keep(c);
+                        rawclient_keep(c);
                 if (!p[0].revents) {
                         /* The keeper's end may hang up first. */
                         if (p[1].revents & POLLHUP)
@@ -151,9 +186,9 @@ void rawclient_hello(struct rawclient *c) {
         assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_HELLO);
         assert_int_equal(answer.body.hello_reply.features, PL_FEATURES_KNOWN);
         assert_int_equal(answer.body.hello_reply.session, 77);
-        assert_int_equal(answer.body.hello_reply.pinned_limit, limits.pinned);
-        assert_int_equal(answer.body.hello_reply.odp_limit, limits.odp);
-        assert_int_equal(answer.body.hello_reply.registration_limit, limits.registrations);
+        assert_int_equal(answer.body.hello_reply.pinned_limit, c->limits.pinned);
+        assert_int_equal(answer.body.hello_reply.odp_limit, c->limits.odp);
+        assert_int_equal(answer.body.hello_reply.registration_limit, c->limits.registrations);
         assert_int_equal(answer.body.hello_reply.context_limit, MAX_CONTEXTS);
 }
 

@@ -17,9 +17,23 @@ struct rawclient {
         unsigned int n_contexts; /* descriptors that the keeper was given */
         unsigned int n_byes;
         uint32_t seq;
+        struct credit_amount limits;
+
+        /* What the keeper has heard of credit and revocations. */
+        bool miser; /* WANT is not answered */
+        unsigned int n_wants, n_returns, n_pongs;
+        struct credit_amount want, returned;
+        struct control_message revoked[32];
+        unsigned int n_revoked;
 };
 
 void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms);
+
+/* With other limits than 1 MiB and 16 registrations, and not all of it held from the beginning. */
+void rawclient_start_with(struct rawclient *c, const struct credit_amount *limits, const struct credit_amount *credit);
+
+/* Does the keeper's part: answers, and notes, all that has come by now. */
+void rawclient_keep(struct rawclient *c);
 
 /* Waits for the end of the registrar, which must be clean: nothing is registered, the ledger is empty, BYE was said. */
 void rawclient_end(struct rawclient *c);

@@ -112,7 +112,7 @@ static void greet_badly(struct fake *f) {
                 fake_make_reply(f, &reply, PL_OP_HELLO, 0);
                 reply.header.version = (uint16_t)(g == OTHER_VERSION ? 2 : PL_VERSION);
                 reply.header.seq += g == WRONG_SEQ;
-                reply.body.hello_reply.features = g == MORE_FEATURES;
+                reply.body.hello_reply.features = g == MORE_FEATURES ? UINT64_C(1) << 63 : 0;
                 if (g == REFUSE)
                         fake_refuse(f, f->seq, PL_OP_HELLO, PINLEASE_CODE_BAD_VERSION, EPROTONOSUPPORT);
                 else if (g != HANG_UP)

@@ -26,10 +26,12 @@ static const struct {
         { PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REFUSED, PL_FROM_SESSION, 24 + 488, 0 },
         { PL_OP_GOING_AWAY, PL_FROM_SESSION, 24 + 432, 0 },
+        { PL_OP_REVOKING, PL_FROM_SESSION, 24 + 456, 0 },
+        { PL_OP_REVOKED, PL_FROM_SESSION, 24 + 456, 0 },
 };
 
 static void make(struct pl_packet *packet, size_t i) {
-        pl_packet_init(packet, shapes[i].opcode, shapes[i].opcode == PL_OP_GOING_AWAY ? 0 : 7);
+        pl_packet_init(packet, shapes[i].opcode, (shapes[i].opcode & 0xff00) == PL_OP_GOING_AWAY ? 0 : 7);
 }
 
 static enum pinlease_code check(const struct pl_packet *packet, size_t i) {
@@ -141,6 +143,10 @@ TEST(test_reserved_in_body) {
         pl_packet_init(&packet, PL_OP_REFUSED, 7);
         packet.body.refused.reserved = 1;
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
+
+        pl_packet_init(&packet, PL_OP_REVOKED, 0);
+        packet.body.revoked.reserved = 1;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
 }
 
 TEST(test_strings) {
@@ -162,6 +168,16 @@ TEST(test_strings) {
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
         packet.body.going_away.sentence[0] = 0;
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
+
+        for (uint16_t opcode = PL_OP_REVOKING; opcode <= PL_OP_REVOKED; opcode++) {
+                char *sentence = opcode == PL_OP_REVOKING ? packet.body.revoking.sentence : packet.body.revoked.sentence;
+
+                pl_packet_init(&packet, opcode, 0);
+                memset(sentence, 'x', PL_SENTENCE_MAX);
+                assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
+                sentence[PL_SENTENCE_MAX - 1] = 0;
+                assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
+        }
 }
 
 /* The compiler asks for every code here (-Wswitch), so a new one cannot be forgotten. */
@@ -179,6 +195,7 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_SESSION_LIMIT:
         case PINLEASE_CODE_NO_RESOURCES:
         case PINLEASE_CODE_RESTARTING:
+        case PINLEASE_CODE_GOING_AWAY:
         case PINLEASE_CODE_NOT_VERBS:
         case PINLEASE_CODE_UNKNOWN_DRIVER:
         case PINLEASE_CODE_TOO_MANY_CONTEXTS:

@@ -83,7 +83,7 @@ only 'json-c/.*' daemon/report.c daemon/report.h daemon/admin-call.h
 only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uverbs.c \
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h
 # Threads are the library's alone.
-only 'pthread\.h' client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
+only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h|sys/prctl\.h' daemon/privileges.c

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_EVENTS_H
+#define PL_EVENTS_H
+
+/*
+ * What has come without being asked for and waits for pinlease_dispatch(). Notices of the service's going are few and have a
+ * queue. What is said of a registration waits in the registration, only the latest of it: so there is room for all of them,
+ * and one that is deregistered takes its event along. Everything here takes `state` itself.
+ */
+
+#include "session.h"
+
+struct pl_event {
+        enum { PL_EVENT_GOING_AWAY, PL_EVENT_REVOKING, PL_EVENT_REVOKED } kind;
+        struct pl_registration *reg; /* of the last two; held until pl_events_delivered() */
+        uint32_t grace_ms;
+        char sentence[PL_SENTENCE_MAX];
+};
+
+void pl_events_going_away(struct pinlease *p, const struct pl_going_away *event);
+
+/* With `io` held, which keeps the registration. */
+void pl_events_revoking(struct pinlease *p, struct pl_registration *reg, const struct pl_revoking *event);
+void pl_events_revoked(struct pinlease *p, struct pl_registration *reg, const struct pl_revoked *event);
+
+/* Is there no room for another notice of going? */
+bool pl_events_full(struct pinlease *p);
+
+/* Takes the next event. Returns false if there is none. To be given back when its callback has returned. */
+bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event);
+void pl_events_delivered(struct pinlease *p, const struct pl_event *event);
+
+/* Frees a registration that is in no list any more; at once, or when the callback that has it returns. */
+void pl_events_free_registration(struct pinlease *p, struct pl_registration *reg);
+
+/* The session has ended: pinlease_dispatch() has something to tell. With `state` held. */
+void pl_events_wake(struct pinlease *p);
+
+/*
+ * Has the session ended, with every event delivered? *ret_notify is true for the first who asks after that; from then
+ * on the session's descriptor is quiet.
+ */
+void pl_events_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify);
+
+#endif

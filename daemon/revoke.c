@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "revoke.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+/* How long it works before it looks whether there is something else to do. */
+#define SLICE_MS 5
+
+/* How often what the kernel keeps is tried again. */
+#define KEPT_MS 1000
+
+/* What the app is still to be told; at most one of the two. And: the kernel keeps it. */
+#define TELL_REVOKING (1 << 2)
+#define TELL_REVOKED  (1 << 3)
+#define KEPT          (1 << 4)
+
+#define TELL (TELL_REVOKING | TELL_REVOKED)
+
+static const struct {
+        const char *revoking, *revoked;
+} sentences[] = {
+        [0] = {
+                "The service takes this registration back. Deregister it within the grace time: after that it is taken away, and "
+                "RDMA to it fails with a remote access error.",
+                "The service has taken this registration away, which was not deregistered in time. RDMA to it fails with a "
+                "remote access error.",
+        },
+        [PL_REVOKED_BY_ADMINISTRATOR] = {
+                "The administrator takes this registration back. Deregister it within the grace time: after that it is taken "
+                "away, and RDMA to it fails with a remote access error.",
+                "The administrator has had this registration taken away, which was not deregistered in time. RDMA to it fails "
+                "with a remote access error.",
+        },
+};
+
+static struct registration *registration_at(const struct revoker *r, uint32_t slot) {
+        return r->state->registrations + slot;
+}
+
+static void set_tell(struct revoker *r, struct registration *registration, uint8_t what) {
+        if (registration->flags & TELL)
+                r->n_untold--;
+        if (what)
+                r->n_untold++;
+        registration->flags = (uint8_t)((registration->flags & ~TELL) | what);
+}
+
+/* Tells every revocation that covers it what has become of a registration. */
+static void settle(struct revoker *r, struct registration *registration, enum revocation_outcome outcome) {
+        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+                if (registration->revocations & (1U << i)) {
+                        assert(r->revocations[i].waiting > 0);
+                        if (--r->revocations[i].waiting == 0)
+                                r->n_over++;
+                        r->revocations[i].counts[outcome]++;
+                }
+        registration->revocations = 0;
+}
+
+static void set_kept(struct revoker *r, struct registration *registration, bool kept) {
+        if (kept == ((registration->flags & KEPT) != 0))
+                return;
+        registration->flags ^= KEPT;
+        if (kept)
+                r->n_kept++;
+        else
+                r->n_kept--;
+}
+
+/* registrar_state.gone */
+static bool on_gone(void *userdata, uint32_t slot) {
+        struct revoker *r = userdata;
+        struct registration *registration = registration_at(r, slot);
+
+        settle(r, registration, r->forcing ? REVOCATION_FORCED : REVOCATION_RELEASED);
+        set_kept(r, registration, false);
+        set_tell(r, registration, r->forcing && r->tells ? TELL_REVOKED : 0);
+        return registration->flags & TELL_REVOKED;
+}
+
+void revoker_init(struct revoker *r, struct registrar_state *state) {
+        *r = (struct revoker) { .state = state };
+        state->gone = on_gone;
+        state->gone_userdata = r;
+}
+
+void revoker_done(struct revoker *r) {
+        r->state->gone = NULL;
+}
+
+static bool is_there(const struct registration *registration) {
+        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
+}
+
+/* The earliest of the revocations that cover it; 0: none does. */
+static uint64_t deadline_of(const struct revoker *r, const struct registration *registration) {
+        uint64_t deadline = 0;
+
+        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+                if (registration->revocations & (1U << i))
+                        deadline = pl_earlier(deadline, r->revocations[i].deadline);
+        return deadline;
+}
+
+/* Puts a registration under a revocation. The app is told once more only if it has less time than it thinks. */
+static void cover(struct revoker *r, uint32_t slot, unsigned int index) {
+        struct registration *registration = registration_at(r, slot);
+        struct revocation *revocation = r->revocations + index;
+        uint64_t before = deadline_of(r, registration);
+
+        if (r->tells && !(registration->flags & KEPT) && (!before || revocation->deadline < before)) {
+                set_tell(r, registration, TELL_REVOKING);
+                registration->reason = (uint8_t)revocation->reason;
+        }
+        /* It has been tried in vain already, and is tried again at once. */
+        if (registration->flags & KEPT)
+                r->kept_retry = 0;
+
+        registration->flags |= REGISTRATION_REVOKING;
+        registration->revocations |= (uint16_t)(1U << index);
+        revocation->waiting++;
+        ledger_revoking(r->state->ledger.entries + slot);
+}
+
+static void cover_matching(struct revoker *r, const struct revocation_order *order, unsigned int index) {
+        for (uint32_t slot = 0; slot < r->state->n_registrations; slot++) {
+                const struct ledger_record *record = &r->state->ledger.entries[slot].record;
+
+                if (is_there(registration_at(r, slot)) &&
+                    (order->selector == CONTROL_SELECT_ALL ||
+                     (record->device == order->device && record->inode == order->inode)))
+                        cover(r, slot, index);
+        }
+}
+
+int revoker_begin(struct revoker *r, const struct revocation_order *order) {
+        unsigned int index = 0;
+        uint32_t slot;
+
+        if (order->selector < CONTROL_SELECT_ALL || order->selector > CONTROL_SELECT_FILE)
+                return -EINVAL;
+        while (index < REVOKE_MAX && r->revocations[index].active)
+                index++;
+        if (index == REVOKE_MAX)
+                return -EBUSY;
+
+        r->revocations[index] = (struct revocation) {
+                .active = true,
+                .reason = order->reason,
+                .cookie = order->cookie,
+                .deadline = pl_now_ms() + order->grace_ms,
+        };
+        if (order->selector != CONTROL_SELECT_ID)
+                cover_matching(r, order, index);
+        else if (request_find(r->state, order->id, &slot) == 0)
+                cover(r, slot, index);
+        if (r->revocations[index].waiting == 0)
+                r->n_over++;
+        return 0;
+}
+
+static void force(struct revoker *r, uint32_t slot) {
+        struct registration *registration = registration_at(r, slot);
+        struct refusal ignored;
+        int k;
+
+        r->forcing = true;
+        k = request_deregister(r->state, registration->id, &ignored);
+        r->forcing = false;
+        if (k == 0)
+                return;
+
+        if (r->n_kept == 0)
+                r->kept_retry = pl_now_ms() + KEPT_MS;
+        set_kept(r, registration, true);
+        settle(r, registration, REVOCATION_KEPT);
+}
+
+/* Goes on with the slots from *cursor on. Returns false if the slice is over before the end is reached. */
+static bool force_covered(struct revoker *r, struct revocation *revocation, uint16_t bit, uint64_t end) {
+        for (; revocation->cursor < r->state->n_registrations && revocation->waiting > 0; revocation->cursor++)
+                if (registration_at(r, revocation->cursor)->revocations & bit) {
+                        if (pl_now_ms() >= end)
+                                return false;
+                        force(r, revocation->cursor);
+                }
+        return true;
+}
+
+static void force_kept(struct revoker *r, uint64_t end) {
+        for (; r->kept_cursor < r->state->n_registrations && r->n_kept > 0; r->kept_cursor++)
+                if (registration_at(r, r->kept_cursor)->flags & KEPT) {
+                        if (pl_now_ms() >= end)
+                                return;
+                        force(r, r->kept_cursor);
+                }
+        r->kept_cursor = 0;
+        r->kept_retry = pl_now_ms() + KEPT_MS;
+}
+
+void revoker_work(struct revoker *r) {
+        uint64_t now = pl_now_ms(), end = now + SLICE_MS;
+
+        for (unsigned int i = 0; i < REVOKE_MAX; i++) {
+                struct revocation *revocation = r->revocations + i;
+
+                if (revocation->active && revocation->waiting > 0 && revocation->deadline <= now &&
+                    !force_covered(r, revocation, (uint16_t)(1U << i), end))
+                        return;
+        }
+        if (r->n_kept > 0 && r->kept_retry <= now)
+                force_kept(r, end);
+}
+
+uint64_t revoker_due(const struct revoker *r) {
+        uint64_t due = 0;
+
+        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+                if (r->revocations[i].active && r->revocations[i].waiting > 0)
+                        due = pl_earlier(due, r->revocations[i].deadline);
+        /* 0 is "at once" there, "never" here. */
+        return r->n_kept > 0 ? pl_earlier(due, r->kept_retry ? r->kept_retry : 1) : due;
+}
+
+static void make_event(const struct revoker *r, uint32_t slot, struct pl_packet *packet) {
+        const struct ledger_record *record = &r->state->ledger.entries[slot].record;
+        const struct registration *registration = registration_at(r, slot);
+        unsigned int sentence = registration->reason < ELEMENTSOF(sentences) ? registration->reason : 0;
+        uint64_t now = pl_now_ms(), deadline = deadline_of(r, registration);
+
+        if (registration->flags & TELL_REVOKED) {
+                struct pl_revoked *revoked = &packet->body.revoked;
+
+                pl_packet_init(packet, PL_OP_REVOKED, 0);
+                revoked->id = registration->id;
+                revoked->offset = record->offset;
+                revoked->length = record->length;
+                revoked->reason = registration->reason;
+                (void)snprintf(revoked->sentence, sizeof revoked->sentence, "%s", sentences[sentence].revoked);
+        } else {
+                struct pl_revoking *revoking = &packet->body.revoking;
+
+                pl_packet_init(packet, PL_OP_REVOKING, 0);
+                revoking->id = registration->id;
+                revoking->offset = record->offset;
+                revoking->length = record->length;
+                revoking->reason = registration->reason;
+                revoking->grace_ms = deadline > now ? (uint32_t)(deadline - now) : 0;
+                (void)snprintf(revoking->sentence, sizeof revoking->sentence, "%s", sentences[sentence].revoking);
+        }
+}
+
+bool revoker_next_event(struct revoker *r, struct pl_packet *ret_packet) {
+        if (r->n_untold == 0)
+                return false;
+
+        /* In turn, so that nobody is passed over. */
+        while (r->tell_cursor >= r->state->n_registrations || !(registration_at(r, r->tell_cursor)->flags & TELL))
+                r->tell_cursor = r->tell_cursor + 1 < r->state->n_registrations ? r->tell_cursor + 1 : 0;
+        make_event(r, r->tell_cursor, ret_packet);
+        return true;
+}
+
+static void tell_no_more(struct revoker *r, uint32_t slot) {
+        struct registration *registration = registration_at(r, slot);
+
+        set_tell(r, registration, 0);
+        if (registration->flags & REGISTRATION_GONE)
+                request_free_slot(r->state, slot);
+}
+
+void revoker_told(struct revoker *r) {
+        tell_no_more(r, r->tell_cursor);
+}
+
+bool revoker_dismiss(struct revoker *r, uint64_t id) {
+        uint32_t slot = (uint32_t)id;
+
+        if (id == 0 || slot >= r->state->n_registrations || registration_at(r, slot)->id != id ||
+            !(registration_at(r, slot)->flags & REGISTRATION_GONE))
+                return false;
+        tell_no_more(r, slot);
+        return true;
+}
+
+struct revocation *revoker_result(struct revoker *r) {
+        if (r->n_over == 0)
+                return NULL;
+        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+                if (r->revocations[i].active && r->revocations[i].waiting == 0)
+                        return r->revocations + i;
+        return NULL;
+}
+
+void revoker_forget(struct revoker *r, struct revocation *revocation) {
+        revocation->active = false;
+        r->n_over--;
+}

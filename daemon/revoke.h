@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_REVOKE_H
+#define PL_REVOKE_H
+
+/*
+ * Taking registrations back: the app is asked to let go, has a time for it, and then loses what is left.
+ *
+ *   LIVE → REVOKING → released: the app has deregistered it
+ *                   → forced: taken away at the deadline, and the app is told
+ *                   → kept: the kernel does not let go (a memory window is bound to it); tried again every second
+ *
+ * A revocation is one order that covers any number of registrations; a registration may be covered by several, and then the
+ * earliest deadline counts. Deadlines run from the order, whether the app reads or not. Events to the app are not queued but
+ * made when they can be sent: a registration knows what its app is still to be told, so that an app that does not read costs
+ * nothing, and is told only the latest.
+ *
+ * Knows neither the socket nor the keeper: the registrar calls when something is due, and sends what comes out.
+ */
+
+#include "control.h"
+#include "request.h"
+
+#define REVOKE_MAX 16 /* revocations at a time; there is a bit for each in a registration */
+
+struct revocation {
+        bool active;
+        enum pl_revocation_reason reason;
+        uint64_t cookie;
+        uint64_t deadline;
+        uint32_t cursor;  /* slots before this have been forced, once the deadline has passed */
+        uint32_t waiting; /* registrations that it covers and that are still there */
+        uint32_t counts[N_REVOCATION_OUTCOMES];
+};
+
+struct revoker {
+        struct registrar_state *state;
+        bool tells; /* the app understands the events. Else what is taken away is unknown to it from then on */
+        bool forcing;
+        struct revocation revocations[REVOKE_MAX];
+
+        unsigned int n_over; /* revocations whose result is there */
+        uint32_t n_untold; /* registrations about which there is something to tell */
+        uint32_t tell_cursor;
+
+        uint32_t n_kept;
+        uint32_t kept_cursor;
+        uint64_t kept_retry; /* when they are tried again */
+};
+
+struct revocation_order {
+        enum pl_revocation_reason reason;
+        enum control_selector selector;
+        uint64_t id, device, inode;
+        uint32_t grace_ms;
+        uint64_t cookie;
+};
+
+void revoker_init(struct revoker *revoker, struct registrar_state *state);
+
+/* Before the state goes: what is undone from here on is the session's end, not a revocation's. */
+void revoker_done(struct revoker *revoker);
+
+/* Returns 0 also if nothing matches: its result is there at once. -EBUSY: too many at a time; -EINVAL: no such selector. */
+int revoker_begin(struct revoker *revoker, const struct revocation_order *order);
+
+/* Does what is due by now, for a few milliseconds: what is left is due at once. */
+void revoker_work(struct revoker *revoker);
+
+/* When there is something to do: 0: never. */
+uint64_t revoker_due(const struct revoker *revoker);
+
+/* Makes the next event for the app. Returns false if there is none. Until revoker_told() it is the same registration's. */
+bool revoker_next_event(struct revoker *revoker, struct pl_packet *ret_packet);
+void revoker_told(struct revoker *revoker);
+
+/* The app deregisters what has been taken away, and was not told so yet. Returns false if that is not so. */
+bool revoker_dismiss(struct revoker *revoker, uint64_t id);
+
+/* A revocation that is over; NULL: none. revoker_forget() makes room for another. */
+struct revocation *revoker_result(struct revoker *revoker);
+void revoker_forget(struct revoker *revoker, struct revocation *revocation);
+
+#endif

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "serve.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "closer.h"
+#include "log.h"
+
+static int send_refusal(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
+        struct pl_packet packet;
+
+        stats_refused(&r->state.ledger.header->stats, refusal->code);
+        pl_packet_init(&packet, PL_OP_REFUSED, request->seq);
+        packet.body.refused.code = (uint32_t)refusal->code;
+        packet.body.refused.error = refusal->error;
+        packet.body.refused.opcode = request->opcode;
+        memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
+        memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+        return registrar_send(r, &packet);
+}
+
+/* Owns the descriptor from here on. */
+static void dispose(struct registrar *r, int fd, const struct pl_fdclass *class) {
+        switch (class->kind) {
+        case PL_FD_HANGING:
+                assert(r->n_hanging < ELEMENTSOF(r->hanging));
+                r->hanging[r->n_hanging++] = fd;
+                return;
+        case PL_FD_CHARDEV:
+                /* Ours may be the last copy of a verbs context. */
+                (void)closer_close(&fd, 1);
+                return;
+        default:
+                pl_close(fd);
+        }
+}
+
+static void dispose_all(struct registrar *r, struct pl_received *received) {
+        for (unsigned int i = 0; i < received->n_fds; i++) {
+                struct pl_fdclass class;
+
+                if (pl_fdclass_get(received->fds[i], &class) < 0)
+                        class.kind = PL_FD_HANGING;
+                dispose(r, received->fds[i], &class);
+        }
+        received->n_fds = 0;
+}
+
+/* The protocol is broken, or the descriptor may hang: say so and end. The sentence goes to the journal as well: whoever
+ * writes a client wants to know. */
+static int violate(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
+        const struct log_subject subject = { .code = pl_code_name(refusal->code) };
+
+        log_subject_event(&subject,
+                          LOG_NOTICE,
+                          EVENT_PROTOCOL_VIOLATION,
+                          "ends, the app sent what it must not (%s): %s",
+                          subject.code,
+                          refusal->sentence);
+        (void)send_refusal(r, request, refusal);
+        return -EPROTO;
+}
+
+static int handle_hello(struct registrar *r, const struct pl_packet *request) {
+        const struct credit_amount *limits = &r->state.credit.limits;
+        struct pl_packet reply;
+
+        r->greeted = true;
+        r->hello_deadline = 0;
+        r->revoker.tells = request->body.hello.features & PL_FEATURE_REVOCATION;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_HELLO, request->header.seq);
+        reply.body.hello_reply = (struct pl_hello_reply) {
+                .features = request->body.hello.features & PL_FEATURES_KNOWN,
+                .session = r->session,
+                .pinned_limit = limits->pinned,
+                .odp_limit = limits->odp,
+                .registration_limit = (uint32_t)limits->registrations,
+                .context_limit = MAX_CONTEXTS,
+        };
+        return registrar_send(r, &reply);
+}
+
+static int handle_attach(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        uint32_t index;
+        int k;
+
+        k = request_attach(&r->state, fd, class, &index, &refusal);
+        if (k < 0) {
+                dispose(r, fd, class);
+                return send_refusal(r, &request->header, &refusal);
+        }
+
+        /* The keeper has its copy before anything can be registered on the context. */
+        k = line_tell(&r->line,
+                      &(struct control_message) {
+                                .type = CONTROL_CONTEXT_ADD,
+                              .context = index,
+                              .value = r->state.contexts[index].device.driver_id,
+                      },
+                      fd);
+        if (k < 0) {
+                log_line(LOG_ERR, "ends, its keeper does not take a verbs context over: %s", strerror(-k));
+                return k;
+        }
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_ATTACH, request->header.seq);
+        reply.body.attach_reply.context = index;
+        reply.body.attach_reply.methods = r->state.contexts[index].methods;
+        return registrar_send(r, &reply);
+}
+
+static int handle_detach(struct registrar *r, const struct pl_packet *request) {
+        uint32_t index = request->body.detach.context;
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        k = request_detach(&r->state, index, &refusal);
+        if (k < 0)
+                return send_refusal(r, &request->header, &refusal);
+
+        k = line_tell(&r->line, &(struct control_message) { .type = CONTROL_CONTEXT_DROP, .context = index }, -1);
+        if (k < 0)
+                return k;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_DETACH, request->header.seq);
+        return registrar_send(r, &reply);
+}
+
+static int handle_register(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        if (r->away_deadline) {
+                dispose(r, fd, class);
+                (void)refuse(&refusal,
+                             PINLEASE_CODE_GOING_AWAY,
+                             "The session is being ended, as was announced, and what is registered will be taken away: nothing "
+                             "new is registered. Connect again later.");
+                return send_refusal(r, &request->header, &refusal);
+        }
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_REGISTER, request->header.seq);
+        k = request_register(&r->state, &request->body.reg, fd, class, &reply.body.register_reply, &refusal);
+        dispose(r, fd, class);
+        if (k == REFUSED)
+                return send_refusal(r, &request->header, &refusal);
+        return k < 0 ? k : registrar_send(r, &reply);
+}
+
+static int handle_deregister(struct registrar *r, const struct pl_packet *request) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        k = revoker_dismiss(&r->revoker, request->body.deregister.id)
+                ? 0
+                : request_deregister(&r->state, request->body.deregister.id, &refusal);
+        if (k < 0)
+                return send_refusal(r, &request->header, &refusal);
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_DEREGISTER, request->header.seq);
+        return registrar_send(r, &reply);
+}
+
+/* A request that carries a descriptor. What may hang is not touched any further. */
+static int handle_with_fd(struct registrar *r, struct pl_received *received) {
+        const struct pl_packet *request = &received->packet;
+        struct pl_fdclass class;
+        struct refusal refusal;
+        int fd = received->fds[0];
+
+        if (pl_fdclass_get(fd, &class) < 0)
+                class = (struct pl_fdclass) { .kind = PL_FD_HANGING };
+        if (class.kind == PL_FD_HANGING) {
+                dispose_all(r, received);
+                (void)refuse(&refusal,
+                             PINLEASE_CODE_HANGING_FILE,
+                             "The descriptor is %s, whose server may block the service for ever: it is not registered, and "
+                             "the session ends. Use a memfd, tmpfs, huge pages, or a file on ext4 or xfs.",
+                             pl_fdclass_name(&class));
+                return violate(r, &request->header, &refusal);
+        }
+
+        received->n_fds = 0;
+        if (request->header.opcode == PL_OP_ATTACH)
+                return handle_attach(r, request, fd, &class);
+        return handle_register(r, request, fd, &class);
+}
+
+static int handle_ping(struct registrar *r, const struct pl_packet *request) {
+        struct pl_packet reply;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_PING, request->header.seq);
+        return registrar_send(r, &reply);
+}
+
+int serve_packet(struct registrar *r, struct pl_received *received) {
+        const struct pl_packet *request = &received->packet;
+        enum pinlease_code code;
+        struct refusal refusal;
+
+        if (received->truncated)
+                code = PINLEASE_CODE_BAD_LENGTH;
+        else if (received->fds_lost)
+                code = PINLEASE_CODE_BAD_FD_COUNT;
+        else
+                code = pl_packet_check(request, received->size, received->n_fds, PL_FROM_APP);
+        if (code == PINLEASE_CODE_NONE && r->greeted == (request->header.opcode == PL_OP_HELLO))
+                code = PINLEASE_CODE_BAD_ORDER;
+        if (code != PINLEASE_CODE_NONE) {
+                struct pl_header header = { 0 };
+
+                /* The header may not have come at all. */
+                memcpy(&header, &request->header, received->size < sizeof header ? received->size : sizeof header);
+                dispose_all(r, received);
+                (void)refuse(&refusal,
+                             code,
+                             "The packet of %zu bytes with opcode %" PRIu16 " (%s) breaks the protocol: %s. See "
+                             "doc/PROTOCOL.md; the session ends.",
+                             received->size,
+                             header.opcode,
+                             pl_opcode_name(header.opcode),
+                             pl_code_name(code));
+                return violate(r, &header, &refusal);
+        }
+
+        switch (request->header.opcode) {
+        case PL_OP_HELLO:
+                return handle_hello(r, request);
+        case PL_OP_PING:
+                return handle_ping(r, request);
+        case PL_OP_ATTACH:
+        case PL_OP_REGISTER:
+                return handle_with_fd(r, received);
+        case PL_OP_DETACH:
+                return handle_detach(r, request);
+        default:
+                return handle_deregister(r, request);
+        }
+}
