@@ -192,7 +192,7 @@ static void run_attack(const void *argument) {
         session_await_end(&session);
 }
 
-/* pinleased has sockets, timers and the like, whatever apps send to their sessions. */
+/* pinleased has sockets, timers and the like, and memory of its own making, whatever apps send to their sessions. */
 static void run_daemon(const void *argument _unused_) {
         static const char *const harmless[] = { "socket:",
                                                 "anon_inode:[eventpoll]",
@@ -200,7 +200,8 @@ static void run_daemon(const void *argument _unused_) {
                                                 "anon_inode:[timerfd]",
                                                 "pidfd",
                                                 "/dev/null",
-                                                "pipe:" };
+                                                "pipe:",
+                                                "/memfd:pinlease-limits" };
         struct app app = app_start(user_app, "alice"), other = bystander_start(NULL);
         unsigned int known = 0;
         char line[32] = "";
@@ -216,8 +217,8 @@ static void run_daemon(const void *argument _unused_) {
         CHECK(pid > 1);
 
         CHECK_EQUAL(process_fds(pid, "uverbs"), 0);
-        CHECK_EQUAL(process_fds(pid, "memfd"), 0);
-        CHECK_EQUAL(process_maps(pid, "memfd"), 0);
+        CHECK_EQUAL(process_fds(pid, "memfd"), process_fds(pid, "/memfd:pinlease-limits"));
+        CHECK_EQUAL(process_maps(pid, "memfd"), process_maps(pid, "/memfd:pinlease-limits"));
         for (size_t i = 0; i < ELEMENTSOF(harmless); i++)
                 known += process_fds(pid, harmless[i]);
         CHECK_EQUAL(process_fds(pid, NULL), known);
