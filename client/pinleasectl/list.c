@@ -18,7 +18,7 @@
 static const struct column session_columns[] = {
         { .title = "SESSION", .width = 7, .whole = true },
         { .title = "PID", .width = 7, .right = true, .cut = TEXT_CUT_MIDDLE },
-        { .title = "COMM", .width = 15, .flexible = true },
+        { .title = "COMM", .width = 15, .wide = 24, .flexible = true },
         { .title = "UID", .width = 10, .right = true, .cut = TEXT_CUT_MIDDLE },
         { .title = "STATE", .width = 8, .wide = 13 },
         { .title = "AGE", .width = 4, .right = true },

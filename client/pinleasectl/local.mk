@@ -41,4 +41,4 @@ doc/man/%: $(top_srcdir)/doc/man/%.scd
 	$(AM_V_GEN)mkdir -p doc/man && $(SCDOC) < $< > $@.tmp && mv $@.tmp $@
 
 CLEANFILES += client/pinleasectl/completions/pinleasectl doc/man/pinleasectl.1
-EXTRA_DIST += client/pinleasectl/pinleasectl.bash-completion doc/man/pinleasectl.1.scd
+EXTRA_DIST += doc/ADMIN.md client/pinleasectl/pinleasectl.bash-completion doc/man/pinleasectl.1.scd

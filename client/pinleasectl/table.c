@@ -10,8 +10,6 @@
 #include "field.h"
 #include "pinleasectl.h"
 
-#define WHOLE 24 /* columns of a cell that is not cut; longer ones come only from a service that lies */
-
 void table_init(struct table *table, struct terminal *terminal, const struct column *columns, size_t n, int indent) {
         int more = terminal->columns - indent - (int)n + 1;
 
@@ -28,31 +26,36 @@ void table_init(struct table *table, struct terminal *terminal, const struct col
                 }
         }
         for (size_t i = 0; i < n; i++)
-                if (columns[i].flexible && more > 0)
+                if (columns[i].flexible && columns[i].wide == 0 && more > 0)
                         table->widths[i] += more;
+}
+
+/* The widths of one row: what .whole cells need more comes from the flexible column, as far as it has some. */
+static void set_widths(const struct table *table, char *const cells[], int ret_widths[static TABLE_MAX_COLUMNS]) {
+        int *flexible = NULL;
+
+        memcpy(ret_widths, table->widths, sizeof table->widths);
+        for (size_t i = 0; i < table->n; i++)
+                if (table->columns[i].flexible)
+                        flexible = ret_widths + i;
+        for (size_t i = 0; i < table->n && flexible; i++) {
+                int more = table->columns[i].whole ? text_width(cells[i]) - ret_widths[i] : 0;
+
+                more = more < *flexible - 1 ? more : *flexible - 1;
+                if (more > 0) {
+                        ret_widths[i] += more;
+                        *flexible -= more;
+                }
+        }
 }
 
 static void write_row(const struct table *table, char *const cells[], const char *sgr) {
         _cleanup_(pl_freep) char *line = NULL;
-        int widths[TABLE_MAX_COLUMNS], lacking = 0;
+        int widths[TABLE_MAX_COLUMNS];
         size_t size, end;
         FILE *f;
 
-        memcpy(widths, table->widths, sizeof widths);
-        for (size_t i = 0; i < table->n; i++)
-                if (table->columns[i].whole) {
-                        int width = text_width(cells[i]);
-
-                        width = width < WHOLE ? width : WHOLE;
-                        if (width > widths[i]) {
-                                lacking += width - widths[i];
-                                widths[i] = width;
-                        }
-                }
-        for (size_t i = 0; i < table->n; i++)
-                if (table->columns[i].flexible)
-                        widths[i] = widths[i] > lacking ? widths[i] - lacking : 1;
-
+        set_widths(table, cells, widths);
         f = open_memstream(&line, &size);
         if (!f)
                 err(STATUS_FAILED, "a row");

@@ -17,11 +17,11 @@
 struct column {
         const char *title;
         int width; /* where there are 80 columns */
-        int wide;  /* at most, where there are more; the last ones of these go to the column with .flexible */
+        int wide;  /* at most, where there are more; 0: what is left if it is .flexible, or none */
         enum text_cut cut;
         bool right;    /* numbers */
         bool flexible; /* one column of a table, which gives room to .whole as well */
-        bool whole;    /* not cut, within reason: what one types in again */
+        bool whole;    /* not cut as long as the flexible column has room: what one types in again */
 };
 
 struct table {
