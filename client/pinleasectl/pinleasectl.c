@@ -25,6 +25,10 @@ static void flush(void) {
 static enum status watch(struct context *context) {
         const struct options *o = context->options;
 
+        /* A picture at once, not line by line. */
+        if (context->terminal.is_terminal)
+                (void)setvbuf(stdout, NULL, _IOFBF, 65536);
+
         for (bool first = true;; first = false) {
                 enum status status;
 
