@@ -165,6 +165,17 @@ void fake_admin_result(struct fake_admin *f, const char *body) {
         send_text(f, PL_ADMIN_END, body);
 }
 
+void fake_admin_follow(struct fake_admin *f) {
+        const struct exchange *e = f->argument;
+
+        fake_admin_accept(f);
+        fake_admin_expect(f, e->call);
+        for (const char *const *item = e->items; *item; item++)
+                fake_admin_item(f, *item);
+        fake_admin_result(f, e->result);
+        fake_admin_expect_end(f);
+}
+
 static void become_program(const struct fake_admin *f, int out, int err, const char *const arguments[]) {
         const char *argv[32] = { PROGRAM };
         size_t n = 1;

@@ -44,6 +44,14 @@ void fake_admin_expect_end(struct fake_admin *f);
 void fake_admin_item(struct fake_admin *f, const char *body);
 void fake_admin_result(struct fake_admin *f, const char *body); /* END */
 
+/* One call, and the answer to it: items up to NULL, and the result. */
+struct exchange {
+        const char *call; /* NULL: any */
+        const char *items[8];
+        const char *result;
+};
+void fake_admin_follow(struct fake_admin *f); /* the argument is an exchange */
+
 /* Any bytes with any header; whether they arrive does not matter. */
 void fake_admin_send(struct fake_admin *f, const struct pl_header *header, const void *body, size_t size, bool with_fd);
 struct pl_header fake_admin_header(const struct fake_admin *f, uint16_t opcode, size_t body_size);
@@ -72,6 +80,15 @@ void ctl_run(struct ctl *ctl, const struct fake_admin *f, enum ctl_output output
 void ctl_free(struct ctl *ctl);
 
 #define CTL_RUN(ctl, f, ...) ctl_run(ctl, f, CTL_FILE, 0, (const char *const[]) { __VA_ARGS__, NULL })
+
+/* Runs it against one exchange. */
+#define TALK(ctl, exchange, output, ...)                                                      \
+        do {                                                                                  \
+                struct fake_admin talk_;                                                      \
+                fake_admin_start(&talk_, fake_admin_follow, exchange);                        \
+                ctl_run(ctl, &talk_, output, 0, (const char *const[]) { __VA_ARGS__, NULL }); \
+                fake_admin_end(&talk_);                                                       \
+        } while (0)
 
 /* Status, and no word on standard error, or some. */
 void ctl_assert_ok(const struct ctl *ctl);

@@ -12,6 +12,7 @@ CTL_TESTS = \
 	tests/unit/test_pinleasectl_devices \
 	tests/unit/test_pinleasectl_hostile \
 	tests/unit/test_pinleasectl_metrics \
+	tests/unit/test_pinleasectl_terminal \
 	tests/unit/test_pinleasectl_text
 check_PROGRAMS += $(CTL_TESTS)
 TESTS += $(CTL_TESTS)
@@ -47,3 +48,8 @@ tests_unit_test_pinleasectl_text_SOURCES = tests/unit/test_pinleasectl_text.c $(
 tests_unit_test_pinleasectl_text_CPPFLAGS = $(CTL_TEST_CPPFLAGS)
 tests_unit_test_pinleasectl_text_CFLAGS = $(CTL_TEST_CFLAGS)
 tests_unit_test_pinleasectl_text_LDADD = $(CTL_TEST_LIBS) $(IBVERBS_LIBS)
+
+tests_unit_test_pinleasectl_terminal_SOURCES = tests/unit/test_pinleasectl_terminal.c $(CTL_TEST_FILES)
+tests_unit_test_pinleasectl_terminal_CPPFLAGS = $(CTL_TEST_CPPFLAGS)
+tests_unit_test_pinleasectl_terminal_CFLAGS = $(CTL_TEST_CFLAGS)
+tests_unit_test_pinleasectl_terminal_LDADD = $(CTL_TEST_LIBS)
