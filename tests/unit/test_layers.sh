@@ -48,6 +48,7 @@ may_include() {
 may_include proto proto
 may_include client client proto
 may_include client/pingpong client/pingpong client proto
+may_include client/pinleasectl client/pinleasectl proto
 may_include daemon daemon proto
 
 # --- mechanisms: a system header (a pattern) may be included by these files only ---
@@ -55,7 +56,7 @@ may_include daemon daemon proto
 only() {
         pattern=$1
         shift
-        for f in $(files proto) $(files client) $(files daemon); do
+        for f in $(files proto) $(files client) $(files client/pinleasectl) $(files daemon); do
                 name=${f#"$top"/}
                 grep -Eq "^# *include *<($pattern)>" "$f" || continue
                 case " $* " in
@@ -67,12 +68,12 @@ only() {
 
 # RDMA ioctls are issued in one place.
 only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
-only 'sys/ioctl\.h' daemon/uverbs.c
+only 'sys/ioctl\.h' daemon/uverbs.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
-        client/libpinlease.c client/session.c
+        client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
 only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
@@ -81,7 +82,7 @@ only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon
 only 'json-c/.*' daemon/report.c daemon/report.h daemon/admin-call.h
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
 only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uverbs.c \
-        client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h
+        client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c
 # Threads are the library's alone.
 only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
@@ -96,7 +97,7 @@ grep '^# *include *<' "$top/proto/codec.c" | grep -Ev '<(errno|string)\.h>' && f
 
 # --- sizes ---
 
-for f in $(files proto) $(files client) $(files client/pingpong) $(files daemon); do
+for f in $(files proto) $(files client) $(files client/pingpong) $(files client/pinleasectl) $(files daemon); do
         n=$(wc -l <"$f")
         [ "$n" -le 500 ] || fail "$f has $n lines"
         awk -v f="$f" '
