@@ -86,9 +86,12 @@ static void run_registrar_stopped(const void *argument _unused_) {
         struct instance instance =
                 instance_start((const char *const[]) { "--heartbeat", "200", "--hang", "500", NULL });
         struct live l = live_open(instance.path);
+        struct pl_packet ping;
 
-        /* Neither its pidfd nor its sockets say anything. */
+        /* Neither its pidfd nor its sockets say anything. As long as the app wants nothing, nobody misses it. */
         CHECK_CALL(pidfd_send_signal(l.session.registrar_fd, SIGSTOP, NULL, 0));
+        pl_packet_init(&ping, PL_OP_PING, ++l.f.raw.seq);
+        CHECK_EQUAL(raw_send(&l.f.raw, &ping, ping.header.length, NULL, 0), 0);
         live_expect_taken(&l);
         live_close(&l);
         instance_stop(&instance);

@@ -118,8 +118,8 @@ static void run_registrar(const void *argument _unused_) {
 
         /* The keeper: root's number, and of root's power only to kill. */
         expect_status(session.keeper, "Uid", "0\t0\t0\t0");
-        expect_status(session.keeper, "CapEff", "0000000000000020");
-        expect_status(session.keeper, "CapPrm", "0000000000000020");
+        expect_status(session.keeper, "CapEff", "0000000001000020");
+        expect_status(session.keeper, "CapPrm", "0000000001000020");
         expect_status(session.keeper, "NoNewPrivs", "1");
         CHECK_EQUAL(process_fds(session.keeper, "/uverbs"), 1);
         CHECK_EQUAL(process_fds(session.keeper, "pl-test"), 0);
@@ -201,7 +201,9 @@ static void run_daemon(const void *argument _unused_) {
                                                 "pidfd",
                                                 "/dev/null",
                                                 "pipe:",
-                                                "/memfd:pinlease-limits" };
+                                                "/memfd:pinlease-limits",
+                                                "/memfd:pinlease-ledger",
+                                                "/run/pinlease/roster" };
         struct app app = app_start(user_app, "alice"), other = bystander_start(NULL);
         unsigned int known = 0;
         char line[32] = "";
@@ -217,7 +219,8 @@ static void run_daemon(const void *argument _unused_) {
         CHECK(pid > 1);
 
         CHECK_EQUAL(process_fds(pid, "uverbs"), 0);
-        CHECK_EQUAL(process_fds(pid, "memfd"), process_fds(pid, "/memfd:pinlease-limits"));
+        CHECK_EQUAL(process_fds(pid, "memfd"),
+                    process_fds(pid, "/memfd:pinlease-limits") + process_fds(pid, "/memfd:pinlease-ledger"));
         CHECK_EQUAL(process_maps(pid, "memfd"), process_maps(pid, "/memfd:pinlease-limits"));
         for (size_t i = 0; i < ELEMENTSOF(harmless); i++)
                 known += process_fds(pid, harmless[i]);
