@@ -13,6 +13,7 @@ tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
+	tests/unit/test_sessions \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -131,6 +132,24 @@ tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tes
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
+
+# pinleased: with sessions that are fake_keeper's, a program of its own.
+SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(SYSTEMD_LIBS) $(JSON_C_LIBS) $(CMOCKA_LIBS)
+SUPERVISOR_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SYSTEMD_CFLAGS) $(JSON_C_CFLAGS)
+SERVICE_FILES = tests/unit/service.c tests/unit/service.h tests/unit/fake_keeper.h
+SERVICE_CPPFLAGS = $(UNIT_CPPFLAGS) -DFAKE_KEEPER='"$(abs_top_builddir)/tests/unit/fake_keeper"'
+
+check_PROGRAMS += tests/unit/fake_keeper
+tests_unit_fake_keeper_SOURCES = tests/unit/fake_keeper.c tests/unit/fake_keeper.h
+tests_unit_fake_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_fake_keeper_LDADD = libpl-session.la
+
+tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(SERVICE_FILES)
+tests_unit_test_sessions_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
+tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
