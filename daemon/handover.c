@@ -52,7 +52,7 @@ static int on_introduction(sd_event_source *source _unused_, int fd _unused_, ui
         r = control_recv_introduction(newcomer->control, &introduction, &ledger);
         if (r == -EAGAIN)
                 return 0;
-        /* One source at a time for a descriptor. */
+        /* A descriptor is watched by one source at a time: its session's, from now on. */
         newcomer->io = sd_event_source_disable_unref(newcomer->io);
         if (r == 0)
                 r = sessions_adopt(h->sessions,

@@ -13,6 +13,7 @@ tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
+	tests/unit/test_sessions \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -151,8 +152,10 @@ tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
-# What belongs to pinleased alone.
-SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(CMOCKA_LIBS)
+
+# pinleased: with sessions that are fake_keeper's, a program of its own.
+SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(SYSTEMD_LIBS) $(JSON_C_LIBS) $(CMOCKA_LIBS)
+SUPERVISOR_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SYSTEMD_CFLAGS) $(JSON_C_CFLAGS)
 
 tests_unit_test_ledger_format_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_ledger_format_LDADD = $(SUPERVISOR_LIBS)
@@ -164,6 +167,21 @@ tests_unit_test_report_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_report_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_unit_test_report_LDFLAGS = -Wl,--wrap=json_object_new_object,--wrap=json_object_new_array,--wrap=json_object_new_uint64,--wrap=json_object_new_string,--wrap=json_object_object_add,--wrap=json_object_array_add
 tests_unit_test_report_LDADD = $(SUPERVISOR_LIBS)
+
+SERVICE_FILES = tests/unit/service.c tests/unit/service.h tests/unit/fake_keeper.h
+SERVICE_CPPFLAGS = $(UNIT_CPPFLAGS) -DFAKE_KEEPER='"$(abs_top_builddir)/tests/unit/fake_keeper"'
+
+check_PROGRAMS += tests/unit/fake_keeper
+tests_unit_fake_keeper_SOURCES = tests/unit/fake_keeper.c tests/unit/fake_keeper.h
+tests_unit_fake_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_fake_keeper_LDADD = libpl-session.la
+
+tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(SERVICE_FILES)
+tests_unit_test_sessions_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
+tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
