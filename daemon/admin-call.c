@@ -8,6 +8,7 @@
 
 #include "admin-params.h"
 #include "admin-report.h"
+#include "log.h"
 #include "supervisor.h"
 #include "util.h"
 
@@ -67,6 +68,12 @@ static int read_totals(const struct session *session, struct stats_totals *ret_t
         if (session->ledger < 0 || session->state == SESSION_OTHER_VERSION)
                 return -ENOENT;
         r = ledger_reader_init(&reader, session->ledger);
+        if (r == -EBADMSG)
+                log_subject_event(&(const struct log_subject) { session->id, session->app_pid, session->account->uid, NULL },
+                                  LOG_ERR,
+                                  EVENT_LEDGER_LIES,
+                                  "its ledger is not one any more: its registrar, process %d, is out of control",
+                                  (int)session->registrar_pid);
         return r < 0 ? r : ledger_reader_stats(&reader, ret_totals);
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 
 #include "control.h"
 #include "fds.h"
@@ -143,6 +144,8 @@ int main(int argc, char *argv[]) {
         /* Descriptors that were handed over must not leak into what a later version may execute. */
         for (int fd = SESSION_FD_CLIENT; fd < SESSION_FD_CLIENT + SESSION_N_FDS; fd++)
                 (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        /* Executed by descriptor, whose number would be the name. */
+        (void)prctl(PR_SET_NAME, "pinlease-session");
         detach_from_terminal();
         log_open("pinlease-session", LOG_JOURNAL_SOCKET);
         log_set_session(args.session, args.app_pid, args.identity.fsuid);

@@ -2,6 +2,7 @@
 #include "sessions.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
@@ -185,6 +186,14 @@ static int on_control(sd_event_source *source _unused_, int control, uint32_t re
         return 0;
 }
 
+/* A file in memory, sealed in size: reading it waits for nobody. What is in it may be a lie, also that it is no ledger; a
+ * session does not get out of sight by it. */
+static bool is_ledger(int fd) {
+        int seals = fcntl(fd, F_GET_SEALS);
+
+        return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW;
+}
+
 static bool introduction_is_sound(const struct control_introduction *introduction) {
         return introduction->session > 0 && introduction->credit.pinned <= HELD_MAX && introduction->credit.odp <= HELD_MAX &&
                introduction->credit.registrations <= UINT32_MAX && introduction->app_pid <= INT32_MAX &&
@@ -235,7 +244,7 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
         if (r == -EAGAIN)
                 return 0;
         if (r == 0 && (!introduction_is_sound(&introduction) || introduction.session != session->id ||
-                       introduction.uid != session->account->uid))
+                       introduction.uid != session->account->uid || !is_ledger(ledger)))
                 r = -EPROTO;
         if (r < 0) {
                 if (r == -EPROTO)
@@ -263,6 +272,7 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
 
 /* In the child of fork(): descriptors to their places, signals as a program expects them, and off. */
 static _Noreturn void exec_session(const struct sessions *s, const struct session_args *args, const int *fds) {
+        const int program = 3 + SESSION_N_FDS;
         struct session_argv argv;
         sigset_t none;
         int r;
@@ -271,9 +281,10 @@ static _Noreturn void exec_session(const struct sessions *s, const struct sessio
         session_args_format(args, &argv);
         (void)sigemptyset(&none);
         (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        r = fds_arrange(fds, SESSION_N_FDS);
+        r = fds_arrange(fds, SESSION_N_FDS + 1);
         if (r == 0) {
-                (void)execv(s->config->session_program, argv.argv);
+                (void)fcntl(program, F_SETFD, FD_CLOEXEC);
+                (void)execveat(program, "", argv.argv, environ, AT_EMPTY_PATH);
                 r = -errno;
         }
         log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot execute %s: %s", s->config->session_program, strerror(-r));
@@ -296,6 +307,8 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;
 
+        if (s->program < 0)
+                return -ENOENT;
         if (s->config->session_socket)
                 memcpy(args.session_socket, s->config->session_socket, strlen(s->config->session_socket) + 1);
 
@@ -312,7 +325,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         if (pid < 0)
                 return -errno;
         if (pid == 0) {
-                const int fds[SESSION_N_FDS] = { client, theirs, peer->pidfd, log_limit };
+                const int fds[SESSION_N_FDS + 1] = { client, theirs, peer->pidfd, log_limit, s->program };
 
                 exec_session(s, &args, fds);
         }
@@ -391,7 +404,7 @@ int sessions_adopt(struct sessions *s,
         struct session *known = sessions_find(s, introduction->session);
         int r;
 
-        if (!introduction_is_sound(introduction))
+        if (!introduction_is_sound(introduction) || !is_ledger(ledger))
                 return -EBADMSG;
         if (known) {
                 if (known->keeper_pid != keeper_pid || known->account->uid != introduction->uid)
@@ -444,7 +457,14 @@ void sessions_init(struct sessions *s,
                 .roster = roster,
                 .listener = listener,
                 .userdata = userdata,
+                .program = open(config->session_program, O_PATH | O_CLOEXEC),
         };
+        if (s->program < 0)
+                log_event(LOG_ERR,
+                          EVENT_CANNOT_START_SESSION,
+                          "cannot open %s: %s; no session can be started",
+                          config->session_program,
+                          strerror(errno));
 }
 
 void sessions_done(struct sessions *s) {
@@ -455,6 +475,7 @@ void sessions_done(struct sessions *s) {
                 account_put(s->accounts, session->account);
                 session_free(session);
         }
+        s->program = pl_close(s->program);
 }
 
 struct session *sessions_find(const struct sessions *s, uint64_t id) {

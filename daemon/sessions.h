@@ -71,6 +71,7 @@ struct sessions {
         const struct sessions_listener *listener;
         void *userdata;
         struct session *first;
+        int program; /* opened once: sessions are of this pinleased's version, also while a new one is being installed */
         uint64_t n_started, n_resumed;
 };
 

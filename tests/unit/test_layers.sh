@@ -89,7 +89,8 @@ only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uv
 only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
-only 'linux/capability\.h|sys/prctl\.h' daemon/privileges.c
+only 'linux/capability\.h' daemon/privileges.c
+only 'sys/prctl\.h' daemon/privileges.c daemon/session.c
 only 'grp\.h' daemon/privileges.c daemon/admin-server.c
 only 'seccomp\.h' daemon/sandbox.c
 
