@@ -130,7 +130,7 @@ tests_unit_test_line_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
 # pinleased: with sessions that are fake_keeper's, a program of its own.
