@@ -225,6 +225,9 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 static void on_introduced(void *userdata, struct session *session) {
         struct supervisor *s = userdata;
 
+        /* Until all have come nobody gets more: what is left of a user's is not known. */
+        if (s->state == SUPERVISOR_SETTLING)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_OFF);
         if (s->state == SUPERVISOR_DRAINING)
                 session_end(session, s->drain_grace_ms);
         waiting_resume(&s->waiting, session->account);
@@ -352,6 +355,8 @@ static int settle(struct supervisor *s) {
 
         s->settle = sd_event_source_disable_unref(s->settle);
         s->state = SUPERVISOR_SERVING;
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_ON);
         if (s->leaving)
                 return leave(s);
         r = sd_event_add_io(s->event, &s->listener, s->config.clients, EPOLLIN, on_connection, s);
