@@ -102,11 +102,13 @@ static enum admin_step step_sums(struct admin_call *call, struct json_object **r
                 *ret_object = json_object_new_object();
                 return ADMIN_STEP_END;
         }
+        /* Those that end from now on are added one by one, so that each counts once. */
+        if (call->method == ADMIN_METRICS && !call->begun)
+                stats_totals_add(&call->totals, &call->supervisor->admin.ended);
+        call->begun = true;
         if (sum_up(call))
                 return ADMIN_STEP_AGAIN;
         call->told = true;
-        if (call->method == ADMIN_METRICS)
-                stats_totals_add(&call->totals, &call->supervisor->admin.ended);
         *ret_object = call->method == ADMIN_STATUS ? admin_report_status(call) : admin_report_metrics(call);
         return ADMIN_STEP_ITEM;
 }
@@ -280,6 +282,11 @@ bool admin_call_session_ended(struct admin_call *call, const struct session *ses
         return call->waiting && call->n_waits_for == 0;
 }
 
+void admin_call_add_ended(struct admin_call *call, const struct session *session, const struct stats_totals *totals) {
+        if (call->method == ADMIN_METRICS && call->begun && call->session < session->id)
+                stats_totals_add(&call->totals, totals);
+}
+
 /* --- drain --- */
 
 static enum admin_step step_drain(struct admin_call *call, struct json_object **ret_object) {
@@ -288,8 +295,9 @@ static enum admin_step step_drain(struct admin_call *call, struct json_object **
         if (!call->told) {
                 call->told = true;
                 call->n_sessions = s->accounts.n_sessions;
-                if (supervisor_drain(s, (uint32_t)call->grace_ms) < 0 && s->state == SUPERVISOR_DRAINING)
-                        return fail(ret_object, "busy", "Sessions are being ended already.");
+                if (supervisor_drain(s, (uint32_t)call->grace_ms) < 0 && s->state != SUPERVISOR_DRAINED)
+                        return s->state == SUPERVISOR_DRAINING ? fail(ret_object, "busy", "Sessions are being ended already.")
+                                                               : fail(ret_object, "failed", "The service is out of resources.");
                 call->left = s->accounts.n_sessions;
         }
         if (s->state == SUPERVISOR_DRAINING)
@@ -332,7 +340,7 @@ void admin_call_begin(struct admin_call *call,
 enum admin_step admin_call_step(struct admin_call *call, struct json_object **ret_object) {
         enum admin_step step;
 
-        if (call->error) {
+        if (call->wrong) {
                 *ret_object = json_object_get(call->error);
                 return ADMIN_STEP_END;
         }

@@ -46,7 +46,8 @@ struct admin_call {
         struct supervisor *supervisor;
         enum admin_method method;
         uint32_t seq;
-        struct json_object *error; /* the call is wrong, this is the answer */
+        bool wrong;
+        struct json_object *error; /* if it is, the answer; NULL: no memory */
         struct admin_filter filter;
         uint64_t grace_ms;
 
@@ -60,6 +61,7 @@ struct admin_call {
         struct stats_totals totals;
         struct credit_amount credit;
         uint64_t n_resumed, n_other_version;
+        bool begun;
         bool told;    /* the one item has been made */
         bool waiting; /* for what admin_call_revoked() and so on tell */
 
@@ -92,6 +94,8 @@ void admin_call_end(struct admin_call *call);
 /* What has happened. Returns true if the call waits for it and may go on. */
 bool admin_call_revoked(struct admin_call *call, const struct session *session, const struct control_message *message);
 bool admin_call_session_ended(struct admin_call *call, const struct session *session);
+/* What it has counted is in no sum yet that has not come to it. */
+void admin_call_add_ended(struct admin_call *call, const struct session *session, const struct stats_totals *totals);
 bool admin_call_drained(struct admin_call *call, unsigned int left);
 
 struct json_object *admin_error(const char *code, const char *format, ...) _printf_(2, 3);

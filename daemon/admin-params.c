@@ -91,7 +91,23 @@ static bool parse_param(struct admin_call *call, enum param param, struct json_o
         }
 }
 
-static struct json_object *parse_params(struct admin_call *call, struct json_object *params) {
+/* As much of a name as a sentence has room for, in whole characters: the tokener has checked that it is UTF-8. */
+#define NAME_MAX_SHOWN 40
+static int shown(const char *name) {
+        size_t n = strnlen(name, NAME_MAX_SHOWN + 1);
+
+        if (n > NAME_MAX_SHOWN)
+                for (n = NAME_MAX_SHOWN; n > 0 && ((unsigned char)name[n] & 0xc0) == 0x80;)
+                        n--;
+        return (int)n;
+}
+
+#define REVOKE_NEEDS "revoke needs exactly one of id, pid, uid, or device with inode."
+
+/* Without memory for the answer it is wrong all the same. Returns false. */
+#define wrong(call, ...) ((call)->wrong = true, (call)->error = admin_error("bad-call", __VA_ARGS__), false)
+
+static bool parse_params(struct admin_call *call, struct json_object *params) {
         unsigned int seen = 0, which;
         bool file;
 
@@ -101,22 +117,22 @@ static struct json_object *parse_params(struct admin_call *call, struct json_obj
                 while (param < N_PARAMS && strcmp(param_names[param], name) != 0)
                         param++;
                 if (param == N_PARAMS || !(methods[call->method].params & 1U << param))
-                        return admin_error("bad-call", "%s has no parameter \"%.40s\".", methods[call->method].name, name);
+                        return wrong(call, "%s has no parameter \"%.*s\".", methods[call->method].name, shown(name), name);
                 if (!parse_param(call, param, value))
-                        return admin_error("bad-call", "The parameter \"%s\" has a value that it cannot have.", name);
+                        return wrong(call, "The parameter \"%s\" has a value that it cannot have.", name);
                 seen |= 1U << param;
         }
 
         file = seen & 1U << PARAM_DEVICE;
         if (file != !!(seen & 1U << PARAM_INODE))
-                return admin_error("bad-call", "\"device\" and \"inode\" go together.");
+                return wrong(call, "\"device\" and \"inode\" go together.");
         which = seen & WHICH & ~(1U << PARAM_INODE);
         if (call->method == ADMIN_REVOKE && (which == 0 || which & (which - 1)))
-                return admin_error("bad-call", "revoke needs exactly one of id, pid, uid, or device with inode.");
-        return NULL;
+                return wrong(call, REVOKE_NEEDS);
+        return true;
 }
 
-static struct json_object *parse_call(struct admin_call *call, struct json_object *root) {
+static bool parse_call(struct admin_call *call, struct json_object *root) {
         struct json_object *method = NULL, *params = NULL;
         const char *name;
 
@@ -126,23 +142,23 @@ static struct json_object *parse_call(struct admin_call *call, struct json_objec
                 else if (strcmp(key, "parameters") == 0)
                         params = value;
                 else
-                        return admin_error("bad-call", "A call has no member \"%.40s\".", key);
+                        return wrong(call, "A call has no member \"%.*s\".", shown(key), key);
         }
-        if (!json_object_is_type(method, json_type_string))
-                return admin_error("bad-call", "A call needs a \"method\".");
+        if (!json_object_is_type(method, json_type_string) ||
+            strlen(json_object_get_string(method)) != (size_t)json_object_get_string_len(method))
+                return wrong(call, "A call needs a \"method\".");
         if (params && !json_object_is_type(params, json_type_object))
-                return admin_error("bad-call", "\"parameters\" is an object.");
+                return wrong(call, "\"parameters\" is an object.");
 
         name = json_object_get_string(method);
         for (unsigned int m = ADMIN_NONE + 1; m < N_ADMIN_METHODS; m++)
                 if (strcmp(name, methods[m].name) == 0) {
                         call->method = m;
-                        return params ? parse_params(call, params)
-                               : m == ADMIN_REVOKE
-                                       ? admin_error("bad-call", "revoke needs exactly one of id, pid, uid, or device with inode.")
-                                       : NULL;
+                        if (params)
+                                return parse_params(call, params);
+                        return m != ADMIN_REVOKE || wrong(call, REVOKE_NEEDS);
                 }
-        return admin_error("bad-call", "There is no method \"%.40s\".", name);
+        return wrong(call, "There is no method \"%.*s\".", shown(name), name);
 }
 
 void admin_params_parse(struct admin_call *call, const char *text, size_t length) {
@@ -159,11 +175,12 @@ void admin_params_parse(struct admin_call *call, const char *text, size_t length
                         root = NULL;
                 }
         }
-        json_tokener_free(tokener);
+        if (tokener)
+                json_tokener_free(tokener);
 
         if (json_object_is_type(root, json_type_object))
-                call->error = parse_call(call, root);
+                (void)parse_call(call, root);
         else
-                call->error = admin_error("bad-call", "The call is not one JSON object.");
+                (void)wrong(call, "The call is not one JSON object.");
         json_object_put(root);
 }

@@ -18,6 +18,11 @@
 /* So many steps are taken before somebody else's turn comes. */
 #define STEPS_PER_TURN 32
 
+/* No more connections in a while. Everybody may connect, to be turned away; and when descriptors have run out, nobody is
+ * served by trying without end. */
+#define ACCEPT_MS    100
+#define ACCEPT_BURST 100
+
 struct admin_connection {
         struct admin *admin;
         struct admin_connection *next;
@@ -250,6 +255,8 @@ static int add_connection(struct admin *admin, int fd) {
         admin->connections = c;
         admin->n_connections++;
         r = sd_event_add_io(admin->supervisor->event, &c->io, fd, EPOLLIN | EPOLLRDHUP, on_io, c);
+        if (r >= 0)
+                r = sd_event_source_set_priority(c->io, SD_EVENT_PRIORITY_IDLE);
         if (r < 0)
                 connection_free(c);
         return r;
@@ -288,7 +295,8 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 /* --- for the supervisor --- */
 
 void admin_init(struct admin *admin, struct supervisor *supervisor) {
-        *admin = (struct admin) { .supervisor = supervisor };
+        /* Keepers may still report what a former pinleased has asked for: its cookies are not used again. */
+        *admin = (struct admin) { .supervisor = supervisor, .last_cookie = pl_now_ms() << 20 };
         admin_reload(admin);
 }
 
@@ -299,7 +307,13 @@ void admin_done(struct admin *admin) {
 }
 
 int admin_listen(struct admin *admin, int fd) {
-        return sd_event_add_io(admin->supervisor->event, &admin->listener, fd, EPOLLIN, on_connection, admin);
+        int r;
+
+        r = sd_event_add_io(admin->supervisor->event, &admin->listener, fd, EPOLLIN, on_connection, admin);
+        if (r >= 0)
+                r = sd_event_source_set_ratelimit(admin->listener, ACCEPT_MS * UINT64_C(1000), ACCEPT_BURST);
+        /* Not before apps: see sessions.c. */
+        return r < 0 ? r : sd_event_source_set_priority(admin->listener, SD_EVENT_PRIORITY_IDLE);
 }
 
 void admin_reload(struct admin *admin) {
@@ -327,6 +341,8 @@ void admin_session_ended(struct admin *admin, const struct session *session) {
             ledger_reader_stats(&reader, &totals) == 0) {
                 stats_totals_end(&totals);
                 stats_totals_add(&admin->ended, &totals);
+                for (struct admin_connection *c = admin->connections; c; c = c->next)
+                        admin_call_add_ended(&c->call, session, &totals);
         }
 
         for (struct admin_connection *c = admin->connections, *next; c; c = next) {

@@ -4,6 +4,14 @@
 #include <assert.h>
 #include <inttypes.h>
 
+struct credit_amount credit_minimum(const struct credit_amount *a, const struct credit_amount *b) {
+        return (struct credit_amount) {
+                a->pinned < b->pinned ? a->pinned : b->pinned,
+                a->odp < b->odp ? a->odp : b->odp,
+                a->registrations < b->registrations ? a->registrations : b->registrations,
+        };
+}
+
 uint64_t credit_bytes(uint64_t address, uint64_t length, uint64_t page_size) {
         uint64_t first = address / page_size, last = (address + length - 1) / page_size;
 

@@ -58,7 +58,8 @@ void disposal_close(struct disposal *d, int fd) {
                 d->size = size;
         }
         d->fds[d->n_fds++] = fd;
-        if (d->n_fds == 1 && start_timer(d) < 0)
+        /* As many as one process closes need not wait: who connects and is turned away without end shall not fill this. */
+        if ((d->n_fds == 1 && start_timer(d) < 0) || d->n_fds % CLOSER_MAX == 0)
                 (void)flush(d);
 }
 

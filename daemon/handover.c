@@ -12,6 +12,11 @@
 /* A keeper introduces itself at once. */
 #define INTRODUCTION_MS 5000
 
+/* No more connections in a while, of those that come or, when descriptors have run out, cannot: others have their turn, who may
+ * give some back. */
+#define ACCEPT_MS    100
+#define ACCEPT_BURST 1000
+
 /* Has connected, and not introduced itself yet. */
 struct newcomer {
         struct handover *handover;
@@ -137,6 +142,8 @@ int handover_init(struct handover *h, sd_event *event, struct sessions *sessions
 
         *h = (struct handover) { .event = event, .sessions = sessions, .disposal = disposal, .fd = fd };
         r = sd_event_add_io(event, &h->listener, fd, EPOLLIN, on_connection, h);
+        if (r >= 0)
+                r = sd_event_source_set_ratelimit(h->listener, ACCEPT_MS * UINT64_C(1000), ACCEPT_BURST);
         if (r < 0)
                 return r;
         return sd_event_source_set_priority(h->listener, SD_EVENT_PRIORITY_IMPORTANT);

@@ -46,6 +46,7 @@ struct keeper {
 
         struct uplink uplink;
         uint64_t revoke_deadline; /* when what is being revoked must be gone; 0: nothing is */
+        uint64_t revoke_end;      /* the same, however busy the registrar says it is */
         unsigned int n_revoking;  /* revocations that the registrar has not reported done */
 
         uint64_t next_ping;
@@ -141,6 +142,9 @@ static void set_ceiling(const struct keeper *k) {
         uint64_t pinned = k->uplink.introduction.credit.pinned;
         const struct rlimit limit = { pinned, pinned };
 
+        /* Its number may be somebody else's. */
+        if (k->config.registrar < 0)
+                return;
         if (prlimit((pid_t)k->config.introduction.registrar_pid, RLIMIT_MEMLOCK, &limit, NULL) < 0)
                 log_line(LOG_ERR, "cannot set its registrar's pin ceiling to %" PRIu64 " bytes: %s", pinned, strerror(errno));
 }
@@ -153,10 +157,13 @@ static int take_back(struct keeper *k, const struct credit_amount *credit) {
         return r;
 }
 
-static void end_revocation(struct keeper *k, const struct control_message *message) {
-        if (k->n_revoking > 0 && --k->n_revoking == 0)
+static int end_revocation(struct keeper *k, const struct control_message *message) {
+        if (k->n_revoking == 0)
+                return -EPROTO;
+        if (--k->n_revoking == 0)
                 k->revoke_deadline = 0;
         uplink_tell(&k->uplink, message);
+        return 0;
 }
 
 static int handle_registrar(struct keeper *k, const struct control_message *message, int fd) {
@@ -174,13 +181,11 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
         case CONTROL_CONTEXT_DROP:
                 return acknowledge(k, drop_context(k, message));
         case CONTROL_WANT:
-                uplink_want(&k->uplink, &message->credit);
-                return 0;
+                return uplink_want(&k->uplink, &message->credit);
         case CONTROL_RETURN:
                 return take_back(k, &message->credit);
         case CONTROL_REVOKED:
-                end_revocation(k, message);
-                return 0;
+                return end_revocation(k, message);
         case CONTROL_BYE:
                 k->bye = true;
                 return -ECONNRESET;
@@ -197,8 +202,9 @@ static void lose_registrar(struct keeper *k, int error) {
         kill_registrar(k);
 }
 
+/* Not for ever: one that never stops must not keep its keeper from the rest. */
 static void drain_registrar(struct keeper *k) {
-        for (;;) {
+        for (unsigned int i = 0; i < 64; i++) {
                 struct control_message message;
                 int fd, r;
 
@@ -225,8 +231,10 @@ static void begin_revocation(struct keeper *k, const struct control_message *mes
         uint64_t deadline = pl_now_ms() + message->value + END_MS;
 
         k->n_revoking++;
-        if (deadline > k->revoke_deadline)
+        if (deadline > k->revoke_deadline) {
                 k->revoke_deadline = deadline;
+                k->revoke_end = deadline + LEDGER_BUSY_MAX_MS;
+        }
 }
 
 static void drain_uplink(struct keeper *k) {
@@ -339,8 +347,10 @@ static void expire(struct keeper *k, uint64_t now) {
 static void check_revocation(struct keeper *k, uint64_t now) {
         if (!k->revoke_deadline || now < k->revoke_deadline || k->phase > PHASE_ENDING)
                 return;
-        if (ledger_is_busy(k->ledger, now))
+        if (ledger_is_busy(k->ledger, now) && now < k->revoke_end) {
+                k->revoke_deadline = now + END_MS;
                 return;
+        }
         log_line(LOG_ERR, "kills its registrar, which has not taken away what it was told to");
         k->revoke_deadline = 0;
         kill_registrar(k);
@@ -357,6 +367,8 @@ static int timeout_of(const struct keeper *k, uint64_t now) {
 
                 if (!next || beat < next)
                         next = beat;
+                if (k->revoke_deadline && k->revoke_deadline < next)
+                        next = k->revoke_deadline;
         }
         if (!next)
                 return -1;

@@ -37,7 +37,8 @@ static int bind_socket(int fd, const struct sockaddr_un *address) {
         if (!S_ISSOCK(st.st_mode))
                 return -EEXIST;
 
-        probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        /* One that listens, but does not accept, is not waited for. */
+        probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (probe < 0)
                 return -errno;
         if (connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 || errno != ECONNREFUSED)
@@ -62,8 +63,11 @@ static int open_socket(const char *path, mode_t mode, gid_t group, int *ret_fd) 
         (void)umask(mask);
         if (r < 0)
                 return r;
-        if ((group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0) || listen(fd, BACKLOG) < 0)
-                return -errno;
+        if ((group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0) || listen(fd, BACKLOG) < 0) {
+                r = -errno;
+                (void)unlink(path);
+                return r;
+        }
         *ret_fd = pl_steal_fd(&fd);
         return 0;
 }
@@ -136,8 +140,10 @@ int listeners_get(const char *directory, gid_t group, struct listeners *ret_list
         int n, r;
 
         n = sd_listen_fds_with_names(1, &names);
-        if (n < 0)
+        if (n < 0) {
+                log_line(LOG_ERR, "cannot make out which sockets it has from systemd: %s", strerror(-n));
                 return n;
+        }
         r = n > 0 ? take_all(names, n, &l) : 0;
         free_names(names);
         if (r < 0)
@@ -151,6 +157,8 @@ int listeners_get(const char *directory, gid_t group, struct listeners *ret_list
                 r = make_all(directory, group, &l);
                 if (r < 0) {
                         listeners_remove(&l);
+                        for (size_t i = 0; i < N_LISTENERS; i++)
+                                pl_close(l.fds[i]);
                         return r;
                 }
         }

@@ -49,6 +49,9 @@ static int start_time_of(pid_t pid, uint64_t *ret_time) {
         text[n] = 0;
 
         p = strrchr(text, ')');
+        /* Dead, and its parent has not looked: where nobody does, it stays like that. */
+        if (p && (p[1] == ' ' && (p[2] == 'Z' || p[2] == 'X')))
+                return -ESRCH;
         for (int field = 2; p && field < 22; field++)
                 p = strchr(p + 1, ' ');
         if (!p)

@@ -25,20 +25,18 @@
                 event,                                                                                                 \
                 __VA_ARGS__)
 
-static struct session *session_free(struct session *session) {
-        if (!session)
-                return NULL;
+static void session_free(struct session *session) {
         sd_event_source_disable_unref(session->control_source);
         sd_event_source_disable_unref(session->exit_source);
         pl_close(session->control);
         pl_close(session->ledger);
         pl_close(session->keeper);
         free(session);
-        return NULL;
 }
 
 static void session_freep(struct session **session) {
-        *session = session_free(*session);
+        if (*session)
+                session_free(*session);
 }
 
 static struct session *session_new(struct sessions *s, uint64_t id) {
@@ -76,9 +74,24 @@ static void session_unlink(struct session *session) {
         account_release(session->account, &session->held);
 }
 
+/* What its keeper has said last about revocations still counts. */
+static void hear_out(struct session *session) {
+        struct control_message message;
+        int fd = -1;
+
+        if (session->state != SESSION_SERVING || session->control < 0)
+                return;
+        while (control_recv(session->control, &message, &fd) == 0 && fd < 0)
+                if (message.type == CONTROL_REVOKED)
+                        session->sessions->listener->revoked(session->sessions->userdata, session, &message);
+        if (fd >= 0)
+                (void)closer_close(&fd, 1);
+}
+
 static void session_gone(struct session *session) {
         struct sessions *s = session->sessions;
 
+        hear_out(session);
         roster_remove(s->roster, session->id, session->keeper_pid);
         session_unlink(session);
         s->listener->ended(s->userdata, session);
@@ -194,6 +207,17 @@ static bool is_ledger(int fd) {
         return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW;
 }
 
+/* What sessions have to say, and may say without end, comes in turn with new connections, and after all that is over once it
+ * has been done. */
+static int watch_control(struct session *session, int control) {
+        int r;
+
+        r = sd_event_add_io(session->sessions->event, &session->control_source, control, EPOLLIN, on_control, session);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_priority(session->control_source, SD_EVENT_PRIORITY_IDLE);
+}
+
 static bool introduction_is_sound(const struct control_introduction *introduction) {
         return introduction->session > 0 && introduction->credit.pinned <= HELD_MAX && introduction->credit.odp <= HELD_MAX &&
                introduction->credit.registrations <= UINT32_MAX && introduction->app_pid <= INT32_MAX &&
@@ -246,24 +270,22 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
         if (r == 0 && (!introduction_is_sound(&introduction) || introduction.session != session->id ||
                        introduction.uid != session->account->uid || !is_ledger(ledger)))
                 r = -EPROTO;
+        if (r == -EPROTO)
+                say(session,
+                    LOG_ERR,
+                    EVENT_KEEPER_FAILED,
+                    "what introduces itself as its keeper is none; is %s of this version?",
+                    session->sessions->config->session_program);
+
+        session->control_source = sd_event_source_disable_unref(source);
+        if (r == 0)
+                r = watch_control(session, session->control);
         if (r < 0) {
-                if (r == -EPROTO)
-                        say(session,
-                            LOG_ERR,
-                            EVENT_KEEPER_FAILED,
-                            "what introduces itself as its keeper is none; is %s of this version?",
-                            session->sessions->config->session_program);
                 if (ledger >= 0)
                         (void)closer_close(&ledger, 1);
                 lose_control(session);
                 return 0;
         }
-
-        sd_event_source_disable_unref(source);
-        session->control_source = NULL;
-        r = sd_event_add_io(session->sessions->event, &session->control_source, session->control, EPOLLIN, on_control, session);
-        if (r < 0)
-                return r;
         introduce(session, &introduction, ledger);
         return 0;
 }
@@ -340,17 +362,9 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         return r;
 }
 
-static struct credit_amount minimum(const struct credit_amount *a, const struct credit_amount *b) {
-        return (struct credit_amount) {
-                a->pinned < b->pinned ? a->pinned : b->pinned,
-                a->odp < b->odp ? a->odp : b->odp,
-                a->registrations < b->registrations ? a->registrations : b->registrations,
-        };
-}
-
 int sessions_start(struct sessions *s, int client, const struct peer *peer) {
         static const struct credit_amount initial = CREDIT_INITIAL;
-        const struct credit_amount wish = minimum(&initial, &s->config->session_limits);
+        const struct credit_amount wish = credit_minimum(&initial, &s->config->session_limits);
         _cleanup_(session_freep) struct session *session = NULL;
         int r;
 
@@ -386,7 +400,7 @@ static int reconnect(struct session *session, const struct control_introduction 
         int r;
 
         lose_control(session);
-        r = sd_event_add_io(session->sessions->event, &session->control_source, control, EPOLLIN, on_control, session);
+        r = watch_control(session, control);
         if (r < 0)
                 return r;
         session->control = control;
@@ -426,7 +440,7 @@ int sessions_adopt(struct sessions *s,
 
         r = sd_event_add_io(s->event, &session->exit_source, keeper, EPOLLIN, on_resumed_keeper_exit, session);
         if (r == 0)
-                r = sd_event_add_io(s->event, &session->control_source, control, EPOLLIN, on_control, session);
+                r = watch_control(session, control);
         if (r < 0) {
                 account_put(s->accounts, session->account);
                 return r;

@@ -225,6 +225,9 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 static void on_introduced(void *userdata, struct session *session) {
         struct supervisor *s = userdata;
 
+        /* Until all have come nobody gets more: what is left of a user's is not known. */
+        if (s->state == SUPERVISOR_SETTLING)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_OFF);
         if (s->state == SUPERVISOR_DRAINING)
                 session_end(session, s->drain_grace_ms);
         waiting_resume(&s->waiting, session->account);
@@ -317,15 +320,20 @@ static int on_sigterm(sd_event_source *source _unused_, const struct signalfd_si
         return sd_event_exit(s->event, 0);
 }
 
+static int leave(struct supervisor *s) {
+        if (s->state == SUPERVISOR_DRAINED || s->accounts.n_sessions == 0)
+                return sd_event_exit(s->event, 0);
+        (void)supervisor_drain(s, s->config.grace_ms);
+        return 0;
+}
+
 static int on_sigint(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
         s->leaving = true;
         (void)sd_notify(0, "STOPPING=1");
-        if (s->state == SUPERVISOR_DRAINED || s->accounts.n_sessions == 0)
-                return sd_event_exit(s->event, 0);
-        (void)supervisor_drain(s, s->config.grace_ms);
-        return 0;
+        /* Else when it is known what there is to end. */
+        return s->state == SUPERVISOR_SETTLING ? 0 : leave(s);
 }
 
 static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
@@ -347,6 +355,10 @@ static int settle(struct supervisor *s) {
 
         s->settle = sd_event_source_disable_unref(s->settle);
         s->state = SUPERVISOR_SERVING;
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_ON);
+        if (s->leaving)
+                return leave(s);
         r = sd_event_add_io(s->event, &s->listener, s->config.clients, EPOLLIN, on_connection, s);
         if (r == 0)
                 r = sd_event_source_set_priority(s->listener, SD_EVENT_PRIORITY_IDLE);
@@ -420,7 +432,8 @@ static int prepare(struct supervisor *s) {
         r = handover_init(&s->handover, s->event, &s->sessions, &s->disposal, s->config.keepers);
         if (r < 0)
                 return r;
-        return sd_event_add_time_relative(s->event, &s->settle, CLOCK_MONOTONIC, 0, 0, on_settle, s);
+        /* At once (the accuracy is 1 µs, 0 would mean 250 ms): apps are waiting. */
+        return sd_event_add_time_relative(s->event, &s->settle, CLOCK_MONOTONIC, 0, 1, on_settle, s);
 }
 
 static void supervisor_done(struct supervisor *s) {

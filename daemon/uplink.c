@@ -95,6 +95,9 @@ int uplink_recv(struct uplink *u, struct control_message *ret_message) {
         struct control_message message;
         int fd, r;
 
+        /* Lost meanwhile, in sending. */
+        if (u->fd < 0)
+                return -EAGAIN;
         r = control_recv(u->fd, &message, &fd);
         pl_close(fd);
         if (r == -EAGAIN)
@@ -124,11 +127,14 @@ int uplink_recv(struct uplink *u, struct control_message *ret_message) {
         return 0;
 }
 
-void uplink_want(struct uplink *u, const struct credit_amount *amount) {
+int uplink_want(struct uplink *u, const struct credit_amount *amount) {
+        if (u->wanting)
+                return -EPROTO;
         u->wanting = true;
         u->wanted = *amount;
         if (u->welcome)
                 send_or_drop(u, &(struct control_message) { .type = CONTROL_WANT, .credit = *amount });
+        return 0;
 }
 
 int uplink_return(struct uplink *u, const struct credit_amount *amount) {

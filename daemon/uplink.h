@@ -43,8 +43,9 @@ void uplink_turn(struct uplink *uplink, uint64_t now_ms);
 /* Receives one message. Returns 0, or -EAGAIN if there is none for the keeper; keeps the books of credit, and the connection. */
 int uplink_recv(struct uplink *uplink, struct control_message *ret_message);
 
-/* Asks for more credit, again after a reconnect, until there is an answer. */
-void uplink_want(struct uplink *uplink, const struct credit_amount *amount);
+/* Asks for more credit, again after a reconnect, until there is an answer. -EPROTO: that is still due, and a second one would
+ * be credit that nobody has. */
+int uplink_want(struct uplink *uplink, const struct credit_amount *amount);
 
 /* Gives credit back. -EPROTO: more than the session holds. */
 int uplink_return(struct uplink *uplink, const struct credit_amount *amount);

@@ -15,7 +15,7 @@ struct waiting_connection {
         sd_event_source *io;
 };
 
-static int set_timer(struct waiting *w);
+static int reset_timer(struct waiting *w);
 
 static void unlink_connection(struct waiting_connection *c) {
         struct waiting *w = c->waiting;
@@ -38,19 +38,23 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userd
                 w->n_timed_out++;
                 unlink_connection(w->first);
         }
-        return set_timer(w);
+        return reset_timer(w);
+}
+
+static int set_timer(struct waiting *w, uint64_t usec) {
+        int r;
+
+        if (!w->timer)
+                return sd_event_add_time(w->event, &w->timer, CLOCK_MONOTONIC, usec, 0, on_timer, w);
+        r = sd_event_source_set_time(w->timer, usec);
+        return r < 0 ? r : sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
 /* For the one that came first. */
-static int set_timer(struct waiting *w) {
-        int r;
-
-        if (!w->first)
-                return w->timer ? sd_event_source_set_enabled(w->timer, SD_EVENT_OFF) : 0;
-        if (!w->timer)
-                return sd_event_add_time(w->event, &w->timer, CLOCK_MONOTONIC, w->first->deadline, 0, on_timer, w);
-        r = sd_event_source_set_time(w->timer, w->first->deadline);
-        return r < 0 ? r : sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
+static int reset_timer(struct waiting *w) {
+        if (w->first)
+                return set_timer(w, w->first->deadline);
+        return w->timer ? sd_event_source_set_enabled(w->timer, SD_EVENT_OFF) : 0;
 }
 
 static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, void *userdata) {
@@ -67,7 +71,7 @@ static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, voi
                 c->client = -1;
         }
         unlink_connection(c);
-        return set_timer(w);
+        return reset_timer(w);
 }
 
 void waiting_init(struct waiting *w,
@@ -118,13 +122,22 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
                 free(c);
                 return r;
         }
+        /* For the first; the others come later. */
+        if (!w->first) {
+                r = set_timer(w, c->deadline);
+                if (r < 0) {
+                        sd_event_source_disable_unref(c->io);
+                        free(c);
+                        return r;
+                }
+        }
         c->peer = *peer;
         peer->pidfd = -1;
 
         *(w->last ? &w->last->next : &w->first) = c;
         w->last = c;
         account_silent(w->accounts, account, 1);
-        return set_timer(w);
+        return 0;
 }
 
 void waiting_resume(struct waiting *w, const struct account *account) {

@@ -54,17 +54,8 @@ static void send_bytes(const struct fake_keeper_command *command, size_t size) {
         (void)sendmsg(SESSION_FD_SUPERVISOR, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static uint64_t minimum(uint64_t a, uint64_t b) {
-        return a < b ? a : b;
-}
-
 static void give_back(const struct credit_amount *amount) {
-        const struct credit_amount *held = &uplink.introduction.credit;
-        const struct credit_amount less = {
-                minimum(amount->pinned, held->pinned),
-                minimum(amount->odp, held->odp),
-                minimum(amount->registrations, held->registrations),
-        };
+        const struct credit_amount less = credit_minimum(amount, &uplink.introduction.credit);
 
         if (uplink_return(&uplink, &less) < 0)
                 _exit(40);

@@ -14,6 +14,8 @@ tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
 	tests/unit/test_sessions \
+	tests/unit/test_restart \
+	tests/unit/test_handover \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -149,7 +151,7 @@ tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
 
@@ -182,6 +184,19 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_restart_SOURCES = tests/unit/test_restart.c $(SERVICE_FILES)
+tests_unit_test_restart_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_restart_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_restart_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_restart_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_handover_SOURCES = tests/unit/test_handover.c $(SERVICE_FILES)
+tests_unit_test_handover_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_handover_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_handover_LDFLAGS = -Wl,--wrap=accept4
+tests_unit_test_handover_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_handover_DEPENDENCIES = tests/unit/fake_keeper
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h

@@ -10,8 +10,21 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-static void on_introduced(void *userdata, struct session *session _unused_) {
-        ((struct service *)userdata)->n_introduced++;
+/* Credit is dealt out as the supervisor does it, when it is known what there is. */
+static void on_introduced(void *userdata, struct session *session) {
+        struct service *s = userdata;
+
+        s->n_introduced++;
+        if (s->settling)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_OFF);
+}
+
+static void look_who_has_come(struct service *s) {
+        if (!s->settling || roster_expected(&s->roster) > 0)
+                return;
+        s->settling = false;
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_ON);
 }
 
 static void on_revoked(void *userdata, struct session *session _unused_, const struct control_message *message) {
@@ -71,6 +84,8 @@ void service_begin(struct service *s) {
         assert_int_equal(roster_open(s->roster_path, 64, &s->roster), 0);
         disposal_init(&s->disposal, s->event);
         sessions_init(&s->sessions, &s->config, s->event, &s->accounts, &s->roster, &listener, s);
+        s->settling = true;
+        look_who_has_come(s);
         assert_true(handover_init(&s->handover, s->event, &s->sessions, &s->disposal, dup(s->listener)) >= 0);
 }
 
@@ -103,13 +118,15 @@ void service_turn(struct service *s, uint64_t deadline_ms) {
         if (pl_now_ms() >= deadline_ms)
                 fail_msg("waited in vain");
         assert_true(sd_event_run(s->event, 10000) >= 0);
+        look_who_has_come(s);
 }
 
 void service_settle(struct service *s) {
         int r;
 
+        look_who_has_come(s);
         while ((r = sd_event_run(s->event, 0)) > 0)
-                ;
+                look_who_has_come(s);
         assert_int_equal(r, 0);
 }
 

@@ -22,6 +22,7 @@ struct service {
         struct sessions sessions;
         struct disposal disposal;
         struct handover handover;
+        bool settling; /* keepers are still to come: nobody gets more credit before */
         unsigned int n_introduced, n_revoked, n_ended;
         struct control_message revoked; /* the last */
         sigset_t signals;

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "control.h"
@@ -39,6 +42,24 @@ struct trio {
 };
 
 static int report_line;
+
+/* What the keeper has set, in memory that it shares with the test. */
+static struct ceiling {
+        volatile unsigned int n;
+        volatile pid_t pid;
+        volatile uint64_t soft, hard;
+} *ceiling;
+
+int __wrap_prlimit(pid_t pid, int resource, const struct rlimit *limit, struct rlimit *old);
+int __wrap_prlimit(pid_t pid, int resource, const struct rlimit *limit, struct rlimit *old) {
+        if (resource != RLIMIT_MEMLOCK || !limit || old)
+                abort();
+        ceiling->pid = pid;
+        ceiling->soft = limit->rlim_cur;
+        ceiling->hard = limit->rlim_max;
+        ceiling->n++;
+        return 0;
+}
 
 /* Says a word to the test. */
 static void report(char what) {
@@ -143,16 +164,26 @@ enum { HEARTBEAT_MS = 20, HANG_MS = 10000, NEVER_MS = 24 * 3600 * 1000 };
 
 struct times {
         unsigned int heartbeat_ms, hang_ms;
+        bool idle; /* the app has not said anything */
+        const char *successor; /* where a pinleased listens */
 };
-static const struct times usual = { HEARTBEAT_MS, HANG_MS };
+static const struct times usual = { HEARTBEAT_MS, HANG_MS, false, NULL };
+
+static const struct credit_amount initial = CREDIT_INITIAL;
 
 static void start_with(struct trio *t, behaviour_t behaviour, const struct times *times, bool stuck) {
         struct keeper_config config = { .heartbeat_ms = times->heartbeat_ms, .hang_ms = times->hang_ms };
         int client[2], control[2], supervisor[2], line[2];
 
+        config.session_socket = times->successor;
+        config.introduction.magic = CONTROL_MAGIC;
+        config.introduction.version = CONTROL_VERSION;
+        config.introduction.session = 77;
+        config.introduction.credit = initial;
         *t = (struct trio) { .stuck = stuck, .dead = -1 };
         fake_reset();
         wraps_reset();
+        memset(ceiling, 0, sizeof *ceiling);
         assert_int_equal(ledger_create(16, &t->ledger), 0);
         t->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_ptr_not_equal(t->page, MAP_FAILED);
@@ -186,7 +217,8 @@ static void start_with(struct trio *t, behaviour_t behaviour, const struct times
         assert_true(t->app > 0 && t->registrar > 0 && t->keeper > 0);
 
         /* The app has said something: a registrar with nothing to do is not asked whether it turns. */
-        assert_int_equal(send(client[0], "x", 1, 0), 1);
+        if (!times->idle)
+                assert_int_equal(send(client[0], "x", 1, 0), 1);
         pl_close(client[1]);
         pl_close(control[0]);
         pl_close(control[1]);
@@ -344,7 +376,7 @@ TEST(test_registrar_stops_answering) {
 
 /* A heartbeat that is answered keeps the session alive for longer than the time that an answer may take. */
 TEST(test_heartbeat_goes_on) {
-        static const struct times short_hang = { HEARTBEAT_MS, 2000 };
+        static const struct times short_hang = { .heartbeat_ms = HEARTBEAT_MS, .hang_ms = 2000 };
         uint64_t until;
         struct trio t;
 
@@ -481,7 +513,7 @@ TEST(test_app_dies) {
 
 /* The registrar answers, but does not give up when it should: it has a deadline. */
 TEST(test_registrar_does_not_end) {
-        static const struct times no_heartbeat = { NEVER_MS, NEVER_MS };
+        static const struct times no_heartbeat = { .heartbeat_ms = NEVER_MS, .hang_ms = NEVER_MS };
         const struct control_message message = { .type = CONTROL_GOING_AWAY, .value = 30000 };
         uint64_t before;
         struct trio t;
@@ -650,6 +682,314 @@ TEST(test_busy_then_late) {
         assert_killed(end(&t));
 }
 
+/* --- credit and revocation --- */
+
+static void expect_introduction(int supervisor, const struct credit_amount *credit) {
+        struct control_introduction introduction;
+        int ledger;
+
+        (void)testing_wait_fd(supervisor, POLLIN);
+        assert_int_equal(control_recv_introduction(supervisor, &introduction, &ledger), 0);
+        assert_int_equal(introduction.session, 77);
+        assert_memory_equal(&introduction.credit, credit, sizeof *credit);
+        pl_close(ledger);
+        assert_int_equal(control_send(supervisor, &(struct control_message) { .type = CONTROL_WELCOME }, -1), 0);
+}
+
+static struct control_message expect_message(int supervisor, uint32_t type) {
+        struct control_message message;
+        int fd;
+
+        (void)testing_wait_fd(supervisor, POLLIN);
+        assert_int_equal(control_recv(supervisor, &message, &fd), 0);
+        assert_int_equal(fd, -1);
+        assert_int_equal(message.type, type);
+        return message;
+}
+
+/* Whatever is said in between. */
+static void expect_report_at_last(struct trio *t, char what) {
+        char got;
+
+        do {
+                (void)testing_wait_fd(t->report, POLLIN);
+                assert_int_equal(read(t->report, &got, 1), 1);
+        } while (got == 'p');
+        assert_int_equal(got, what);
+}
+
+static void say_credit(int control, uint32_t type, struct credit_amount amount) {
+        if (control_send(control, &(struct control_message) { .type = type, .credit = amount }, -1) < 0)
+                _exit(40);
+}
+
+/* Asks, is answered, gives back, and then more than it has. */
+static void uses_credit(int control, int client) {
+        uint32_t value;
+
+        (void)client;
+        say_credit(control, CONTROL_WANT, (struct credit_amount) { 5, 6, 7 });
+        if (listen_to_keeper(control, &value) != CONTROL_CREDIT || value != CREDIT_ODP)
+                _exit(41);
+        report('c');
+        say_credit(control, CONTROL_RETURN, (struct credit_amount) { 4096, 6, 7 });
+        say_credit(control, CONTROL_RETURN, (struct credit_amount) { 0, 1, 0 });
+        if (listen_to_keeper(control, &value) != CONTROL_GOING_AWAY)
+                _exit(42);
+        say_credit(control, CONTROL_RETURN, (struct credit_amount) { 0, initial.odp, 0 });
+}
+
+TEST(test_credit) {
+        const struct control_message credit = { .type = CONTROL_CREDIT, .value = CREDIT_ODP, .credit = { 1 << 20, 6, 7 } };
+        struct control_message message;
+        struct trio t;
+
+        start(&t, uses_credit);
+        wait_ready(&t);
+        expect_introduction(t.supervisor, &initial);
+        message = expect_message(t.supervisor, CONTROL_WANT);
+        assert_int_equal(message.credit.pinned, 5);
+        assert_int_equal(message.credit.odp, 6);
+        assert_int_equal(message.credit.registrations, 7);
+        assert_int_equal(ceiling->n, 0);
+
+        assert_int_equal(control_send(t.supervisor, &credit, -1), 0);
+        expect_report_at_last(&t, 'c');
+        assert_int_equal(ceiling->pid, t.registrar);
+        message = expect_message(t.supervisor, CONTROL_RETURN);
+        assert_int_equal(message.credit.pinned, 4096);
+        assert_int_equal(message.credit.odp, 6);
+        assert_int_equal(message.credit.registrations, 7);
+        message = expect_message(t.supervisor, CONTROL_RETURN);
+        assert_int_equal(message.credit.odp, 1);
+        /* The kernel's ceiling has followed, where bytes to pin came or went; soft and hard. */
+        assert_int_equal(ceiling->n, 2);
+        assert_int_equal(ceiling->soft, initial.pinned + (1 << 20) - 4096);
+        assert_int_equal(ceiling->hard, ceiling->soft);
+
+        going_away(&t, 1);
+        assert_killed(end(&t));
+}
+
+/* Turns, otherwise. */
+static _Noreturn void answer_pings(int control) {
+        uint32_t value;
+
+        for (;;)
+                (void)listen_to_keeper(control, &value);
+}
+
+static void wants_twice(int control, int client) {
+        (void)client;
+        say_credit(control, CONTROL_WANT, (struct credit_amount) { 1, 1, 1 });
+        say_credit(control, CONTROL_WANT, (struct credit_amount) { 1, 1, 1 });
+        answer_pings(control);
+}
+
+static void returns_what_it_lacks(int control, int client) {
+        (void)client;
+        say_credit(control, CONTROL_RETURN, (struct credit_amount) { 0, 0, UINT64_MAX });
+        answer_pings(control);
+}
+
+static void reports_what_nobody_asked(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_REVOKED, 0, 0, -1);
+        answer_pings(control);
+}
+
+TEST(test_registrar_lies) {
+        static const behaviour_t behaviours[] = { wants_twice, returns_what_it_lacks, reports_what_nobody_asked };
+
+        for (size_t i = 0; i < ELEMENTSOF(behaviours); i++) {
+                struct trio t;
+
+                start(&t, behaviours[i]);
+                wait_ready(&t);
+                assert_killed(end(&t));
+        }
+}
+
+/* Chatters without end. Its keeper sees all the same that the app is gone, and that it does not end. */
+static void never_stops(int control, int client) {
+        (void)client;
+        for (;;)
+                (void)control_send(control, &(struct control_message) { .type = CONTROL_PONG }, -1);
+}
+
+TEST(test_registrar_chatters) {
+        struct trio t;
+
+        start(&t, never_stops);
+        wait_ready(&t);
+        kill_and_wait(t.app);
+        t.app = 0;
+        wraps_clock->jumped_ms += 10000;
+        (void)testing_wait_fd(t.app_socket, POLLIN);
+        wraps_clock->jumped_ms += 10000;
+        assert_killed(end(&t));
+}
+
+static void revokes(int control, int client) {
+        struct control_message done = { .type = CONTROL_REVOKED, .cookie = 3, .counts = { 1, 2, 3 } };
+        uint32_t value;
+
+        (void)client;
+        if (listen_to_keeper(control, &value) != CONTROL_REVOKE || value != 1000)
+                _exit(50);
+        if (control_send(control, &done, -1) < 0)
+                _exit(51);
+        for (;;)
+                (void)listen_to_keeper(control, &value);
+}
+
+static const struct control_message revocation = { .type = CONTROL_REVOKE, .value = 1000, .cookie = 3, .selector = CONTROL_SELECT_ALL };
+
+TEST(test_revocation) {
+        static const struct times times = { .heartbeat_ms = 1000, .hang_ms = HANG_MS };
+        struct trio t;
+
+        start_with(&t, revokes, &times, false);
+        wait_ready(&t);
+        expect_introduction(t.supervisor, &initial);
+        assert_int_equal(control_send(t.supervisor, &revocation, -1), 0);
+        assert_int_equal(expect_message(t.supervisor, CONTROL_REVOKED).counts[2], 3);
+
+        /* It has done so, and is left alone after the deadline. */
+        wraps_clock->fast = true;
+        for (uint64_t until = pl_now_ms() + 20000; pl_now_ms() < until;)
+                expect_report(&t, 'p');
+        wraps_clock->fast = false;
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/* A registrar that turns, but does not take away what it should, has until grace and margin are over; it may be at work, but
+ * not for ever. The deadline is kept by itself, not by the heartbeat's. */
+static void ignores_revocation(int control, int client) {
+        uint32_t value;
+
+        (void)client;
+        for (;;)
+                if (listen_to_keeper(control, &value) == CONTROL_REVOKE)
+                        report('v');
+}
+
+TEST(test_revocation_is_late) {
+        static const struct times no_heartbeat = { .heartbeat_ms = NEVER_MS, .hang_ms = NEVER_MS };
+
+        for (unsigned int busy = 0; busy < 3; busy++) {
+                uint64_t before;
+                struct trio t;
+
+                start_with(&t, ignores_revocation, &no_heartbeat, false);
+                wait_ready(&t);
+                if (busy == 1)
+                        ledger_busy(&t.ledger, 60000);
+                else if (busy == 2)
+                        atomic_store(&t.ledger.header->busy_until, pl_now_ms() + LEDGER_BUSY_MAX_MS);
+                before = pl_now_ms();
+                assert_int_equal(control_send(t.supervisor, &revocation, -1), 0);
+                expect_report(&t, 'v');
+                wraps_clock->fast = true;
+                if (busy == 2)
+                        /* Says again and again that it is at work. */
+                        while (pl_now_ms() < before + 3 * (uint64_t)LEDGER_BUSY_MAX_MS) {
+                                siginfo_t info = { 0 };
+
+                                atomic_store(&t.ledger.header->busy_until, pl_now_ms() + 30000);
+                                if (waitid(P_PID, (id_t)t.registrar, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid)
+                                        break;
+                                wraps_clock->jumped_ms += 2000;
+                                (void)poll(NULL, 0, 1);
+                        }
+                assert_killed(end(&t));
+                if (busy == 0)
+                        assert_in_range(pl_now_ms() - before, 6000, 30000);
+                else if (busy == 1)
+                        assert_in_range(pl_now_ms() - before, 60000, 100000);
+                else
+                        assert_in_range(pl_now_ms() - before, LEDGER_BUSY_MAX_MS, 2 * LEDGER_BUSY_MAX_MS);
+        }
+}
+
+/* Nobody is woken while there is nothing to do; and the answer is asked for again when there is. */
+TEST(test_idle) {
+        static const struct times idle = { .heartbeat_ms = 200, .hang_ms = HANG_MS, .idle = true };
+        struct trio t;
+
+        start_with(&t, serve, &idle, false);
+        wait_ready(&t);
+        wraps_clock->fast = true;
+        for (uint64_t until = pl_now_ms() + 4000; pl_now_ms() < until;) {
+                struct pollfd p = { .fd = t.report, .events = POLLIN };
+
+                assert_int_equal(poll(&p, 1, 1), 0);
+        }
+        wraps_clock->fast = false;
+        assert_int_equal(send(t.app_socket, "x", 1, 0), 1);
+        expect_report(&t, 'p');
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/* A successor is found, told all, and answers what the predecessor did not. */
+static void wants_once(int control, int client) {
+        uint32_t value;
+
+        say_credit(control, CONTROL_WANT, (struct credit_amount) { 5, 6, 7 });
+        if (listen_to_keeper(control, &value) != CONTROL_CREDIT)
+                _exit(60);
+        report('c');
+        serve(control, client);
+}
+
+TEST(test_successor) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char folder[] = "/tmp/pinlease-test-XXXXXX";
+        struct times times = usual;
+        int listener, fd;
+        struct trio t;
+
+        assert_non_null(mkdtemp(folder));
+        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/session.sock", folder);
+        times.successor = address.sun_path;
+        start_with(&t, wants_once, &times, false);
+        wait_ready(&t);
+        expect_introduction(t.supervisor, &initial);
+        (void)expect_message(t.supervisor, CONTROL_WANT);
+        t.supervisor = pl_close(t.supervisor);
+
+        /* Not at once, either. */
+        for (unsigned int i = 0; i < 20; i++)
+                expect_report(&t, 'p');
+        listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (const struct sockaddr *)&address, sizeof address), 0);
+        assert_int_equal(listen(listener, 5), 0);
+        (void)testing_wait_fd(listener, POLLIN);
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(fd >= 0);
+        expect_introduction(fd, &initial);
+        assert_int_equal(expect_message(fd, CONTROL_WANT).credit.odp, 6);
+        assert_int_equal(
+                control_send(fd, &(struct control_message) { .type = CONTROL_CREDIT, .credit = { 5, 6, 7 } }, -1), 0);
+        expect_report_at_last(&t, 'c');
+
+        /* What it has been given it says to the next. */
+        pl_close(fd);
+        (void)testing_wait_fd(listener, POLLIN);
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(fd >= 0);
+        expect_introduction(fd,
+                            &(const struct credit_amount) { initial.pinned + 5, initial.odp + 6, initial.registrations + 7 });
+        t.supervisor = fd;
+        pl_close(listener);
+        assert_int_equal(unlink(address.sun_path), 0);
+        assert_int_equal(rmdir(folder), 0);
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_registrar_exits),
@@ -670,7 +1010,17 @@ int main(void) {
                 CHECKED(test_stuck_without_app),
                 CHECKED(test_kept),
                 CHECKED(test_busy_then_late),
+                CHECKED(test_credit),
+                CHECKED(test_registrar_lies),
+                CHECKED(test_registrar_chatters),
+                CHECKED(test_revocation),
+                CHECKED(test_revocation_is_late),
+                CHECKED(test_idle),
+                CHECKED(test_successor),
         };
 
+        ceiling = mmap(NULL, sizeof *ceiling, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (ceiling == MAP_FAILED)
+                return EXIT_FAILURE;
         return cmocka_run_group_tests_name("keeper", tests, NULL, NULL);
 }

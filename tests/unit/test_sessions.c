@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
@@ -256,6 +257,65 @@ TEST(test_keeper_ends) {
         }
 }
 
+/* What it says with its last breath counts, in whatever order its words and its end are seen. */
+TEST(test_last_words) {
+        struct fake_keeper_command command = { .what = FAKE_TELL, .message = { .type = CONTROL_REVOKED, .cookie = 9 } };
+
+        for (unsigned int i = 0; i < 20; i++) {
+                struct fake_keeper keeper;
+                struct service s;
+
+                service_setup(&s);
+                keeper_begin(&s, 1000, &keeper);
+                service_run_until(&s, keeper_state(&keeper).welcome);
+                keeper_say(&keeper, &command);
+                keeper_amount(&keeper, FAKE_WANT, &chunk);
+                keeper_say(&keeper, &command);
+                keeper_command(&keeper, FAKE_EXIT, 0);
+                assert_int_equal(waitid(P_PID, (id_t)keeper.pid, &(siginfo_t) { 0 }, WEXITED | WNOWAIT), 0);
+                service_run_until(&s, s.n_ended == 1);
+                assert_int_equal(s.n_revoked, 2);
+                assert_null(s.accounts.root);
+                keeper_forget(&keeper);
+                service_teardown(&s);
+        }
+}
+
+/* Keepers that never stop talking do not keep other things from being done. */
+static bool happened;
+static int on_other_thing(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata _unused_) {
+        happened = true;
+        return 0;
+}
+
+TEST(test_busy_keepers) {
+        sd_event_source *source = NULL;
+        struct fake_keeper keeper;
+        struct service s;
+        int pair[2];
+
+        service_setup(&s);
+        keeper_begin(&s, 1000, &keeper);
+        service_run_until(&s, keeper_state(&keeper).welcome);
+        /* As the socket of apps is: looked at when there is nothing else to do. */
+        assert_int_equal(control_pair(pair), 0);
+        assert_true(sd_event_add_io(s.event, &source, pair[0], EPOLLIN, on_other_thing, NULL) >= 0);
+        assert_true(sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE) >= 0);
+        happened = false;
+        for (unsigned int i = 0; i < 50; i++)
+                keeper_amount(&keeper, FAKE_RETURN, &(const struct credit_amount) { 1, 0, 0 });
+        (void)keeper_state(&keeper);
+        assert_int_equal(write(pair[1], "x", 1), 1);
+        for (unsigned int i = 0; i < 10 && !happened; i++)
+                service_turn(&s, pl_now_ms() + TESTING_PATIENCE_MS);
+        assert_true(happened);
+        sd_event_source_disable_unref(source);
+        pl_close(pair[0]);
+        pl_close(pair[1]);
+        expect_end(&s, &keeper);
+        service_teardown(&s);
+}
+
 static struct control_introduction introduction_of(const struct session *session) {
         return (struct control_introduction) {
                 .magic = CONTROL_MAGIC,
@@ -504,6 +564,8 @@ int main(void) {
                 CHECKED(test_keeper_breaks_protocol),
                 CHECKED(test_messages),
                 CHECKED(test_keeper_ends),
+                CHECKED(test_last_words),
+                CHECKED(test_busy_keepers),
                 CHECKED(test_introductions),
                 CHECKED(test_first_words),
                 CHECKED(test_other_version),
