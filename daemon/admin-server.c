@@ -255,6 +255,7 @@ static int add_connection(struct admin *admin, int fd) {
         admin->connections = c;
         admin->n_connections++;
         r = sd_event_add_io(admin->supervisor->event, &c->io, fd, EPOLLIN | EPOLLRDHUP, on_io, c);
+        /* An answer that is long is always ready to go on: in turn with new connections, and after what sessions want. */
         if (r >= 0)
                 r = sd_event_source_set_priority(c->io, SD_EVENT_PRIORITY_IDLE);
         if (r < 0)

@@ -8,7 +8,7 @@
 #define GATHER_MS 20
 #define RETRY_MS  500
 
-static int flush(struct disposal *d) {
+int disposal_flush(struct disposal *d) {
         while (d->n_fds > 0) {
                 unsigned int n = d->n_fds < CLOSER_MAX ? (unsigned int)d->n_fds : CLOSER_MAX;
                 int r;
@@ -25,7 +25,7 @@ static int on_timer(sd_event_source *source, uint64_t usec _unused_, void *userd
         struct disposal *d = userdata;
         int r;
 
-        if (flush(d) == 0)
+        if (disposal_flush(d) == 0)
                 return 0;
         r = sd_event_source_set_time_relative(source, RETRY_MS * UINT64_C(1000));
         return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -60,7 +60,7 @@ void disposal_close(struct disposal *d, int fd) {
         d->fds[d->n_fds++] = fd;
         /* As many as one process closes need not wait: who connects and is turned away without end shall not fill this. */
         if ((d->n_fds == 1 && start_timer(d) < 0) || d->n_fds % CLOSER_MAX == 0)
-                (void)flush(d);
+                (void)disposal_flush(d);
 }
 
 size_t disposal_waiting(const struct disposal *d) {
@@ -68,7 +68,7 @@ size_t disposal_waiting(const struct disposal *d) {
 }
 
 void disposal_done(struct disposal *d) {
-        (void)flush(d);
+        (void)disposal_flush(d);
         /* The end of the process closes the rest. */
         d->timer = sd_event_source_disable_unref(d->timer);
         free(d->fds);

@@ -24,6 +24,9 @@ void disposal_init(struct disposal *disposal, sd_event *event);
 /* Takes the descriptor over. */
 void disposal_close(struct disposal *disposal, int fd);
 
+/* Does not wait for more. Returns 0, or a negative errno: there was no process for some of them. */
+int disposal_flush(struct disposal *disposal);
+
 /* How many wait. */
 size_t disposal_waiting(const struct disposal *disposal);
 

@@ -33,7 +33,8 @@
  * turn comes between. */
 #define MAX_STARTING 4
 
-/* Connections that cannot be closed, for want of a process, before no more are accepted. */
+/* Connections that wait to be closed before they are closed at once; if that cannot be, for want of a process, no more are
+ * accepted. */
 #define MAX_DISPOSALS 256
 
 static void sd_event_unrefp_(sd_event **event) {
@@ -206,8 +207,11 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         struct supervisor *s = userdata;
         int client, r;
 
-        if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS)
-                return pause_listening(s, EAGAIN);
+        if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS) {
+                r = disposal_flush(&s->disposal);
+                if (r < 0)
+                        return pause_listening(s, -r);
+        }
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)

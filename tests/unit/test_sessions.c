@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "testing.h"
 
+#include <fcntl.h>
+
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -521,7 +523,8 @@ TEST(test_cannot_execute) {
         struct service s;
 
         service_setup(&s);
-        s.config.session_program = "/nonexistent";
+        s.sessions.program = pl_close(s.sessions.program);
+        s.sessions.program = open("/dev/null", O_PATH | O_CLOEXEC);
         keeper_start(&s, 1000, &keeper);
         service_run_until(&s, s.n_ended == 1);
         assert_null(s.accounts.root);
