@@ -10,9 +10,9 @@
 #include <sys/wait.h>
 
 #include "closer.h"
-#include "fds.h"
 #include "log-limit.h"
 #include "log.h"
+#include "session-exec.h"
 #include "util.h"
 
 /* More than any limit that can be set: what is larger in an introduction makes no sense, and sums of it might not fit. */
@@ -292,27 +292,6 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
 
 /* --- starting --- */
 
-/* In the child of fork(): descriptors to their places, signals as a program expects them, and off. */
-static _Noreturn void exec_session(const struct sessions *s, const struct session_args *args, const int *fds) {
-        const int program = 3 + SESSION_N_FDS;
-        struct session_argv argv;
-        sigset_t none;
-        int r;
-
-        log_close();
-        session_args_format(args, &argv);
-        (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        r = fds_arrange(fds, SESSION_N_FDS + 1);
-        if (r == 0) {
-                (void)fcntl(program, F_SETFD, FD_CLOEXEC);
-                (void)execveat(program, "", argv.argv, environ, AT_EMPTY_PATH);
-                r = -errno;
-        }
-        log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot execute %s: %s", s->config->session_program, strerror(-r));
-        _exit(EXIT_FAILURE);
-}
-
 static int spawn(struct session *session, const struct peer *peer, int client) {
         const struct sessions *s = session->sessions;
         _cleanup_(pl_closep) int theirs = -1;
@@ -329,8 +308,6 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;
 
-        if (s->program < 0)
-                return -ENOENT;
         if (s->config->session_socket)
                 memcpy(args.session_socket, s->config->session_socket, strlen(s->config->session_socket) + 1);
 
@@ -343,14 +320,9 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         if (r < 0)
                 return r;
 
-        pid = fork();
+        pid = session_exec(s->program, &args, (const int[SESSION_N_FDS]) { client, theirs, peer->pidfd, log_limit });
         if (pid < 0)
-                return -errno;
-        if (pid == 0) {
-                const int fds[SESSION_N_FDS + 1] = { client, theirs, peer->pidfd, log_limit, s->program };
-
-                exec_session(s, &args, fds);
-        }
+                return pid;
         session->keeper_pid = pid;
 
         r = sd_event_add_child(s->event, &session->exit_source, pid, WEXITED, on_keeper_exit, session);
