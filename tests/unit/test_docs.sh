@@ -25,12 +25,16 @@ help=$(./pinleased --help) || fail "pinleased --help fails"
 same "options of pinleased" "$(grep -oE -- '--[a-z-]+' <<<"$help" | sort -u)" \
         "$(sed -n '/^# OPTIONS/,/^# SIGNALS/s/^\*\(--[a-z-]*\)\*.*/\1/p' "$man")" 19
 
-# OPTION DEFAULT, as far as --help has it in one line.
-same "defaults of pinleased" "$(sed -nE 's/^  (--[a-z-]+) .*\(default ([^;:)]+)[;)].*/\1 \2/p' <<<"$help")" \
+# OPTION DEFAULT. Three options share a line.
+defaults=$(
+        sed -nE 's/^  (--[a-z-]+) .*\(default ([^;:)]+)[;)].*/\1 \2/p' <<<"$help"
+        paste -d ' ' <(grep -oE -- '--user-[a-z-]+' <<<"$help") <(sed -nE 's/^ +the same .*\(default (.*)\)/\1/p' <<<"$help" | sed 's/, /\n/g')
+)
+same "defaults of pinleased" "$defaults" \
         "$(awk '/^# SIGNALS/ { exit }
                 /^\*--/ { option = substr($1, 2); sub(/\*.*/, "", option) }
-                option !~ /^--user-/ && match($0, /Default: [^.]*[0-9a-zB]\./) {
-                        print option, substr($0, RSTART + 9, RLENGTH - 10) }' "$man" | grep -v ' nobody ')" 11
+                match($0, /Default: [^.]*[0-9a-zB]\./) {
+                        print option, substr($0, RSTART + 9, RLENGTH - 10) }' "$man" | grep -v ' nobody ')" 14
 
 for name in SIGTERM SIGINT SIGHUP; do
         grep -q "{ $name, on_" "$top/daemon/supervisor.c" || fail "daemon/supervisor.c does not handle $name"
@@ -49,6 +53,33 @@ done
 if type scdoc >/dev/null 2>&1; then
         scdoc <"$man" >/dev/null || fail "scdoc does not take the man page"
 fi
+
+# --- doc/OPERATIONS.md ---
+
+operations=$top/doc/OPERATIONS.md
+codes=$(sed -nE 's,^ *PINLEASE_CODE_([A-Z_]+) *= *([0-9]+)\, /\* \[([^]]*)\].*,\2 \1 \3,p' "$top/proto/pinlease/types.h" |
+        awk '{ name = tolower($2); gsub("_", "-", name); $2 = name; print }')
+
+# NUMBER NAME ERRNO.
+# shellcheck disable=SC2016 # backquotes of Markdown
+same "refusal codes of doc/OPERATIONS.md" "$codes" \
+        "$(sed -nE 's/^\| ([0-9]+) `([a-z-]+)` \| ([^|]*) \| [^|]+ \| [^|]+ \|$/\1 \2 \3/p' "$operations")" 48
+
+same "names of refusal codes" "$(sed -nE 's/^ *\{ PINLEASE_CODE_.*, [A-Z]+, "(.*)" \},/\1/p' "$top/proto/codec.c")" \
+        "$(cut -d ' ' -f 2 <<<"$codes")" 48
+
+same "message ids of doc/OPERATIONS.md" \
+        "$(sed -nE 's/^ *MESSAGE\([A-Z_]+, "(.*)", ".*"\).*/\1/p' "$top/daemon/log-messages.h")" \
+        "$(sed -nE 's/^\| ([0-9a-f]{32}) \| [^|]+ \| [^|]+ \|$/\1/p' "$operations")" 16
+
+# Every option about limits, with its default; and no option that there is not. A time is in seconds there.
+# shellcheck disable=SC2016
+same "limits of doc/OPERATIONS.md" "$(grep -E -- 'limit|session|per-user|timeout' <<<"$defaults" | sed 's/000$/ s/')" \
+        "$(sed -nE 's/^\|[^|]*\| ([^|]*) \| `(--[a-z-]+)` \|.*/\2 \1/p' "$operations")" 10
+while read -r option; do
+        grep -qxF -- "$option" <<<"$(grep -hoE -- '--[a-z-]+' "$man" "$top/doc/man/pinleasectl.1.scd")" ||
+                fail "doc/OPERATIONS.md names an option that there is not: $option"
+done < <(grep -E 'pinleased|pinleasectl' "$operations" | grep -oE -- ' --[a-z-]+' | tr -d ' ' | grep -vE -- '--(now|create|update-catalog|catalog|prefix|sysconfdir)' | sort -u)
 
 [ $status = 0 ] && echo "docs: $n facts compared"
 exit $status
