@@ -6,4 +6,4 @@ nodist_man8_MANS = doc/man/pinleased.8
 endif
 
 CLEANFILES += doc/man/pinleased.8
-EXTRA_DIST += doc/OPERATIONS.md doc/man/pinleased.8.scd
+EXTRA_DIST += SECURITY.md doc/OPERATIONS.md doc/man/pinleased.8.scd

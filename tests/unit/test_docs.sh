@@ -81,5 +81,24 @@ while read -r option; do
                 fail "doc/OPERATIONS.md names an option that there is not: $option"
 done < <(grep -E 'pinleased|pinleasectl' "$operations" | grep -oE -- ' --[a-z-]+' | tr -d ' ' | grep -vE -- '--(now|create|update-catalog|catalog|prefix|sysconfdir)' | sort -u)
 
+# --- SECURITY.md: `CASE` of tests/integration, `PROGRAM: TEST` of tests/unit ---
+
+security=$top/SECURITY.md
+# shellcheck disable=SC2016
+# Sentences go on in the next line, names do not.
+named=$(tr -s '\n ' '  ' <"$security" | grep -oE '`[a-z0-9_]+: [^`]+`' | tr -d '`' | sort -u)
+[ "$(wc -l <<<"$named")" -ge 70 ] || fail "SECURITY.md names few tests: $(wc -l <<<"$named")"
+while IFS= read -r name; do
+        case $name in
+        test_*) grep -qF "TEST(${name#*: })" "$top/tests/unit/${name%%: *}.c" ;;
+        *) grep -qF "\"$name\"" "$top"/tests/integration/cases-*.c "$top"/tests/integration/suite* ;;
+        esac || fail "SECURITY.md names a test that there is not: $name"
+        n=$((n + 1))
+done <<<"$named"
+while read -r file; do
+        [ -e "$top/$file" ] || fail "SECURITY.md names a file that there is not: $file"
+        n=$((n + 1))
+done < <(grep -ohE 'tests/[a-z_/]+\.(c|sh)' "$security")
+
 [ $status = 0 ] && echo "docs: $n facts compared"
 exit $status
