@@ -100,5 +100,21 @@ while read -r file; do
         n=$((n + 1))
 done < <(grep -ohE 'tests/[a-z_/]+\.(c|sh)' "$security")
 
+# --- doc/ARCHITECTURE.md: every module is in a table, and every module there is there ---
+
+architecture=$top/doc/ARCHITECTURE.md
+modules() { # FOLDER: of the code
+        for f in "$top/$1"/*.[ch]; do
+                f=${f#"$top"/}
+                echo "${f%.*}"
+        done | sort -u
+}
+# In a row `daemon/a`, `b` are two of daemon/. A name with a dot is a file; with a star, a whole folder.
+# shellcheck disable=SC2016
+same "modules of doc/ARCHITECTURE.md" "$(modules daemon; modules client; modules client/pinleasectl)" \
+        "$(sed -n '/^## Modules/,/^Who may include/p' "$architecture" | awk -F'|' '
+                /^\| `/ { print $2 } /^\*\*Both/,/^$/ { print }' | grep -oE '`[a-z/-]+`' | tr -d '`' | awk '
+                /\// { folder = $0; sub(/[^\/]*$/, "", folder); print; next } { print folder $0 }' | grep -vE '^proto/' | sort -u)" 60
+
 [ $status = 0 ] && echo "docs: $n facts compared"
 exit $status
