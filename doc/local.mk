@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Documents. How a man page is made of its source is said in client/pinleasectl/local.mk.
+
+if HAVE_SCDOC
+nodist_man8_MANS = doc/man/pinleased.8
+endif
+
+CLEANFILES += doc/man/pinleased.8
+EXTRA_DIST += SECURITY.md doc/OPERATIONS.md doc/man/pinleased.8.scd
