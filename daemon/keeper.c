@@ -42,6 +42,7 @@ struct keeper {
         enum phase phase;
         uint64_t deadline; /* of the phase; 0: none */
         uint64_t end_began; /* when PHASE_ENDING did */
+        bool told_to_end;
         bool bye;           /* the registrar has closed everything by itself */
 
         struct uplink uplink;
@@ -245,6 +246,7 @@ static void drain_uplink(struct keeper *k) {
 
         switch (message.type) {
         case CONTROL_GOING_AWAY:
+                k->told_to_end = true;
                 begin_end(k, message.value);
                 break;
         case CONTROL_CREDIT:
@@ -403,6 +405,9 @@ static void turn(struct keeper *k) {
                 drain_uplink(k);
 
         now = pl_now_ms();
+        /* What could not be ended must not start the service again that has been stopped. */
+        if (k->told_to_end && k->phase > PHASE_ENDING)
+                uplink_retire(&k->uplink);
         uplink_turn(&k->uplink, now);
         heartbeat(k, now);
         check_revocation(k, now);

@@ -71,6 +71,11 @@ void uplink_done(struct uplink *u) {
         u->fd = pl_close(u->fd);
 }
 
+void uplink_retire(struct uplink *u) {
+        u->path = NULL;
+        u->next_attempt = 0;
+}
+
 void uplink_turn(struct uplink *u, uint64_t now_ms) {
         if (u->fd >= 0 || !u->next_attempt || now_ms < u->next_attempt)
                 return;

@@ -37,6 +37,9 @@ void uplink_init(struct uplink *uplink,
                  int ledger);
 void uplink_done(struct uplink *uplink);
 
+/* No successor is looked for any more. */
+void uplink_retire(struct uplink *uplink);
+
 /* To be called when its time has come, or earlier: connects if that is due. */
 void uplink_turn(struct uplink *uplink, uint64_t now_ms);
 
