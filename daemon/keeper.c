@@ -199,8 +199,8 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
 static void lose_registrar(struct keeper *k, int error) {
         if (error == -EPROTO)
                 log_event(LOG_ERR, EVENT_REGISTRAR_BROKEN, "kills its registrar, which broke the control protocol");
-        (void)closer_close(&k->config.control, 1);
         kill_registrar(k);
+        (void)closer_close(&k->config.control, 1);
 }
 
 /* Not for ever: one that never stops must not keep its keeper from the rest. */
