@@ -26,6 +26,35 @@ static int say_hello(struct pinlease *p) {
         return 0;
 }
 
+/* Nobody else knows of it yet: no lock. While its serial is 0, refusals count as those of pinlease_connect(). */
+static int open_session(const char *path, struct pinlease **ret_p) {
+        struct pinlease *p;
+        int r;
+
+        r = pl_session_open(path, &p);
+        if (r < 0)
+                return r;
+        r = say_hello(p);
+        if (r < 0) {
+                pl_session_unref(p);
+                return r;
+        }
+        *ret_p = p;
+        return 0;
+}
+
+static void pause_for(unsigned int ms) {
+        struct timespec rest = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+        while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
+                ;
+}
+
+/*
+ * A connection that ends without a word before HELLO has been answered was one that a pinleased had accepted, but not yet
+ * given a session when it was replaced or died. Nothing has happened: it is made again, and waits at the socket for the
+ * successor. A service that has a reason not to serve says it, and is not asked again.
+ */
 _public_ int pinlease_connect(const char *path,
                               const struct pinlease_listener *listener,
                               void *userdata,
@@ -39,20 +68,17 @@ _public_ int pinlease_connect(const char *path,
         if (!path || !*path)
                 path = PINLEASE_DEFAULT_SOCKET;
 
-        r = pl_session_open(path, &p);
+        for (unsigned int attempt = 1;; attempt++) {
+                r = open_session(path, &p);
+                if (r != -ECONNRESET || attempt == PL_CONNECT_ATTEMPTS)
+                        break;
+                pause_for(PL_CONNECT_PAUSE_MS << (attempt - 1));
+        }
         if (r < 0)
                 return r;
         if (listener)
                 p->listener = *listener;
         p->userdata = userdata;
-
-        /* Nobody else knows of it yet: no lock. While its serial is 0, refusals count as those of pinlease_connect().
-         */
-        r = say_hello(p);
-        if (r < 0) {
-                pl_session_unref(p);
-                return r;
-        }
 
         p->serial = atomic_fetch_add(&last_serial, 1) + 1;
         *ret_p = p;

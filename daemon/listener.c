@@ -12,6 +12,11 @@
 
 #define BACKLOG 4096
 
+/* How often, and at which intervals, a socket is tried that somebody listens on: a daemon that was killed as it started a session
+ * leaves a child that has its sockets until it has become another program. */
+#define BIND_ATTEMPTS 40
+#define BIND_PAUSE_MS 25
+
 static const struct {
         const char *name; /* FileDescriptorName= */
         const char *file;
@@ -24,7 +29,7 @@ static const struct {
 };
 
 /* A socket file that nobody listens on is what a former daemon left; anything else at that place is not ours to remove. */
-static int bind_socket(int fd, const struct sockaddr_un *address) {
+static int try_bind(int fd, const struct sockaddr_un *address) {
         _cleanup_(pl_closep) int probe = -1;
         struct stat st;
 
@@ -46,6 +51,14 @@ static int bind_socket(int fd, const struct sockaddr_un *address) {
         if (unlink(address->sun_path) < 0)
                 return -errno;
         return bind(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
+}
+
+static int bind_socket(int fd, const struct sockaddr_un *address) {
+        int r;
+
+        for (unsigned int attempt = 1; (r = try_bind(fd, address)) == -EADDRINUSE && attempt < BIND_ATTEMPTS; attempt++)
+                (void)nanosleep(&(struct timespec) { .tv_nsec = BIND_PAUSE_MS * 1000000 }, NULL);
+        return r;
 }
 
 static int open_socket(const char *path, mode_t mode, gid_t group, int *ret_fd) {

@@ -143,12 +143,15 @@ static int attend(struct registrar *r) {
 
 static int handle_control(void *userdata, const struct control_message *message) {
         struct registrar *r = userdata;
+        uint64_t deadline;
 
         switch (message->type) {
         case CONTROL_GOING_AWAY:
-                if (r->away_deadline)
+                /* Again, when pinleased has been replaced in the midst of a drain: the earliest counts, as for the keeper. */
+                deadline = pl_now_ms() + message->value;
+                if (r->away_deadline && r->away_deadline <= deadline)
                         return 0;
-                r->away_deadline = pl_now_ms() + message->value;
+                r->away_deadline = deadline;
                 return send_going_away(r,
                                        PL_AWAY_SHUTDOWN,
                                        message->value,

@@ -33,7 +33,8 @@ static size_t size_for(uint32_t capacity) {
         return sizeof(struct roster_header) + capacity * sizeof(struct roster_entry);
 }
 
-/* The 22nd field of /proc/PID/stat; the second, the name, may hold anything, so it is counted from its closing bracket. */
+/* The 22nd field of /proc/PID/stat; the second, the name, may hold anything, so it is counted from its closing bracket. The
+ * third is the state: a process that has ended and not been waited for yet is none. */
 static int start_time_of(pid_t pid, uint64_t *ret_time) {
         char path[32], text[1024], *p;
         _cleanup_(pl_closep) int fd = -1;

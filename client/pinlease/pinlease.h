@@ -107,7 +107,7 @@ struct pinlease_listener {
 };
 
 /*
- * Connects to the service and waits for its answer.
+ * Connects to the service and waits for its answer; also for the successor of a service that is being replaced.
  *
  * path:     the service's socket; NULL: $PINLEASE_SOCKET if set, else PINLEASE_DEFAULT_SOCKET.
  * listener: copied; may be NULL. userdata is handed to its functions.

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "fake_session.h"
+#include "session.h"
 
 /* The library's sessions and verbs contexts. Registering and events have tests of their own. */
 
@@ -103,12 +104,16 @@ static void greet_badly(struct fake *f) {
                 struct pollfd unread;
                 struct pl_packet reply;
 
-                fake_accept(f);
-                unread = (struct pollfd) { .fd = f->app, .events = POLLIN };
-                FAKE_CHECK(poll(&unread, 1, TESTING_PATIENCE_MS) == 1);
+                /* Without a word of the service the library tries again, so often. */
+                for (unsigned int n = g == HANG_UP || g == HANG_UP_UNREAD ? PL_CONNECT_ATTEMPTS : 1; n > 0; n--) {
+                        fake_accept(f);
+                        unread = (struct pollfd) { .fd = f->app, .events = POLLIN };
+                        FAKE_CHECK(poll(&unread, 1, TESTING_PATIENCE_MS) == 1);
+                        if (g != HANG_UP_UNREAD)
+                                fake_expect(f, PL_OP_HELLO, NULL);
+                }
                 if (g == HANG_UP_UNREAD)
                         continue;
-                fake_expect(f, PL_OP_HELLO, NULL);
                 fake_make_reply(f, &reply, PL_OP_HELLO, 0);
                 reply.header.version = (uint16_t)(g == OTHER_VERSION ? 2 : PL_VERSION);
                 reply.header.seq += g == WRONG_SEQ;
@@ -145,6 +150,31 @@ TEST(test_hello_answered_badly) {
                 if (i == REFUSE)
                         client_assert_told(NULL, expected[i].code, expected[i].error);
         }
+        fake_end(&f);
+}
+
+/* The service is replaced before it answers, twice: read and unread. */
+static void vanish_twice(struct fake *f) {
+        struct pollfd unread;
+
+        fake_accept(f);
+        fake_expect(f, PL_OP_HELLO, NULL);
+        fake_accept(f);
+        unread = (struct pollfd) { .fd = f->app, .events = POLLIN };
+        FAKE_CHECK(poll(&unread, 1, TESTING_PATIENCE_MS) == 1);
+        fake_greet(f);
+        fake_expect_ping(f);
+        fake_expect_end(f);
+}
+
+TEST(test_replaced_before_hello) {
+        struct pinlease *p;
+        struct fake f;
+
+        fake_start(&f, vanish_twice, NULL);
+        p = client_connect(&f);
+        assert_int_equal(pinlease_ping(p), 0);
+        assert_null(pinlease_disconnect(p));
         fake_end(&f);
 }
 
@@ -282,6 +312,7 @@ int main(void) {
                 CHECKED(test_path_from_environment),
                 CHECKED(test_refused_at_the_door),
                 CHECKED(test_hello_answered_badly),
+                CHECKED(test_replaced_before_hello),
                 CHECKED(test_contexts),
                 CHECKED(test_attached_by_registering),
                 CHECKED(test_disconnect_detaches),

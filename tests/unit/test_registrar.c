@@ -394,15 +394,18 @@ TEST(test_going_away) {
         id = must_register(&c, 0, memory);
         (void)must_register(&c, 0, memory);
 
-        /* The app learns it, once, and is served until its time is over. */
+        /* The app learns it, again when its time becomes shorter, and is served until that is over. */
         tell(&c, CONTROL_GOING_AWAY, HOUR);
-        tell(&c, CONTROL_GOING_AWAY, 1);
-        assert_int_equal(rawclient_recv(&c, &packet), 0);
-        assert_int_equal(packet.header.opcode, PL_OP_GOING_AWAY);
-        assert_int_equal(packet.header.seq, 0);
-        assert_int_equal(packet.body.going_away.reason, PL_AWAY_SHUTDOWN);
-        assert_int_equal(packet.body.going_away.grace_ms, HOUR);
-        assert_true(strlen(packet.body.going_away.sentence) > 10);
+        tell(&c, CONTROL_GOING_AWAY, 2 * HOUR);
+        tell(&c, CONTROL_GOING_AWAY, HOUR / 2);
+        for (uint32_t part = 1; part <= 2; part++) {
+                assert_int_equal(rawclient_recv(&c, &packet), 0);
+                assert_int_equal(packet.header.opcode, PL_OP_GOING_AWAY);
+                assert_int_equal(packet.header.seq, 0);
+                assert_int_equal(packet.body.going_away.reason, PL_AWAY_SHUTDOWN);
+                assert_int_equal(packet.body.going_away.grace_ms, HOUR / part);
+                assert_true(strlen(packet.body.going_away.sentence) > 10);
+        }
         pl_packet_init(&request, PL_OP_DEREGISTER, 0);
         request.body.deregister.id = id;
         rawclient_ask(&c, &request, -1, &packet);
