@@ -234,6 +234,8 @@ static enum admin_step end_revoke(struct admin_call *call, struct json_object **
 
         for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++)
                 none = none && call->counts[i] == 0;
+        if (call->busy)
+                return fail(ret_object, "busy", "Too many revocations are under way in one session. Try again when they are over.");
         call->n_lost += call->n_waits_for;
         if (none && call->n_waits_for == 0)
                 return fail(ret_object, "not-found", "No registration matches; pinleasectl list shows those there are.");
@@ -272,6 +274,7 @@ bool admin_call_revoked(struct admin_call *call, const struct session *session, 
                 return false;
         for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++)
                 call->counts[i] += message->counts[i];
+        call->busy = call->busy || message->value;
         return call->waiting && call->n_waits_for == 0;
 }
 
@@ -295,9 +298,8 @@ static enum admin_step step_drain(struct admin_call *call, struct json_object **
         if (!call->told) {
                 call->told = true;
                 call->n_sessions = s->accounts.n_sessions;
-                if (supervisor_drain(s, (uint32_t)call->grace_ms) < 0 && s->state != SUPERVISOR_DRAINED)
-                        return s->state == SUPERVISOR_DRAINING ? fail(ret_object, "busy", "Sessions are being ended already.")
-                                                               : fail(ret_object, "failed", "The service is out of resources.");
+                if (supervisor_drain(s, (uint32_t)call->grace_ms) < 0)
+                        return fail(ret_object, "failed", "The service is out of resources.");
                 call->left = s->accounts.n_sessions;
         }
         if (s->state == SUPERVISOR_DRAINING)

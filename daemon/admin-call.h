@@ -71,6 +71,7 @@ struct admin_call {
         size_t n_waits_for;
         uint64_t counts[N_REVOCATION_OUTCOMES];
         uint64_t n_lost;
+        bool busy; /* a session did not take the order */
         uint64_t deadline_ms; /* CLOCK_MONOTONIC; 0: none */
 
         /* drain */

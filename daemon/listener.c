@@ -25,7 +25,7 @@ static const struct {
         /* Who may connect is said by the file; who may administer, by the daemon, in words. */
         [LISTENER_CLIENT] = { "client", "client.sock", 0660 },
         [LISTENER_SESSION] = { "session", "session.sock", 0600 },
-        [LISTENER_ADMIN] = { "admin", "admin.sock", 0666 },
+        [LISTENER_ADMIN] = { "admin", "admin.sock", 0660 },
 };
 
 /* A socket file that nobody listens on is what a former daemon left; anything else at that place is not ours to remove. */
@@ -97,7 +97,7 @@ static int make_all(const char *directory, gid_t group, struct listeners *l) {
                         log_line(LOG_ERR, "the name %s is too long for sockets", directory);
                         return -ENAMETOOLONG;
                 }
-                r = open_socket(l->paths[i], kinds[i].mode, i == LISTENER_CLIENT ? group : (gid_t)-1, l->fds + i);
+                r = open_socket(l->paths[i], kinds[i].mode, i == LISTENER_SESSION ? (gid_t)-1 : group, l->fds + i);
                 if (r == 0 && lstat(l->paths[i], l->files + i) < 0)
                         r = -errno;
                 if (r < 0) {

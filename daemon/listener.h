@@ -22,7 +22,7 @@ struct listeners {
 
 /*
  * With sockets from systemd, all three have to be there. Else they are made in `directory`, which is made if it is not there:
- * `group` may use the client socket. Returns 0 or a negative errno, which has been logged.
+ * `group` may use the sockets for clients and administrators. Returns 0 or a negative errno, which has been logged.
  */
 int listeners_get(const char *directory, gid_t group, struct listeners *ret_listeners);
 

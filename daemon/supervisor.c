@@ -281,24 +281,30 @@ static int on_drain_timeout(sd_event_source *source _unused_, uint64_t usec _unu
         return 0;
 }
 
+static void end_all(struct supervisor *s, uint32_t grace_ms) {
+        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ((uint64_t)grace_ms + DRAIN_MARGIN_MS) * 1000);
+        s->drain_grace_ms = grace_ms;
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                session_end(session, grace_ms);
+}
+
 int supervisor_drain(struct supervisor *s, uint32_t grace_ms) {
         uint64_t ms = (uint64_t)grace_ms + DRAIN_MARGIN_MS;
-        int r;
+        int r = 0;
 
-        if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
-                return -EALREADY;
-        r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
-        if (r == 0)
+        /* One more wish to end them is the same, unless it is for sooner. */
+        if (s->state == SUPERVISOR_DRAINED || (s->state == SUPERVISOR_DRAINING && grace_ms >= s->drain_grace_ms))
+                return 0;
+        if (s->listener)
+                r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
+        if (r >= 0)
                 r = set_timer(s->event, &s->drain, ms, on_drain_timeout, s);
         if (r < 0)
                 return r;
 
         log_line(LOG_INFO, "ends its %u sessions, which have %" PRIu32 " ms to let go", s->accounts.n_sessions, grace_ms);
-        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ms * 1000);
         s->state = SUPERVISOR_DRAINING;
-        s->drain_grace_ms = grace_ms;
-        for (struct session *session = s->sessions.first; session; session = session->next)
-                session_end(session, grace_ms);
+        end_all(s, grace_ms);
         report_status(s);
         if (s->accounts.n_sessions == 0)
                 end_drain(s);

@@ -55,7 +55,7 @@ struct supervisor {
 /* Serves until SIGTERM, which leaves the sessions to a successor, or SIGINT, which ends them. Returns 0 or a negative errno. */
 int supervisor_run(const struct supervisor_config *config);
 
-/* No connection is accepted any more, and all sessions are told to let go. -EALREADY: that has been said. */
+/* No connection is accepted any more, and all sessions are told to let go; again, if it is for sooner. */
 int supervisor_drain(struct supervisor *supervisor, uint32_t grace_ms);
 
 /* Connections are accepted again. -EBUSY: sessions are still being ended. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "waiting.h"
 
+#include <inttypes.h>
 #include <sys/epoll.h>
 
+#include "log.h"
 #include "util.h"
 
 struct waiting_connection {
@@ -35,7 +37,13 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userd
         struct waiting *w = userdata;
 
         while (w->first && w->first->deadline <= usec) {
-                w->n_timed_out++;
+                const struct peer *peer = &w->first->peer;
+
+                log_subject_event(&(const struct log_subject) { 0, peer->pid, peer->uid, NULL },
+                                  LOG_NOTICE,
+                                  EVENT_SILENT_APP,
+                                  "connected and said nothing for %" PRIu64 " ms",
+                                  w->timeout_usec / 1000);
                 unlink_connection(w->first);
         }
         return reset_timer(w);

@@ -28,7 +28,6 @@ struct waiting {
         void *userdata;
         struct waiting_connection *first, *last; /* by time of coming */
         sd_event_source *timer;
-        uint64_t n_timed_out;
 };
 
 /* Event loop, accounts and disposal are borrowed. */
