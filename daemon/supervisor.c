@@ -225,7 +225,8 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 static void on_introduced(void *userdata, struct session *session) {
         struct supervisor *s = userdata;
 
-        if (s->state == SUPERVISOR_DRAINING)
+        /* Also one that comes late: nothing may be registered any more. */
+        if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
                 session_end(session, s->drain_grace_ms);
         waiting_resume(&s->waiting, session->account);
         report_status(s);
@@ -317,15 +318,20 @@ static int on_sigterm(sd_event_source *source _unused_, const struct signalfd_si
         return sd_event_exit(s->event, 0);
 }
 
+static int leave(struct supervisor *s) {
+        if (s->state == SUPERVISOR_DRAINED || s->accounts.n_sessions == 0)
+                return sd_event_exit(s->event, 0);
+        (void)supervisor_drain(s, s->config.grace_ms);
+        return 0;
+}
+
 static int on_sigint(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
         s->leaving = true;
         (void)sd_notify(0, "STOPPING=1");
-        if (s->state == SUPERVISOR_DRAINED || s->accounts.n_sessions == 0)
-                return sd_event_exit(s->event, 0);
-        (void)supervisor_drain(s, s->config.grace_ms);
-        return 0;
+        /* Not before it is known which sessions there are. */
+        return s->state == SUPERVISOR_SETTLING ? 0 : leave(s);
 }
 
 static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
@@ -357,7 +363,8 @@ static int settle(struct supervisor *s) {
         if (s->sessions.n_resumed > 0)
                 log_event(LOG_INFO, EVENT_SESSION_RESUMED, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
         (void)sd_notify(0, "READY=1");
-        return on_status(NULL, 0, s);
+        r = on_status(NULL, 0, s);
+        return r < 0 || !s->leaving ? r : leave(s);
 }
 
 static int on_settle(sd_event_source *source, uint64_t usec, void *userdata) {
