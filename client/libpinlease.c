@@ -60,6 +60,7 @@ _public_ int pinlease_connect(const char *path,
                               void *userdata,
                               struct pinlease **ret_p) {
         static atomic_uint_fast64_t last_serial;
+        unsigned int pause = PL_CONNECT_PAUSE_MS;
         struct pinlease *p;
         int r;
 
@@ -72,7 +73,8 @@ _public_ int pinlease_connect(const char *path,
                 r = open_session(path, &p);
                 if (r != -ECONNRESET || attempt == PL_CONNECT_ATTEMPTS)
                         break;
-                pause_for(PL_CONNECT_PAUSE_MS << (attempt - 1));
+                pause_for(pause);
+                pause = pause * 2 < PL_CONNECT_PAUSE_MAX_MS ? pause * 2 : PL_CONNECT_PAUSE_MAX_MS;
         }
         if (r < 0)
                 return r;

@@ -19,9 +19,10 @@
 #define PL_EVENTS_MAX 8U
 
 /* How often a connection is made when the service is being replaced in that instant, and how long after the first failure the
- * second attempt comes; the pause doubles. */
-#define PL_CONNECT_ATTEMPTS 7U
-#define PL_CONNECT_PAUSE_MS 20U
+ * second attempt comes; the pause doubles up to a maximum. */
+#define PL_CONNECT_ATTEMPTS     12U
+#define PL_CONNECT_PAUSE_MS     20U
+#define PL_CONNECT_PAUSE_MAX_MS 250U
 
 /* Part of the ABI: everything else is hidden by -fvisibility=hidden, and by libpinlease.sym. */
 #define _public_ __attribute__((visibility("default")))

@@ -232,7 +232,8 @@ static void on_introduced(void *userdata, struct session *session) {
         /* Until all have come nobody gets more: what is left of a user's is not known. */
         if (s->state == SUPERVISOR_SETTLING)
                 (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_OFF);
-        if (s->state == SUPERVISOR_DRAINING)
+        /* Also one that comes late: nothing may be registered any more. */
+        if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
                 session_end(session, s->drain_grace_ms);
         waiting_resume(&s->waiting, session->account);
         report_status(s);
@@ -342,7 +343,7 @@ static int on_sigint(sd_event_source *source _unused_, const struct signalfd_sig
 
         s->leaving = true;
         (void)sd_notify(0, "STOPPING=1");
-        /* Else when it is known what there is to end. */
+        /* Not before it is known which sessions there are. */
         return s->state == SUPERVISOR_SETTLING ? 0 : leave(s);
 }
 
@@ -379,7 +380,8 @@ static int settle(struct supervisor *s) {
         if (s->sessions.n_resumed > 0)
                 log_event(LOG_INFO, EVENT_SESSION_RESUMED, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
         (void)sd_notify(0, "READY=1");
-        return on_status(NULL, 0, s);
+        r = on_status(NULL, 0, s);
+        return r < 0 || !s->leaving ? r : leave(s);
 }
 
 static int on_settle(sd_event_source *source, uint64_t usec, void *userdata) {
