@@ -380,8 +380,7 @@ static int settle(struct supervisor *s) {
         if (s->sessions.n_resumed > 0)
                 log_event(LOG_INFO, EVENT_SESSION_RESUMED, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
         (void)sd_notify(0, "READY=1");
-        r = on_status(NULL, 0, s);
-        return r < 0 || !s->leaving ? r : leave(s);
+        return on_status(NULL, 0, s);
 }
 
 static int on_settle(sd_event_source *source, uint64_t usec, void *userdata) {

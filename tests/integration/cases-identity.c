@@ -203,7 +203,7 @@ static void run_daemon(const void *argument _unused_) {
                                                 "pipe:",
                                                 "/memfd:pinlease-limits",
                                                 "/memfd:pinlease-ledger",
-                                                "/run/pinlease/roster" };
+                                                "/pinlease-session" };
         struct app app = app_start(user_app, "alice"), other = bystander_start(NULL);
         unsigned int known = 0;
         char line[32] = "";

@@ -37,6 +37,12 @@ static bool is_service(pid_t pid) {
         return read_file(pid, "comm", comm, sizeof comm) && strncmp(comm, COMM, strlen(COMM)) == 0;
 }
 
+static bool is_not_pinleased(pid_t pid) {
+        char comm[32];
+
+        return read_file(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") != 0;
+}
+
 static void for_each(void (*function)(pid_t pid, void *userdata), void *userdata) {
         struct dirent *e;
         DIR *d = opendir("/proc");
@@ -121,7 +127,8 @@ static void count(pid_t pid, void *userdata) {
         if (c->kind == PROCESS_SERVICE)
                 c->n += is_service(pid);
         else
-                c->n += process_fds(pid, "pinlease-ledger") > 0 || process_maps(pid, "pinlease-ledger") > 0;
+                c->n += is_not_pinleased(pid) &&
+                        (process_fds(pid, "pinlease-ledger") > 0 || process_maps(pid, "pinlease-ledger") > 0);
 }
 
 unsigned int process_count(enum process_kind kind) {

@@ -10,7 +10,7 @@
 
 enum process_kind {
         PROCESS_SERVICE,     /* keepers, registrars, closers */
-        PROCESS_WITH_LEDGER, /* whoever has a ledger open or mapped */
+        PROCESS_WITH_LEDGER, /* whoever has a ledger open or mapped, but for pinleased, which reads them */
 };
 
 unsigned int process_count(enum process_kind kind);
