@@ -16,8 +16,8 @@
 
 #define CGROUP  "/sys/fs/cgroup/system.slice/pinlease.service/"
 #define STARTS  41
-#define CYCLES  200
-#define PERIODS 2 /* with the idle sessions; one more without */
+#define CYCLES  400
+#define PERIODS 1 /* with the idle sessions; one more without: before and after */
 #define IDLE_MS 3000
 
 struct bench {
@@ -224,7 +224,7 @@ static void measure_idle(struct bench *b) {
         m[1] = median(with.trips, with.n);
         m[2] = median(without.cycles, without.n);
         m[3] = median(with.cycles, with.n);
-        (void)printf("\nA busy session beside idle ones, microseconds, medians of interleaved periods:\n\n"
+        (void)printf("\nA busy session beside idle ones, microseconds, medians; without them before and after:\n\n"
                      "| request | 0 idle | %zu idle | ratio |\n|---|---|---|---|\n"
                      "| round trip | %.0f | %.0f | %.2f |\n"
                      "| register + deregister 4 KiB, pinned, warm | %.0f | %.0f | %.2f |\n"
