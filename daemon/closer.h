@@ -10,7 +10,7 @@
  * Sets the at most CLOSER_MAX descriptors to -1. Returns 0, or a negative errno if no process could be had: then the caller
  * has closed them itself.
  */
-#define CLOSER_MAX 32
+#define CLOSER_MAX 256
 
 int closer_close(int *fds, unsigned int n_fds);
 

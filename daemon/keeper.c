@@ -24,6 +24,10 @@
 /* How often memory regions are tried again that the kernel keeps. */
 #define KEPT_MS 1000
 
+/* A registrar that has nothing to do is looked at again after so many heartbeats: looking is all that idle sessions do, and
+ * hundreds of them should cost the busy ones nothing. */
+#define IDLE_BEATS 4
+
 enum phase {
         PHASE_SERVING, /* the registrar works */
         PHASE_ENDING,  /* it has been told, or has reason, to give up by itself before the deadline */
@@ -299,8 +303,10 @@ static void heartbeat(struct keeper *k, uint64_t now) {
 
         if (now >= k->next_ping) {
                 k->next_ping = now + k->config.heartbeat_ms;
-                if (!has_work(k, now))
+                if (!has_work(k, now)) {
+                        k->next_ping += (IDLE_BEATS - 1) * (uint64_t)k->config.heartbeat_ms;
                         return;
+                }
                 k->ping_sent = now;
                 (void)control_send(k->config.control, &(struct control_message) { .type = CONTROL_PING }, -1);
         }

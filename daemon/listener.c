@@ -10,8 +10,6 @@
 #include "log.h"
 #include "util.h"
 
-#define BACKLOG 4096
-
 /* How often, and at which intervals, a socket is tried that somebody listens on: a daemon that was killed as it started a session
  * leaves a child that has its sockets until it has become another program. */
 #define BIND_ATTEMPTS 40
@@ -21,11 +19,12 @@ static const struct {
         const char *name; /* FileDescriptorName= */
         const char *file;
         mode_t mode;
+        int backlog; /* as in the units, which say why */
 } kinds[N_LISTENERS] = {
         /* Who may connect is said by the file; who may administer, by the daemon, in words. */
-        [LISTENER_CLIENT] = { "client", "client.sock", 0660 },
-        [LISTENER_SESSION] = { "session", "session.sock", 0600 },
-        [LISTENER_ADMIN] = { "admin", "admin.sock", 0660 },
+        [LISTENER_CLIENT] = { "client", "client.sock", 0660, 256 },
+        [LISTENER_SESSION] = { "session", "session.sock", 0600, 4096 },
+        [LISTENER_ADMIN] = { "admin", "admin.sock", 0660, 256 },
 };
 
 /* A socket file that nobody listens on is what a former daemon left; anything else at that place is not ours to remove. */
@@ -61,7 +60,7 @@ static int bind_socket(int fd, const struct sockaddr_un *address) {
         return r;
 }
 
-static int open_socket(const char *path, mode_t mode, gid_t group, int *ret_fd) {
+static int open_socket(const char *path, mode_t mode, int backlog, gid_t group, int *ret_fd) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_(pl_closep) int fd = -1;
         mode_t mask;
@@ -76,7 +75,7 @@ static int open_socket(const char *path, mode_t mode, gid_t group, int *ret_fd) 
         (void)umask(mask);
         if (r < 0)
                 return r;
-        if ((group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0) || listen(fd, BACKLOG) < 0) {
+        if ((group != (gid_t)-1 && lchown(path, (uid_t)-1, group) < 0) || listen(fd, backlog) < 0) {
                 r = -errno;
                 (void)unlink(path);
                 return r;
@@ -97,7 +96,11 @@ static int make_all(const char *directory, gid_t group, struct listeners *l) {
                         log_line(LOG_ERR, "the name %s is too long for sockets", directory);
                         return -ENAMETOOLONG;
                 }
-                r = open_socket(l->paths[i], kinds[i].mode, i == LISTENER_SESSION ? (gid_t)-1 : group, l->fds + i);
+                r = open_socket(l->paths[i],
+                                kinds[i].mode,
+                                kinds[i].backlog,
+                                i == LISTENER_SESSION ? (gid_t)-1 : group,
+                                l->fds + i);
                 if (r == 0 && lstat(l->paths[i], l->files + i) < 0)
                         r = -errno;
                 if (r < 0) {

@@ -2,6 +2,7 @@
 #include "supervisor.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -203,6 +204,13 @@ static int pause_listening(struct supervisor *s, int error) {
         return r < 0 ? r : set_timer(s->event, &s->retry, RETRY_MS, on_retry, s);
 }
 
+/* Who is gone by the time it is its turn wants nothing any more; cheaper than to find that out by the event loop. */
+static bool is_gone(int client) {
+        struct pollfd p = { .fd = client, .events = POLLRDHUP };
+
+        return poll(&p, 1, 0) > 0;
+}
+
 static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
         struct supervisor *s = userdata;
         int client, r;
@@ -216,6 +224,10 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
                         return pause_listening(s, errno);
+                return 0;
+        }
+        if (is_gone(client)) {
+                disposal_close(&s->disposal, client);
                 return 0;
         }
         r = take_connection(s, client);

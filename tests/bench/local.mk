@@ -1,12 +1,32 @@
-# Measurements: make bench boots the guest and prints the tables of doc/PERFORMANCE.md; JSON in vm-out/bench.json.
+# Measurements: make bench boots the guest and prints the tables of doc/PERFORMANCE.md; JSON in vm-out/bench*.json. PINLEASE_BENCH
+# names the parts that are wanted: "registrations sessions attacks".
 
-TEST_PROGRAMS_VM += tests/bench/pinlease-bench
+TEST_PROGRAMS_VM += \
+	tests/bench/pinlease-bench \
+	tests/bench/pinlease-bench-attacks \
+	tests/bench/pinlease-bench-sessions
 
-tests_bench_pinlease_bench_SOURCES = tests/bench/pinlease-bench.c
-tests_bench_pinlease_bench_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
-tests_bench_pinlease_bench_LDADD = libpinlease.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
+BENCH_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
+BENCH_LIBS = $(IBVERBS_LIBS) $(JSON_C_LIBS)
+bench_common = tests/bench/bench.c tests/bench/bench.h
 
-EXTRA_DIST += tests/bench/guest
+tests_bench_pinlease_bench_SOURCES = tests/bench/pinlease-bench.c $(bench_common)
+tests_bench_pinlease_bench_CFLAGS = $(BENCH_CFLAGS)
+tests_bench_pinlease_bench_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
+
+tests_bench_pinlease_bench_sessions_SOURCES = tests/bench/pinlease-bench-sessions.c $(bench_common)
+tests_bench_pinlease_bench_sessions_CFLAGS = $(BENCH_CFLAGS)
+tests_bench_pinlease_bench_sessions_LDADD = libpl-proto.la $(BENCH_LIBS)
+
+tests_bench_pinlease_bench_attacks_SOURCES = \
+	tests/bench/pinlease-bench-attacks.c \
+	tests/bench/attacks.c tests/bench/attacks.h \
+	$(bench_common)
+tests_bench_pinlease_bench_attacks_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon
+tests_bench_pinlease_bench_attacks_CFLAGS = $(BENCH_CFLAGS)
+tests_bench_pinlease_bench_attacks_LDADD = libpl-proto.la $(BENCH_LIBS)
+
+EXTRA_DIST += tests/bench/guest tests/bench/start-steps
 
 bench: stage
 	$(VM_ENV) $(abs_top_srcdir)/tests/vm/run $(abs_top_srcdir)/tests/bench/guest

@@ -24,7 +24,7 @@
 
 #include <pinlease/pinlease.h>
 
-#include "util.h"
+#include "bench.h"
 
 #define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
 
@@ -43,21 +43,9 @@ struct bench {
         void *memory; /* its mapping, populated */
 };
 
-static _Noreturn void die(const char *what, int error) {
-        (void)fprintf(stderr, "pinlease-bench: %s: %s\n", what, strerror(error < 0 ? -error : error));
-        exit(EXIT_FAILURE);
-}
-
 static _Noreturn void die_refused(const struct pinlease *p) {
         (void)fprintf(stderr, "pinlease-bench: %s\n", pinlease_refusal(p)->sentence);
         exit(EXIT_FAILURE);
-}
-
-static double now_us(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (double)ts.tv_sec * 1e6 + (double)ts.tv_nsec / 1e3;
 }
 
 static void open_all(struct bench *b) {
@@ -162,17 +150,6 @@ static double measure(struct bench *b, enum kind kind, size_t size, enum pinleas
         default:
                 return round_trip(b);
         }
-}
-
-static int compare(const void *a, const void *b) {
-        double x = *(const double *)a, y = *(const double *)b;
-
-        return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n) {
-        qsort(values, n, sizeof *values, compare);
-        return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 #define N_CASES (ELEMENTSOF(sizes) * ELEMENTSOF(methods) * N_KINDS)

@@ -70,7 +70,7 @@ only() {
 only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
 only 'sys/ioctl\.h' daemon/uverbs.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
-only 'sys/socket\.h' proto/wire.c \
+only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
