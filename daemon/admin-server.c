@@ -288,7 +288,8 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
 /* --- for the supervisor --- */
 
 void admin_init(struct admin *admin, struct supervisor *supervisor) {
-        *admin = (struct admin) { .supervisor = supervisor };
+        /* Sessions answer what a former pinleased has asked, too: its cookies must not come again. */
+        *admin = (struct admin) { .supervisor = supervisor, .last_cookie = pl_now_ms() << 20 };
         admin_reload(admin);
 }
 
