@@ -232,6 +232,12 @@ static void introduce(struct session *session, const struct control_introduction
         account_release(session->account, &session->held);
         session->held = introduction->credit;
         account_take_over(session->account, &session->held);
+        session->gid = introduction->gid;
+        session->app_pid = (pid_t)introduction->app_pid;
+        session->registrar_pid = (pid_t)introduction->registrar_pid;
+        session->started_ms = introduction->started_ms;
+        pl_close(session->ledger);
+        session->ledger = ledger;
         if (starting)
                 account_starting(s->accounts, session->account, -1);
         if (introduction->version != CONTROL_VERSION) {
@@ -244,12 +250,6 @@ static void introduce(struct session *session, const struct control_introduction
                     CONTROL_VERSION);
         } else
                 session->state = SESSION_SERVING;
-        session->gid = introduction->gid;
-        session->app_pid = (pid_t)introduction->app_pid;
-        session->registrar_pid = (pid_t)introduction->registrar_pid;
-        session->started_ms = introduction->started_ms;
-        pl_close(session->ledger);
-        session->ledger = ledger;
 
         if (session->state != SESSION_OTHER_VERSION &&
             control_send(session->control, &(struct control_message) { .type = CONTROL_WELCOME }, -1) < 0) {
