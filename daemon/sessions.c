@@ -109,9 +109,11 @@ static int on_resumed_keeper_exit(sd_event_source *source _unused_, int fd _unus
 static void lose_control(struct session *session) {
         session->control_source = sd_event_source_disable_unref(session->control_source);
         session->control = pl_close(session->control);
+        /* The keeper asks again when it comes again. */
+        session->wanting = false;
 }
 
-static void grant(struct session *session, const struct credit_amount *need) {
+static void grant(struct session *session) {
         const struct sessions_config *config = session->sessions->config;
         struct control_message answer = { .type = CONTROL_CREDIT };
         struct account_shortage shortage = { 0 };
@@ -120,7 +122,7 @@ static void grant(struct session *session, const struct credit_amount *need) {
                             &config->user_limits,
                             &config->session_limits,
                             &session->held,
-                            need,
+                            &session->wanted,
                             &answer.credit,
                             &shortage)) {
                 answer.value = shortage.kind;
@@ -128,6 +130,7 @@ static void grant(struct session *session, const struct credit_amount *need) {
                 answer.use = shortage.use;
         }
 
+        session->wanting = false;
         /* What is sent counts as arrived: if it does not, the keeper comes again and says what it has. */
         session->held.pinned += answer.credit.pinned;
         session->held.odp += answer.credit.odp;
@@ -153,7 +156,10 @@ static int handle_message(struct session *session, const struct control_message 
 
         switch (message->type) {
         case CONTROL_WANT:
-                grant(session, &message->credit);
+                session->wanted = message->credit;
+                session->wanting = true;
+                if (s->settled)
+                        grant(session);
                 return 0;
         case CONTROL_RETURN:
                 return take_back(session, &message->credit);
@@ -445,6 +451,13 @@ void sessions_init(struct sessions *s,
                 .listener = listener,
                 .userdata = userdata,
         };
+}
+
+void sessions_settle(struct sessions *s) {
+        s->settled = true;
+        for (struct session *session = s->first; session; session = session->next)
+                if (session->wanting)
+                        grant(session);
 }
 
 void sessions_done(struct sessions *s) {

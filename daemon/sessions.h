@@ -29,7 +29,7 @@ struct session {
         uint64_t id;
         enum session_state state;
         struct account *account;
-        struct credit_amount held;
+        struct credit_amount held, wanted;
         gid_t gid;
         pid_t app_pid;
         pid_t keeper_pid;
@@ -37,6 +37,7 @@ struct session {
         uint64_t started_ms; /* CLOCK_BOOTTIME */
         bool resumed; /* started by a former pinleased */
         bool ending;  /* told to let go */
+        bool wanting; /* more credit, and has no answer yet */
         int control; /* to the keeper; -1: lost, the keeper comes again or ends */
         int ledger;  /* -1: not known yet */
         int keeper;  /* pidfd, of a resumed session */
@@ -71,6 +72,7 @@ struct sessions {
         const struct sessions_listener *listener;
         void *userdata;
         struct session *first;
+        bool settled; /* those of a former pinleased are there: what users hold is known */
         uint64_t n_started, n_resumed;
 };
 
@@ -82,6 +84,9 @@ void sessions_init(struct sessions *sessions,
                    struct roster *roster,
                    const struct sessions_listener *listener,
                    void *userdata);
+
+/* No more of a former pinleased's are to come. Until then no session gets more credit than it holds. */
+void sessions_settle(struct sessions *sessions);
 
 /* Forgets them. They go on, and look for a successor. */
 void sessions_done(struct sessions *sessions);

@@ -353,6 +353,7 @@ static int settle(struct supervisor *s) {
 
         s->settle = sd_event_source_disable_unref(s->settle);
         s->state = SUPERVISOR_SERVING;
+        sessions_settle(&s->sessions);
         r = sd_event_add_io(s->event, &s->listener, s->config.clients, EPOLLIN, on_connection, s);
         if (r == 0)
                 r = sd_event_source_set_priority(s->listener, SD_EVENT_PRIORITY_IDLE);
