@@ -49,9 +49,6 @@ static struct {
 } given;
 
 static int setup(void **state) {
-        if (!SANDBOX_WORKS)
-                testing_skip("the sanitizers' runtimes make calls of their own, so under them there is no sandbox\n");
-
         given.memfd = testing_memfd(65536);
         given.null = open("/dev/null", O_RDWR | O_CLOEXEC);
         given.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -498,6 +495,10 @@ TEST(test_failure_is_told) {
         assert_lives(in_sandbox(sandbox_keeper, once_more, NULL));
 }
 
+TEST(test_is_left_out) {
+        testing_skip("the sanitizers' runtimes make calls of their own, so under them there is no sandbox\n");
+}
+
 #define IN_SANDBOX(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -516,5 +517,9 @@ int main(void) {
                 IN_SANDBOX(test_failure_is_told),
         };
 
+        const struct CMUnitTest none[] = { cmocka_unit_test(test_is_left_out) };
+
+        if (!SANDBOX_WORKS)
+                return cmocka_run_group_tests_name("sandbox", none, NULL, NULL);
         return cmocka_run_group_tests_name("sandbox", tests, NULL, NULL);
 }
