@@ -62,8 +62,12 @@ static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, voi
         struct waiting *w = c->waiting;
 
         if (!(revents & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))) {
-                if (!w->ready(w->userdata, c->client, &c->peer))
-                        return sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                int r;
+
+                /* Before it is anybody else's: the epoll goes on for what is closed here, but open in a session. */
+                r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
+                if (r < 0 || !w->ready(w->userdata, c->client, &c->peer))
+                        return r;
                 c->client = -1;
         }
         unlink_connection(c);
