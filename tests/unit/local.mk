@@ -16,6 +16,7 @@ UNIT_TESTS = \
 	tests/unit/test_sessions \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
+	tests/unit/test_supervisor \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -165,6 +166,14 @@ tests_unit_test_handover_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_handover_LDFLAGS = -Wl,--wrap=accept4
 tests_unit_test_handover_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_handover_DEPENDENCIES = tests/unit/fake_keeper
+
+RUNNING_FILES = tests/unit/running.c tests/unit/running.h $(SERVICE_FILES)
+
+tests_unit_test_supervisor_SOURCES = tests/unit/test_supervisor.c $(RUNNING_FILES)
+tests_unit_test_supervisor_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_supervisor_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_supervisor_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_supervisor_DEPENDENCIES = tests/unit/fake_keeper
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
