@@ -17,6 +17,8 @@ UNIT_TESTS = \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
 	tests/unit/test_supervisor \
+	tests/unit/test_admin \
+	tests/unit/test_admin_params \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -174,6 +176,18 @@ tests_unit_test_supervisor_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_supervisor_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_supervisor_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_supervisor_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_SOURCES = tests/unit/test_admin.c $(RUNNING_FILES)
+tests_unit_test_admin_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_admin_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_params_SOURCES = tests/unit/test_admin_params.c $(RUNNING_FILES)
+tests_unit_test_admin_params_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_params_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_params_LDFLAGS = -Wl,--wrap=json_object_new_object
+tests_unit_test_admin_params_LDADD = $(SUPERVISOR_LIBS)
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
