@@ -13,6 +13,9 @@ tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
+	tests/unit/test_account \
+	tests/unit/test_roster \
+	tests/unit/test_waiting \
 	tests/unit/test_sessions \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
@@ -188,6 +191,19 @@ tests_unit_test_admin_params_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_admin_params_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_admin_params_LDFLAGS = -Wl,--wrap=json_object_new_object
 tests_unit_test_admin_params_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_account_SOURCES = tests/unit/test_account.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_account_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_account_LDFLAGS = $(WRAPS)
+tests_unit_test_account_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_roster_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_roster_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_waiting_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_waiting_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_waiting_LDFLAGS = -Wl,--wrap=fork
+tests_unit_test_waiting_LDADD = $(SUPERVISOR_LIBS)
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h
