@@ -13,6 +13,8 @@ tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
+	tests/unit/test_listener \
+	tests/unit/test_uplink \
 	tests/unit/test_account \
 	tests/unit/test_roster \
 	tests/unit/test_waiting \
@@ -141,6 +143,9 @@ tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_uplink_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_uplink_LDADD = $(UNIT_LIBS)
+
 # pinleased: with sessions that are fake_keeper's, a program of its own.
 SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(SYSTEMD_LIBS) $(JSON_C_LIBS) $(CMOCKA_LIBS)
 SUPERVISOR_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SYSTEMD_CFLAGS) $(JSON_C_CFLAGS)
@@ -196,6 +201,9 @@ tests_unit_test_account_SOURCES = tests/unit/test_account.c tests/unit/wraps.c t
 tests_unit_test_account_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_account_LDFLAGS = $(WRAPS)
 tests_unit_test_account_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_listener_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_listener_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_roster_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_roster_LDADD = $(SUPERVISOR_LIBS)
