@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "running.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +33,40 @@ static int bind_to(const char *path, int type) {
         return fd;
 }
 
+/* Reads all that it is told, so that nobody waits to tell it. */
+static _Noreturn void manage(int notices, int report) {
+        const int keep[] = { 0, 1, 2, notices, report };
+
+        fds_close_except(keep, ELEMENTSOF(keep));
+        for (;;) {
+                char notice[512];
+                ssize_t n;
+
+                if (poll(&(struct pollfd) { .fd = notices, .events = POLLIN }, 1, -1) < 0)
+                        _exit(1);
+                n = recv(notices, notice, sizeof notice - 1, 0);
+                if (n < 0)
+                        continue;
+                notice[n] = 0;
+                if (strstr(notice, "READY=1"))
+                        (void)!write(report, "R", 1);
+                if (strstr(notice, "STOPPING=1"))
+                        (void)!write(report, "S", 1);
+        }
+}
+
+static void start_manager(struct running *r) {
+        int notices = bind_to(r->notify, SOCK_DGRAM), report[2];
+
+        assert_int_equal(pipe2(report, O_CLOEXEC), 0);
+        r->manager = testing_fork();
+        if (r->manager == 0)
+                manage(notices, report[1]);
+        pl_close(notices);
+        pl_close(report[1]);
+        r->notices = report[0];
+}
+
 void running_setup(struct running *r) {
         *r = (struct running) { .folder = "/tmp/pinlease-test-XXXXXX" };
         assert_non_null(mkdtemp(r->folder));
@@ -44,7 +79,7 @@ void running_setup(struct running *r) {
         r->clients = bind_to(r->client, SOCK_SEQPACKET);
         r->sessions = bind_to(r->session, SOCK_SEQPACKET);
         r->admins = bind_to(r->admin, SOCK_SEQPACKET);
-        r->notices = bind_to(r->notify, SOCK_DGRAM);
+        start_manager(r);
         r->config = (struct supervisor_config) {
                 .roster = r->roster,
                 .sessions = {
@@ -68,6 +103,8 @@ void running_setup(struct running *r) {
 void running_teardown(struct running *r) {
         const char *const files[] = { r->client, r->session, r->admin, r->roster, r->notify };
 
+        assert_int_equal(kill(r->manager, SIGKILL), 0);
+        (void)testing_wait_child(r->manager);
         for (size_t i = 0; i < ELEMENTSOF(files); i++)
                 (void)unlink(files[i]);
         assert_int_equal(rmdir(r->folder), 0);
@@ -95,21 +132,18 @@ void running_begin(struct running *r) {
                 run(r);
 }
 
-void running_expect_notice(struct running *r, const char *text) {
-        char notice[512];
-        ssize_t n;
+void running_expect_notice(struct running *r, char notice) {
+        char got;
 
         do {
                 (void)testing_wait_fd(r->notices, POLLIN);
-                n = recv(r->notices, notice, sizeof notice - 1, 0);
-                assert_true(n >= 0);
-                notice[n] = 0;
-        } while (!strstr(notice, text));
+                assert_int_equal(read(r->notices, &got, 1), 1);
+        } while (got != notice);
 }
 
 void running_start(struct running *r) {
         running_begin(r);
-        running_expect_notice(r, "READY=1");
+        running_expect_notice(r, 'R');
 }
 
 int running_stop(struct running *r, int signal) {

@@ -15,7 +15,8 @@ struct running {
         char folder[32];
         char client[64], session[64], admin[64], roster[64], notify[64];
         int clients, sessions, admins; /* listening, as systemd's */
-        int notices;
+        int notices; /* what the service manager hears, a letter each: R(eady), S(topping) */
+        pid_t manager;
         struct supervisor_config config;
         pid_t pid;
 };
@@ -29,7 +30,7 @@ void running_start(struct running *r);
 
 /* The same, without the waiting. */
 void running_begin(struct running *r);
-void running_expect_notice(struct running *r, const char *text);
+void running_expect_notice(struct running *r, char notice);
 
 /* Signals it and waits for its end. Returns the wait status. */
 int running_stop(struct running *r, int signal);

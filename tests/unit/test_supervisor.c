@@ -240,7 +240,7 @@ TEST(test_end) {
         for (unsigned int i = 0; i < 3; i++)
                 running_app(&r, geteuid(), keepers + i);
         assert_int_equal(kill(r.pid, SIGINT), 0);
-        running_expect_notice(&r, "STOPPING=1");
+        running_expect_notice(&r, 'S');
         for (unsigned int i = 0; i < 3; i++) {
                 while (keeper_state(keepers + i).n_going_away == 0)
                         ;
@@ -280,7 +280,7 @@ TEST(test_end_while_settling) {
         while (!keeper_state(keepers).welcome)
                 ;
         assert_int_equal(kill(r.pid, SIGINT), 0);
-        running_expect_notice(&r, "STOPPING=1");
+        running_expect_notice(&r, 'S');
         assert_int_equal(keeper_state(keepers).n_going_away, 0);
         assert_int_equal(kill(keeper_pid, SIGCONT), 0);
         for (unsigned int i = 0; i < 2; i++) {
