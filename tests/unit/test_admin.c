@@ -182,6 +182,7 @@ TEST(test_slow_reader) {
 
         /* The session ends in the middle of the list. */
         admin_send(slow, 6, LIST);
+        (void)testing_wait_fd(slow, POLLIN);
         keeper_forget(&keeper);
         while (ask_number(fd, STATUS, "sessions") > 0)
                 ;
