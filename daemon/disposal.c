@@ -36,8 +36,9 @@ static int start_timer(struct disposal *d) {
         int r;
 
         if (!d->timer)
+                /* An accuracy of 0 would be 250 ms. */
                 return sd_event_add_time_relative(
-                        d->event, &d->timer, CLOCK_MONOTONIC, GATHER_MS * UINT64_C(1000), 0, on_timer, d);
+                        d->event, &d->timer, CLOCK_MONOTONIC, GATHER_MS * UINT64_C(1000), GATHER_MS * UINT64_C(1000), on_timer, d);
         r = sd_event_source_set_time_relative(d->timer, GATHER_MS * UINT64_C(1000));
         return r < 0 ? r : sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
 }

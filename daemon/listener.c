@@ -182,12 +182,18 @@ int listeners_get(const char *directory, gid_t group, struct listeners *ret_list
         return 0;
 }
 
+/* The number alone is used again at once by some file systems. */
+static bool is_same_file(const struct stat *a, const struct stat *b) {
+        return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+               a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
 void listeners_remove(const struct listeners *l) {
         for (size_t i = 0; i < N_LISTENERS; i++) {
                 const struct stat *made = l->files + i;
                 struct stat st;
 
-                if (made->st_ino && lstat(l->paths[i], &st) == 0 && st.st_ino == made->st_ino && st.st_dev == made->st_dev)
+                if (made->st_ino && lstat(l->paths[i], &st) == 0 && is_same_file(&st, made))
                         (void)unlink(l->paths[i]);
         }
 }

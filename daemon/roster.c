@@ -145,6 +145,7 @@ int roster_open(const char *path, uint32_t capacity, struct roster *ret_roster) 
         /* At no instant is there no roster. */
         if (rename(fresh, path) < 0) {
                 r = -errno;
+                (void)unlink(fresh);
                 roster_close(&roster);
                 return r;
         }

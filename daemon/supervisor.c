@@ -439,6 +439,7 @@ static int add_signals(struct supervisor *s) {
 static int prepare(struct supervisor *s) {
         int r;
 
+        /* Positive if it has made one. */
         r = sd_event_default(&s->event);
         if (r >= 0)
                 r = add_signals(s);

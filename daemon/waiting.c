@@ -69,10 +69,10 @@ static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, voi
         struct waiting_connection *c = userdata;
         struct waiting *w = c->waiting;
 
-        int r;
-
         if (!(revents & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))) {
-                /* Off first: a session has a copy of the connection, so closing ours would not end what epoll tells of it. */
+                int r;
+
+                /* Before it is anybody else's: the epoll goes on for what is closed here, but open in a session. */
                 r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 if (r < 0 || !w->ready(w->userdata, c->client, &c->peer))
                         return r;

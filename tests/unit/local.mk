@@ -13,9 +13,17 @@ tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
 UNIT_TESTS = \
+	tests/unit/test_listener \
+	tests/unit/test_uplink \
+	tests/unit/test_account \
+	tests/unit/test_roster \
+	tests/unit/test_waiting \
 	tests/unit/test_sessions \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
+	tests/unit/test_supervisor \
+	tests/unit/test_admin \
+	tests/unit/test_admin_params \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
@@ -154,6 +162,8 @@ tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_uplink_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_uplink_LDADD = $(UNIT_LIBS)
 
 # pinleased: with sessions that are fake_keeper's, a program of its own.
 SUPERVISOR_LIBS = tests/unit/libtesting.la libpl-supervisor.la $(SYSTEMD_LIBS) $(JSON_C_LIBS) $(CMOCKA_LIBS)
@@ -197,6 +207,42 @@ tests_unit_test_handover_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_handover_LDFLAGS = -Wl,--wrap=accept4
 tests_unit_test_handover_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_handover_DEPENDENCIES = tests/unit/fake_keeper
+
+RUNNING_FILES = tests/unit/running.c tests/unit/running.h $(SERVICE_FILES)
+
+tests_unit_test_supervisor_SOURCES = tests/unit/test_supervisor.c $(RUNNING_FILES)
+tests_unit_test_supervisor_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_supervisor_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_supervisor_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_supervisor_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_SOURCES = tests/unit/test_admin.c $(RUNNING_FILES)
+tests_unit_test_admin_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_admin_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_params_SOURCES = tests/unit/test_admin_params.c $(RUNNING_FILES)
+tests_unit_test_admin_params_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_params_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_params_LDFLAGS = -Wl,--wrap=json_object_new_object
+tests_unit_test_admin_params_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_account_SOURCES = tests/unit/test_account.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_account_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_account_LDFLAGS = $(WRAPS)
+tests_unit_test_account_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_listener_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_listener_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_roster_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_roster_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_waiting_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_waiting_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_waiting_LDFLAGS = -Wl,--wrap=fork
+tests_unit_test_waiting_LDADD = $(SUPERVISOR_LIBS)
 
 # The library as apps see it: by what it exports.
 CLIENT_TEST_FILES = tests/unit/fake_session.c tests/unit/fake_session.h

@@ -193,6 +193,9 @@ static void start_with(struct trio *t, behaviour_t behaviour, const struct times
         assert_int_equal(pipe2(line, O_CLOEXEC), 0);
         report_line = line[1];
 
+        /* The app has said something: a registrar with nothing to do is not asked whether it turns. */
+        if (!times->idle)
+                assert_int_equal(send(client[0], "x", 1, 0), 1);
         t->app = testing_fork();
         if (t->app == 0) {
                 fds_close_except(NULL, 0);
@@ -216,9 +219,6 @@ static void start_with(struct trio *t, behaviour_t behaviour, const struct times
         }
         assert_true(t->app > 0 && t->registrar > 0 && t->keeper > 0);
 
-        /* The app has said something: a registrar with nothing to do is not asked whether it turns. */
-        if (!times->idle)
-                assert_int_equal(send(client[0], "x", 1, 0), 1);
         pl_close(client[1]);
         pl_close(control[0]);
         pl_close(control[1]);
