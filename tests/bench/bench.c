@@ -247,6 +247,21 @@ size_t find_processes(const char *comm, const char *what, pid_t *ret_pids, size_
         return n;
 }
 
+void pin(pid_t app) {
+        pid_t pids[3] = { app };
+        char what[64];
+        cpu_set_t first;
+
+        (void)snprintf(what, sizeof what, "--client-pid=%d ", (int)app);
+        if (find_processes(SESSION_COMM, what, pids + 1, 2) != 2)
+                die("the session", ESRCH);
+        CPU_ZERO(&first);
+        CPU_SET(0, &first);
+        for (size_t i = 0; i < ELEMENTSOF(pids); i++)
+                if (sched_setaffinity(pids[i], sizeof first, &first) < 0)
+                        die("sched_setaffinity", errno);
+}
+
 double sum_lines(pid_t pid, const char *file, const char *const *names) {
         char text[8192], *line;
         double sum = 0;

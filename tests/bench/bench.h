@@ -59,6 +59,13 @@ void ping(int sock);
 #define SESSION_COMM "pinlease-sessio" /* cut to 15 characters */
 size_t find_processes(const char *comm, const char *what, pid_t *ret_pids, size_t max);
 
+/*
+ * Puts an app and its session on the first processor, so that a round trip is two context switches there, undisturbed or not.
+ * Across two processors it would be what it takes to wake an idle one: in an emulated machine that is much more, and less of it
+ * the busier the machine is otherwise. Everybody else goes where the kernel likes. Takes root.
+ */
+void pin(pid_t app);
+
 /* Sum of the lines of a file in /proc/PID that begin with one of the names (NULL-terminated), as numbers. */
 double sum_lines(pid_t pid, const char *file, const char *const *names);
 

@@ -94,7 +94,7 @@ static void victim(int channel) {
         _exit(EXIT_SUCCESS);
 }
 
-static int start_victim(void) {
+static int start_victim(pid_t *ret_pid) {
         int pair[2];
         pid_t pid;
 
@@ -108,6 +108,7 @@ static int start_victim(void) {
                 victim(pair[1]);
         }
         close(pair[1]);
+        *ret_pid = pid;
         return pair[0];
 }
 
@@ -168,13 +169,15 @@ static void run_rounds(size_t rounds, const char *pattern, values_t *values) {
         struct progress *progress =
                 mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         size_t *order = calloc(n_attacks, sizeof *order);
-        int channel = start_victim();
+        pid_t pid;
+        int channel = start_victim(&pid);
 
         if (progress == MAP_FAILED || !order)
                 die("memory", ENOMEM);
         for (size_t i = 0; i < n_attacks; i++)
                 order[i] = i;
-        (void)ask(channel, true); /* what happens only the first time */
+        (void)ask(channel, false); /* what happens only the first time */
+        pin(pid);
         for (size_t round = 0; round < rounds; round++) {
                 shuffle(order);
                 for (size_t k = 0; k < n_attacks; k++)

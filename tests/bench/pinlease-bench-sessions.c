@@ -17,7 +17,6 @@
 #define CGROUP  "/sys/fs/cgroup/system.slice/pinlease.service/"
 #define STARTS  41
 #define CYCLES  400
-#define PERIODS 1 /* with the idle sessions; one more without: before and after */
 #define IDLE_MS 3000
 
 struct bench {
@@ -159,20 +158,22 @@ static void report_memory(struct bench *b, const struct memory *before, const st
 /* --- idle ones and a busy one ------------------------------------------------------------------------------------------ */
 
 struct load {
-        double trips[CYCLES * (PERIODS + 1)], cycles[CYCLES * (PERIODS + 1)];
-        size_t n;
+        double trip, cycle; /* medians */
 };
 
-static void measure_cycles(struct bench *b, struct load *load) {
+static struct load measure_cycles(struct bench *b) {
+        static double trips[CYCLES], cycles[CYCLES];
+
         for (size_t i = 0; i < CYCLES; i++) {
                 double from = now_us(), between;
 
                 ping(b->sock);
                 between = now_us();
                 deregister(b->sock, register_page(b->sock, &b->device, b->context));
-                load->trips[load->n] = between - from;
-                load->cycles[load->n++] = now_us() - between;
+                trips[i] = between - from;
+                cycles[i] = now_us() - between;
         }
+        return (struct load) { median(trips, CYCLES), median(cycles, CYCLES) };
 }
 
 /* CPU time that the service uses while nobody asks for anything, in percent of one processor. */
@@ -194,53 +195,48 @@ static double idle_percent(void) {
 }
 
 static void measure_idle(struct bench *b) {
-        static struct load without, with;
-        struct memory before = memory_now(1), now = { 0 };
-        double percent = 0, opening = 0, m[4];
+        struct memory none = memory_now(1), all;
+        struct load before, with, after;
+        double percent, opening, ratio[2];
 
-        for (size_t period = 0; period < PERIODS; period++) {
-                double from;
+        pin(getpid());
+        before = measure_cycles(b);
+        opening = now_us();
+        for (size_t i = 0; i < b->n; i++)
+                b->idle[i] = open_session();
+        opening = now_us() - opening;
+        /* What their start has left to be done is done. */
+        sleep_ms(2000);
+        all = memory_now(b->n + 1);
+        percent = idle_percent();
+        with = measure_cycles(b);
+        for (size_t i = 0; i < b->n; i++)
+                b->idle[i] = pl_close(b->idle[i]);
+        await_processes(2);
+        after = measure_cycles(b);
 
-                measure_cycles(b, &without);
-                from = now_us();
-                for (size_t i = 0; i < b->n; i++)
-                        b->idle[i] = open_session();
-                opening = now_us() - from;
-                if (period == 0) {
-                        /* What their start has left to be done is done. */
-                        sleep_ms(2000);
-                        now = memory_now(b->n + 1);
-                        percent = idle_percent();
-                }
-                measure_cycles(b, &with);
-                for (size_t i = 0; i < b->n; i++)
-                        b->idle[i] = pl_close(b->idle[i]);
-                await_processes(2);
-        }
-        measure_cycles(b, &without);
-
-        report_memory(b, &before, &now);
-        m[0] = median(without.trips, without.n);
-        m[1] = median(with.trips, with.n);
-        m[2] = median(without.cycles, without.n);
-        m[3] = median(with.cycles, with.n);
-        (void)printf("\nA busy session beside idle ones, microseconds, medians; without them before and after:\n\n"
-                     "| request | 0 idle | %zu idle | ratio |\n|---|---|---|---|\n"
-                     "| round trip | %.0f | %.0f | %.2f |\n"
-                     "| register + deregister 4 KiB, pinned, warm | %.0f | %.0f | %.2f |\n"
+        report_memory(b, &none, &all);
+        ratio[0] = with.trip * 2 / (before.trip + after.trip);
+        ratio[1] = with.cycle * 2 / (before.cycle + after.cycle);
+        (void)printf("\nA busy session beside idle ones, microseconds, medians:\n\n"
+                     "| request | none idle, before | %zu idle | none idle, after | ratio to the mean of these |\n|---|---|---|---|---|\n"
+                     "| round trip | %.0f | %.0f | %.0f | %.2f |\n"
+                     "| register + deregister 4 KiB, pinned, warm | %.0f | %.0f | %.0f | %.2f |\n"
                      "\n%zu idle sessions use %.2f %% of a processor. Opening them one after the other took %.1f s.\n",
                      b->n,
-                     m[0],
-                     m[1],
-                     m[1] / m[0],
-                     m[2],
-                     m[3],
-                     m[3] / m[2],
+                     before.trip,
+                     with.trip,
+                     after.trip,
+                     ratio[0],
+                     before.cycle,
+                     with.cycle,
+                     after.cycle,
+                     ratio[1],
                      b->n,
                      percent,
                      opening / 1e6);
-        note(b, "idle_ratio_round_trip", m[1] / m[0]);
-        note(b, "idle_ratio_register", m[3] / m[2]);
+        note(b, "idle_ratio_round_trip", ratio[0]);
+        note(b, "idle_ratio_register", ratio[1]);
         note(b, "idle_cpu_percent", percent);
 }
 
