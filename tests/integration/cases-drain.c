@@ -84,7 +84,7 @@ static void run_stop_after_crash(const void *argument _unused_) {
         holder_works(&h);
         holder_expect_taken(&h);
         command_finish(stop);
-        CHECK_EQUAL(service_pid(), 0);
+        CHECK_EQUAL(process_daemon(), 0);
         CHECK_EQUAL(process_count(PROCESS_SERVICE), 0);
         CHECK_EQUAL(process_count(PROCESS_WITH_LEDGER), 0);
         holder_close(&h);

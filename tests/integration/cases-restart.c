@@ -204,7 +204,7 @@ static void run_watchdog(const void *argument _unused_) {
         service_drop_in("[Service]\nWatchdogSec=2\n");
         crowd_start(&crowd, &state);
         command("systemctl restart pinlease.service");
-        pid = service_pid();
+        pid = process_daemon();
         CHECK_CALL(kill(pid, SIGSTOP));
         crowd_proves(&crowd);
         (void)service_await_other(pid);

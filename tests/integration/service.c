@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "harness.h"
+#include "process.h"
 
 #define DROP_IN "/run/systemd/system/pinlease.service.d"
 
@@ -50,13 +51,6 @@ void command_line(const char *text, char *ret_line, size_t size) {
         (void)pclose(f);
 }
 
-pid_t service_pid(void) {
-        char line[32];
-
-        command_line("systemctl show -P MainPID pinlease.service", line, sizeof line);
-        return atoi(line);
-}
-
 struct search {
         pid_t old, *found;
 };
@@ -64,7 +58,7 @@ struct search {
 static bool is_other(const void *argument) {
         const struct search *s = argument;
 
-        *s->found = service_pid();
+        *s->found = process_daemon();
         return *s->found > 0 && *s->found != s->old;
 }
 

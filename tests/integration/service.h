@@ -13,9 +13,7 @@ void command(const char *command);
 /* Its first line of output; "" if there is none. */
 void command_line(const char *command, char *ret_line, size_t size);
 
-/* MainPID=, which is there before pinleased is ready; 0: none. */
-pid_t service_pid(void);
-/* Waits until there is one other than `old`, and returns it. */
+/* Waits until there is a pinleased other than `old`, ready or not. */
 pid_t service_await_other(pid_t old);
 
 /* A folder of drop-ins for this case: what the text says, in force after the next start. And without. */

@@ -16,7 +16,7 @@
 #define STRETCH PAGE
 
 /* Between rounds: several apps at full speed keep the emulated machine busy, and nobody else gets anywhere. */
-#define PACE_MS 20
+#define PACE_MS 100
 
 static void one_round(struct fixture *f,
                       const struct memory *memory,
