@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "chance.h"
 #include "fixture.h"
 #include "harness.h"
 #include "leftovers.h"
@@ -22,35 +22,6 @@
 
 #define PAGE UINT64_C(4096)
 #define N_PAGES 16
-
-/* --- chance --- */
-
-static uint64_t chance(uint64_t *state) {
-        uint64_t x = (*state += UINT64_C(0x9e3779b97f4a7c15));
-
-        x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-        return x ^ (x >> 31);
-}
-
-static uint64_t begin(void) {
-        const char *given = getenv("PINLEASE_TEST_SEED");
-        uint64_t seed;
-
-        if (given)
-                seed = strtoull(given, NULL, 0);
-        else if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
-                FAIL("getrandom: %m");
-        else
-                seed >>= 32;
-        printf("PINLEASE_TEST_SEED=%" PRIu64 "\n", seed);
-        (void)fflush(stdout);
-        return seed;
-}
-
-static bool soak(void) {
-        return getenv("PINLEASE_SOAK") != NULL;
-}
 
 /* --- kinds of memory, and how each may be registered --- */
 
@@ -70,7 +41,7 @@ static const struct {
 static void run_in_a_row(const void *argument _unused_) {
         unsigned int n = soak() ? 10000 : 100;
         struct rdma rdma;
-        uint64_t seed = begin();
+        uint64_t seed = chance_begin();
 
         enter_host("hosta");
         rdma = rdma_open("rxe_a");
@@ -121,7 +92,7 @@ static void run_at_the_same_time(const void *argument _unused_) {
         enum { N = 50 };
         static struct app apps[N];
         static struct one ones[N];
-        uint64_t seed = begin();
+        uint64_t seed = chance_begin();
 
         for (unsigned int i = 0; i < N; i++) {
                 ones[i] = (struct one) { i, seed };
@@ -223,13 +194,6 @@ enum victim { VICTIM_APP, VICTIM_REGISTRAR, VICTIM_KEEPER };
 
 #define BATCH 5
 
-static void wait_random(uint64_t *state, uint64_t max_ms) {
-        uint64_t ns = chance(state) % (max_ms * 1000000);
-
-        (void)nanosleep(&(struct timespec) { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) },
-                        NULL);
-}
-
 static void expect_nothing_left(unsigned int done) {
         static const struct leftovers none;
         char left[512];
@@ -241,7 +205,7 @@ static void expect_nothing_left(unsigned int done) {
 static void run_kills(const void *argument) {
         const enum victim *victim = argument;
         unsigned int n = soak() ? 300 : 20;
-        uint64_t state = begin();
+        uint64_t state = chance_begin();
 
         for (unsigned int done = 0; done < n; done += BATCH) {
                 struct session sessions[BATCH];
@@ -257,7 +221,7 @@ static void run_kills(const void *argument) {
                         sessions[i] = session_of(apps[i].pid);
                 }
                 for (unsigned int i = 0; i < BATCH; i++) {
-                        wait_random(&state, 60);
+                        chance_wait(&state, 60);
                         CHECK_CALL(pidfd_send_signal(*victim == VICTIM_APP         ? apps[i].pidfd
                                                      : *victim == VICTIM_REGISTRAR ? sessions[i].registrar_fd
                                                                                    : sessions[i].keeper_fd,
@@ -297,7 +261,7 @@ static bool has_daemon(const void *argument) {
 
 static void run_daemon_kills(const void *argument _unused_) {
         unsigned int n = soak() ? 300 : 20;
-        uint64_t state = begin();
+        uint64_t state = chance_begin();
 
         for (unsigned int done = 0; done < n; done += BATCH) {
                 struct app apps[BATCH];
@@ -312,7 +276,7 @@ static void run_daemon_kills(const void *argument _unused_) {
                         await(apps[i].channel);
                         if (!eventually(has_daemon, &where))
                                 FAIL("there is no pinleased");
-                        wait_random(&state, 60);
+                        chance_wait(&state, 60);
                         if (kill(pid, SIGKILL) < 0)
                                 FAIL("pinleased has died by itself");
                 }

@@ -101,6 +101,7 @@ void await_readable(int fd, const char *what);
 bool eventually(bool (*is_so)(const void *argument), const void *argument);
 
 extern const struct test_case cases_protocol[], cases_attach[], cases_memory[], cases_kernel[], cases_hanging[],
-        cases_limits[], cases_flood[], cases_identity[], cases_transfer[], cases_ending[], cases_campaign[];
+        cases_limits[], cases_flood[], cases_identity[], cases_transfer[], cases_ending[], cases_restart[],
+        cases_drain[], cases_version[], cases_credit[], cases_model[], cases_campaign[];
 
 #endif

@@ -16,6 +16,7 @@
 #define MAX_OPTIONS 16
 
 static _Noreturn void become_pinleased(const struct instance *instance,
+                                       const char *program,
                                        const char *const *options,
                                        const char *notify) {
         char *argv[MAX_OPTIONS + 4] = { (char *)"pinleased", (char *)"--runtime-directory", (char *)instance->directory };
@@ -26,27 +27,29 @@ static _Noreturn void become_pinleased(const struct instance *instance,
         CHECK_CALL(setenv("NOTIFY_SOCKET", notify, 1));
         while (options && *options && n < ELEMENTSOF(argv) - 1)
                 argv[n++] = (char *)*options++;
-        (void)execv(PINLEASED, argv);
-        FAIL("%s: %m", PINLEASED);
+        (void)execv(program, argv);
+        FAIL("%s: %m", program);
 }
 
-struct instance instance_start(const char *const *options) {
+/* Returns where it says that it is ready. */
+static int launch(struct instance *instance, const char *program, const char *const *options) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        struct instance instance = { 0 };
-        char message[256] = "";
         int notify;
 
-        (void)snprintf(instance.directory, sizeof instance.directory, "/run/pinlease-test-%d", (int)getpid());
-        (void)snprintf(instance.path, sizeof instance.path, "%s/client.sock", instance.directory);
-        (void)snprintf(address.sun_path, sizeof address.sun_path, "/run/pinlease-test-%d.notify", (int)getpid());
+        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s.notify", instance->directory);
         (void)unlink(address.sun_path);
         notify = CHECK_CALL(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
         CHECK_CALL(bind(notify, (const struct sockaddr *)&address, sizeof address));
 
-        instance.pid = CHECK_CALL(fork());
-        if (instance.pid == 0)
-                become_pinleased(&instance, options, address.sun_path);
-        instance.pidfd = CHECK_CALL(pidfd_open(instance.pid, 0));
+        instance->pid = CHECK_CALL(fork());
+        if (instance->pid == 0)
+                become_pinleased(instance, program, options, address.sun_path);
+        instance->pidfd = CHECK_CALL(pidfd_open(instance->pid, 0));
+        return notify;
+}
+
+static void await_ready(const struct instance *instance, int notify) {
+        char message[256] = "", path[80];
 
         while (!strstr(message, "READY=1")) {
                 await_readable(notify, "pinleased to be ready");
@@ -54,18 +57,51 @@ struct instance instance_start(const char *const *options) {
                 CHECK_CALL(recv(notify, message, sizeof message - 1, 0));
         }
         close(notify);
-        (void)unlink(address.sun_path);
+        (void)snprintf(path, sizeof path, "%s.notify", instance->directory);
+        (void)unlink(path);
+}
+
+struct instance instance_start_program(const char *program, const char *const *options) {
+        struct instance instance = { 0 };
+
+        (void)snprintf(instance.directory, sizeof instance.directory, "/run/pinlease-test-%d", (int)getpid());
+        (void)snprintf(instance.path, sizeof instance.path, "%s/client.sock", instance.directory);
+        await_ready(&instance, launch(&instance, program, options));
         return instance;
 }
 
-void instance_stop(struct instance *instance) {
+struct instance instance_start(const char *const *options) {
+        return instance_start_program(PINLEASED, options);
+}
+
+void instance_succeed(struct instance *instance, const char *const *options) {
+        await_ready(instance, launch(instance, PINLEASED, options));
+}
+
+void instance_succeed_soon(struct instance *instance, const char *const *options) {
+        close(launch(instance, PINLEASED, options));
+}
+
+static int end(struct instance *instance, int signal) {
         int status;
 
-        CHECK_CALL(kill(instance->pid, SIGINT));
+        CHECK_CALL(kill(instance->pid, signal));
         await_readable(instance->pidfd, "pinleased to stop");
         CHECK_CALL(waitpid(instance->pid, &status, 0));
-        CHECK_EQUAL(status, 0);
-        close(instance->pidfd);
+        instance->pidfd = pl_close(instance->pidfd);
+        return status;
+}
+
+void instance_kill(struct instance *instance) {
+        (void)end(instance, SIGKILL);
+}
+
+void instance_leave(struct instance *instance) {
+        CHECK_EQUAL(end(instance, SIGTERM), 0);
+}
+
+void instance_stop(struct instance *instance) {
+        CHECK_EQUAL(end(instance, SIGINT), 0);
         /* It made the sockets' files, so it removes them. */
         CHECK(access(instance->path, F_OK) < 0);
 }

@@ -16,6 +16,17 @@ struct instance {
 /* Starts it and waits until it says that it is ready. options: NULL-terminated, without --runtime-directory; may be NULL. */
 struct instance instance_start(const char *const *options);
 
+/* Another program than the installed one. */
+struct instance instance_start_program(const char *program, const char *const *options);
+
+/* SIGKILL, and SIGTERM: it is gone, its sessions go on. */
+void instance_kill(struct instance *instance);
+void instance_leave(struct instance *instance);
+/* The installed one in the place of one that is gone. */
+void instance_succeed(struct instance *instance, const char *const *options);
+/* Without waiting until it is ready. */
+void instance_succeed_soon(struct instance *instance, const char *const *options);
+
 /* SIGINT: it ends its sessions. Waits until it has ended, with status 0. */
 void instance_stop(struct instance *instance);
 

@@ -6,13 +6,15 @@
 
 STAGE = $(abs_builddir)/stage
 testdir = $(pkglibexecdir)/tests
-TEST_PROGRAMS_VM = pl-raw
+TEST_PROGRAMS_VM = pl-raw pinleased-old pinlease-session-old pinlease-session-ledger
 
 noinst_PROGRAMS = $(TEST_PROGRAMS_VM)
 
 pl_raw_SOURCES = \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
+	tests/integration/cases-credit.c \
+	tests/integration/cases-drain.c \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-hanging.c \
@@ -20,8 +22,12 @@ pl_raw_SOURCES = \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
+	tests/integration/cases-model.c \
 	tests/integration/cases-protocol.c \
+	tests/integration/cases-restart.c \
 	tests/integration/cases-transfer.c \
+	tests/integration/cases-version.c \
+	tests/integration/chance.c tests/integration/chance.h \
 	tests/integration/fixture.c tests/integration/fixture.h \
 	tests/integration/fuse.c tests/integration/fuse.h \
 	tests/integration/harness.c tests/integration/harness.h \
@@ -30,10 +36,28 @@ pl_raw_SOURCES = \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/raw.c tests/integration/raw.h \
-	tests/integration/rdma.c tests/integration/rdma.h
-pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration -DPINLEASED='"$(sbindir)/pinleased"'
-pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
-pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS)
+	tests/integration/rdma.c tests/integration/rdma.h \
+	tests/integration/service.c tests/integration/service.h \
+	tests/integration/traffic.c tests/integration/traffic.h \
+	tests/integration/view.c tests/integration/view.h
+pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration -DPINLEASED='"$(sbindir)/pinleased"' \
+	-DTEST_PROGRAMS='"$(testdir)"'
+pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
+pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
+
+# The service as an older version would be, as far as the others can see: its numbers are lower.
+pinleased_old_SOURCES = daemon/pinleased.c daemon/sessions.c
+pinleased_old_CPPFLAGS = $(AM_CPPFLAGS) -DCONTROL_VERSION=1
+pinleased_old_CFLAGS = $(pinleased_CFLAGS) $(JSON_C_CFLAGS)
+pinleased_old_LDADD = $(pinleased_LDADD)
+pinlease_session_old_SOURCES = $(pinlease_session_SOURCES)
+pinlease_session_old_CPPFLAGS = $(AM_CPPFLAGS) -DCONTROL_VERSION=1
+pinlease_session_old_CFLAGS = $(pinlease_session_CFLAGS)
+pinlease_session_old_LDADD = $(pinlease_session_LDADD)
+pinlease_session_ledger_SOURCES = $(pinlease_session_SOURCES) daemon/ledger.c
+pinlease_session_ledger_CPPFLAGS = $(AM_CPPFLAGS) -DLEDGER_VERSION=1
+pinlease_session_ledger_CFLAGS = $(pinlease_session_CFLAGS)
+pinlease_session_ledger_LDADD = $(pinlease_session_LDADD)
 
 EXTRA_DIST += \
 	tests/integration/README.md \

@@ -156,6 +156,22 @@ bool process_status(pid_t pid, const char *name, char *ret_value, size_t size) {
         return false;
 }
 
+static void match_daemon(pid_t pid, void *userdata) {
+        char comm[32], value[32];
+
+        /* Instances are children of cases. */
+        if (read_file(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") == 0 &&
+            process_status(pid, "PPid", value, sizeof value) && strcmp(value, "1") == 0)
+                *(pid_t *)userdata = pid;
+}
+
+pid_t process_daemon(void) {
+        pid_t found = 0;
+
+        for_each(match_daemon, &found);
+        return found;
+}
+
 struct search {
         pid_t app;
         struct session found;

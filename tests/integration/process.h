@@ -28,6 +28,10 @@ bool session_find(pid_t app, struct session *ret_session);
 /* Waits until both have ended. */
 void session_await_end(struct session *session);
 
+/* The installed pinleased, ready or not; 0: there is none. (A child of one that was killed as it started a session may be taken
+ * for it, for a moment.) */
+pid_t process_daemon(void);
+
 /* A line "name:\tvalue" of /proc/PID/status, as text. False if it is not there. */
 bool process_status(pid_t pid, const char *name, char *ret_value, size_t size);
 
