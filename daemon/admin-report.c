@@ -94,9 +94,9 @@ static struct json_object *report_users(const struct accounts *accounts) {
 static struct json_object *report_limits(const struct supervisor_config *config) {
         struct builder b = begin();
 
-        put_number(&b, "sessions", config->max_sessions);
-        put_number(&b, "sessions_per_user", config->max_sessions_per_user);
-        put_number(&b, "silent_per_user", config->max_silent_per_user);
+        put_number(&b, "sessions", config->limits.sessions);
+        put_number(&b, "sessions_per_user", config->limits.sessions_per_user);
+        put_number(&b, "silent_per_user", config->limits.silent_per_user);
         put(&b, "session", report_amount(&config->sessions.session_limits));
         put(&b, "user", report_amount(&config->sessions.user_limits));
         return finish(&b);

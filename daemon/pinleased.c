@@ -89,9 +89,9 @@ static const struct number {
         NUMBER("user-pin-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 36, sessions.user_limits.pinned),
         NUMBER("user-odp-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 44, sessions.user_limits.odp),
         NUMBER("user-registration-limit", 1, 1 << 30, 1 << 20, sessions.user_limits.registrations),
-        NUMBER("max-sessions", 1, 1 << 20, 4096, max_sessions),
-        NUMBER("sessions-per-user", 1, 1 << 20, 1024, max_sessions_per_user),
-        NUMBER("silent-per-user", 1, 1 << 20, 64, max_silent_per_user),
+        NUMBER("max-sessions", 1, 1 << 20, 4096, limits.sessions),
+        NUMBER("sessions-per-user", 1, 1 << 20, 1024, limits.sessions_per_user),
+        NUMBER("silent-per-user", 1, 1 << 20, 64, limits.silent_per_user),
         NUMBER("grace", 0, 600000, 3000, grace_ms),
         NUMBER("heartbeat", 10, 600000, 2000, sessions.heartbeat_ms),
         NUMBER("hang", 10, 600000, 5000, sessions.hang_ms),
@@ -203,14 +203,14 @@ static void fit_descriptors(struct supervisor_config *config) {
         (void)setrlimit(RLIMIT_NOFILE, &rl);
 
         fits = rl.rlim_cur > FDS_RESERVED + FDS_PER_SESSION ? (rl.rlim_cur - FDS_RESERVED) / FDS_PER_SESSION : 1;
-        if (config->max_sessions <= fits)
+        if (config->limits.sessions <= fits)
                 return;
         log_line(LOG_WARNING,
                  "may open %" PRIu64 " files, which is enough for %" PRIu64 " sessions, not %u: set LimitNOFILE= in its unit",
                  (uint64_t)rl.rlim_cur,
                  (uint64_t)fits,
-                 config->max_sessions);
-        config->max_sessions = (unsigned int)fits;
+                 config->limits.sessions);
+        config->limits.sessions = (unsigned int)fits;
 }
 
 static int get_listeners(struct options *options) {

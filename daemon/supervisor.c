@@ -92,32 +92,6 @@ static void turn_away(struct supervisor *s, int client, const struct refusal *re
         disposal_close(&s->disposal, client);
 }
 
-static int check_limits(const struct supervisor *s, const struct account *account, struct refusal *ret_refusal) {
-        if (account->n_sessions + account->n_silent >= s->config.max_sessions_per_user)
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_SESSION_LIMIT,
-                              "User %" PRIu32 " has %u sessions, the limit is %u. Use one session per process and end those "
-                              "that are not needed.",
-                              (uint32_t)account->uid,
-                              account->n_sessions + account->n_silent,
-                              s->config.max_sessions_per_user);
-        if (account->n_silent >= s->config.max_silent_per_user)
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_SESSION_LIMIT,
-                              "User %" PRIu32 " has %u connections that have not said anything yet, the limit is %u. Say HELLO "
-                              "at once after connecting.",
-                              (uint32_t)account->uid,
-                              account->n_silent,
-                              s->config.max_silent_per_user);
-        if (s->accounts.n_sessions + s->accounts.n_silent >= s->config.max_sessions)
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_NO_RESOURCES,
-                              "The service has %u sessions, its limit is %u. Try again later.",
-                              s->accounts.n_sessions + s->accounts.n_silent,
-                              s->config.max_sessions);
-        return 0;
-}
-
 /* Owns the connection from here on. */
 static int take_connection(struct supervisor *s, int client) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
@@ -136,7 +110,7 @@ static int take_connection(struct supervisor *s, int client) {
                 return -ENOMEM;
         }
 
-        r = check_limits(s, account, &refusal);
+        r = admission_check(&s->config.limits, &s->accounts, account, &refusal);
         if (r < 0) {
                 log_subject_event(&(const struct log_subject) { 0, peer.pid, peer.uid, pl_code_name(refusal.code) },
                                   LOG_NOTICE,
@@ -482,7 +456,7 @@ int supervisor_run(const struct supervisor_config *config) {
         _cleanup_(sd_event_unrefp_) sd_event *event = NULL;
         int r;
 
-        r = roster_open(config->roster, config->max_sessions, &s.roster);
+        r = roster_open(config->roster, config->limits.sessions, &s.roster);
         if (r < 0) {
                 log_line(LOG_ERR, "cannot make %s: %s", config->roster, strerror(-r));
                 return r;

@@ -9,6 +9,7 @@
  */
 
 #include "admin-server.h"
+#include "admission.h"
 #include "handover.h"
 #include "sessions.h"
 #include "waiting.h"
@@ -19,9 +20,7 @@ struct supervisor_config {
         int admins;   /* of administrators */
         const char *roster; /* path */
         struct sessions_config sessions;
-        unsigned int max_sessions;
-        unsigned int max_sessions_per_user;
-        unsigned int max_silent_per_user;
+        struct admission_limits limits;
         unsigned int grace_ms; /* what apps get when they are told to let go */
         const char *admin_group; /* whose members may what root may; NULL: nobody */
 };

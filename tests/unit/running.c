@@ -93,9 +93,9 @@ void running_setup(struct running *r) {
                         .hang_ms = 1000,
                         .hello_timeout_ms = 10000,
                 },
-                .max_sessions = 4096,
-                .max_sessions_per_user = 1024,
-                .max_silent_per_user = 64,
+                .limits.sessions = 4096,
+                .limits.sessions_per_user = 1024,
+                .limits.silent_per_user = 64,
                 .grace_ms = 3000,
         };
 }

@@ -76,7 +76,7 @@ TEST(test_made) {
         (void)umask(mask);
         assert_socket(&l, LISTENER_CLIENT, "client.sock", 0660);
         assert_socket(&l, LISTENER_SESSION, "session.sock", 0600);
-        assert_socket(&l, LISTENER_ADMIN, "admin.sock", 0666);
+        assert_socket(&l, LISTENER_ADMIN, "admin.sock", 0660);
 
         /* Another one while these are listened on: it is refused, and takes nothing away. */
         assert_int_equal(listeners_get(folder, (gid_t)-1, &other), -EADDRINUSE);
@@ -88,7 +88,7 @@ TEST(test_made) {
         assert_int_equal(listeners_get(folder, (gid_t)-1, &other), 0);
         listeners_remove(&l);
         assert_socket(&other, LISTENER_CLIENT, "client.sock", 0660);
-        assert_socket(&other, LISTENER_ADMIN, "admin.sock", 0666);
+        assert_socket(&other, LISTENER_ADMIN, "admin.sock", 0660);
         done(&other);
         assert_int_equal(access(path_of("session.sock"), F_OK), -1);
 }

@@ -131,8 +131,8 @@ TEST(test_limits) {
         if (geteuid() != 0)
                 testing_skip("only root can be several users\n");
         running_setup(&r);
-        r.config.max_sessions_per_user = 2;
-        r.config.max_sessions = 3;
+        r.config.limits.sessions_per_user = 2;
+        r.config.limits.sessions = 3;
         running_start(&r);
         running_app(&r, 1000, keepers);
         running_app(&r, 1000, keepers + 1);
@@ -274,8 +274,9 @@ TEST(test_end_while_settling) {
                 json_object_put(end);
                 pl_close(fd);
         }
-        (void)running_stop(&r, SIGKILL);
+        /* First the keeper: it must not come before it is wanted to. */
         assert_int_equal(kill(keeper_pid, SIGSTOP), 0);
+        (void)running_stop(&r, SIGKILL);
         running_begin(&r);
         while (!keeper_state(keepers).welcome)
                 ;

@@ -6,6 +6,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "log-limit.h"
 #include "waiting.h"
 
 /* No process can be had. */
@@ -216,8 +217,6 @@ TEST(test_no_processes) {
         }
         RUN_UNTIL(&f, n_forks > 5);
         assert_int_equal(disposal_waiting(&f.disposal), ELEMENTSOF(pairs));
-        for (unsigned int i = 0; i < ELEMENTSOF(pairs); i++)
-                assert_int_equal(poll(&(struct pollfd) { .fd = pairs[i][1], .events = POLLIN }, 1, 0), 0);
         fork_fails = false;
         RUN_UNTIL(&f, disposal_waiting(&f.disposal) == 0);
         for (unsigned int i = 0; i < ELEMENTSOF(pairs); i++) {
@@ -227,11 +226,19 @@ TEST(test_no_processes) {
         teardown(&f);
 }
 
+/* What is logged of users is counted in pages that stay. */
+static int make_pages(void **unused _unused_) {
+        for (uid_t uid = 1000; uid < 1005; uid++)
+                if (log_limit_fd(uid) < 0)
+                        return -1;
+        return 0;
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_speaks),  CHECKED(test_hangs_up), CHECKED(test_silent),
                 CHECKED(test_not_now), CHECKED(test_disposal), CHECKED(test_no_processes),
         };
 
-        return cmocka_run_group_tests_name("waiting", tests, NULL, NULL);
+        return cmocka_run_group_tests_name("waiting", tests, make_pages, NULL);
 }
