@@ -81,11 +81,7 @@ static void turn_away(struct supervisor *s, int client, const struct refusal *re
         struct pl_packet packet;
 
         s->n_turned_away++;
-        pl_packet_init(&packet, PL_OP_REFUSED, 0);
-        packet.body.refused.code = (uint32_t)refusal->code;
-        packet.body.refused.error = refusal->error;
-        memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
-        memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+        refusal_packet(refusal, 0, 0, &packet);
         (void)pl_wire_send(client, MSG_DONTWAIT, &packet, -1);
         disposal_close(&s->disposal, client);
 }

@@ -72,7 +72,7 @@ only 'sys/ioctl\.h' daemon/uverbs.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
-        daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
+        daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
 only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
