@@ -2,6 +2,7 @@
 #include "disposal.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "util.h"
 
@@ -46,6 +47,9 @@ void disposal_init(struct disposal *d, sd_event *event) {
 }
 
 void disposal_close(struct disposal *d, int fd) {
+        /* Closes nothing that is in flight. */
+        (void)shutdown(fd, SHUT_RDWR);
+
         if (d->n_fds == d->size) {
                 size_t size = d->size ? d->size * 2 : CLOSER_MAX;
                 int *fds = realloc(d->fds, size * sizeof *fds);
