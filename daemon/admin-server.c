@@ -255,13 +255,14 @@ static int add_connection(struct admin *admin, int fd) {
         return r;
 }
 
-static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+static int on_connection(sd_event_source *source, int fd, uint32_t revents _unused_, void *userdata) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
         struct admin *admin = userdata;
         int client, r;
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (client < 0)
+        if (client < 0) {
+                pause_listening(&admin->pause, source, errno);
                 return 0;
         r = peer_get(client, &peer);
         if (r < 0)
@@ -297,6 +298,7 @@ void admin_done(struct admin *admin) {
                 connection_free(admin->connections);
         admin->listener = sd_event_source_disable_unref(admin->listener);
 }
+        pause_done(&admin->pause);
 
 int admin_listen(struct admin *admin, int fd) {
         return sd_event_add_io(admin->supervisor->event, &admin->listener, fd, EPOLLIN, on_connection, admin);

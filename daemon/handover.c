@@ -105,13 +105,14 @@ static int welcome(struct handover *h, int control, struct peer *peer) {
         return r;
 }
 
-static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+static int on_connection(sd_event_source *source, int fd, uint32_t revents _unused_, void *userdata) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
         struct handover *h = userdata;
         int control, r;
 
         control = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (control < 0)
+        if (control < 0) {
+                pause_listening(&h->pause, source, errno);
                 return 0;
 
         r = peer_get(control, &peer);
@@ -148,3 +149,4 @@ void handover_done(struct handover *h) {
         h->listener = sd_event_source_disable_unref(h->listener);
         h->fd = pl_close(h->fd);
 }
+        pause_done(&h->pause);

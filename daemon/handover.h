@@ -9,6 +9,7 @@
 
 #include "disposal.h"
 #include "sessions.h"
+#include "pause.h"
 
 struct newcomer;
 
@@ -19,6 +20,7 @@ struct handover {
         struct newcomer *newcomers;
         sd_event_source *listener;
         int fd;
+        struct pause pause;
 };
 
 /* Event loop, sessions and disposal are borrowed, the listening socket is taken over. */

@@ -186,7 +186,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
 /* Out of descriptors, memory or processes: connections stay in the backlog, and are looked at again in a moment rather than
  * at once and for ever. */
-static int pause_listening(struct supervisor *s, int error) {
+static int pause_clients(struct supervisor *s, int error) {
         int r;
 
         log_event(LOG_ERR,
@@ -203,11 +203,11 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         int client, r;
 
         if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS)
-                return pause_listening(s, EAGAIN);
+                return pause_clients(s, EAGAIN);
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-                        return pause_listening(s, errno);
+                        return pause_clients(s, errno);
                 return 0;
         }
         r = take_connection(s, client);
