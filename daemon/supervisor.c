@@ -87,13 +87,16 @@ static void turn_away(struct supervisor *s, int client, const struct refusal *re
 }
 
 static int check_limits(const struct supervisor *s, const struct account *account, struct refusal *ret_refusal) {
-        if (account->n_sessions + account->n_silent >= s->config.max_sessions_per_user)
+        unsigned int of_user = account->n_sessions + account->n_waiting + account->n_silent;
+        unsigned int of_all = s->accounts.n_sessions + s->accounts.n_waiting + s->accounts.n_silent;
+
+        if (of_user >= s->config.max_sessions_per_user)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_SESSION_LIMIT,
                               "User %" PRIu32 " has %u sessions, the limit is %u. Use one session per process and end those "
                               "that are not needed.",
                               (uint32_t)account->uid,
-                              account->n_sessions + account->n_silent,
+                              of_user,
                               s->config.max_sessions_per_user);
         if (account->n_silent >= s->config.max_silent_per_user)
                 return refuse(ret_refusal,
@@ -103,11 +106,11 @@ static int check_limits(const struct supervisor *s, const struct account *accoun
                               (uint32_t)account->uid,
                               account->n_silent,
                               s->config.max_silent_per_user);
-        if (s->accounts.n_sessions + s->accounts.n_silent >= s->config.max_sessions)
+        if (of_all >= s->config.max_sessions)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_RESOURCES,
                               "The service has %u sessions, its limit is %u. Try again later.",
-                              s->accounts.n_sessions + s->accounts.n_silent,
+                              of_all,
                               s->config.max_sessions);
         return 0;
 }

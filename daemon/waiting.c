@@ -11,18 +11,39 @@ struct waiting_connection {
         struct account *account;
         struct peer peer;
         int client;
+        bool spoken;
         uint64_t deadline; /* CLOCK_MONOTONIC, µs */
         sd_event_source *io;
 };
 
 static int set_timer(struct waiting *w);
 
+static struct waiting_list *list_of(struct waiting_connection *c) {
+        return c->spoken ? &c->waiting->spoken : &c->waiting->silent;
+}
+
+static void append(struct waiting_connection *c) {
+        struct waiting_list *list = list_of(c);
+
+        c->next = NULL;
+        c->previous = list->last;
+        *(list->last ? &list->last->next : &list->first) = c;
+        list->last = c;
+        (c->spoken ? account_waiting : account_silent)(c->waiting->accounts, c->account, 1);
+}
+
+static void detach(struct waiting_connection *c) {
+        struct waiting_list *list = list_of(c);
+
+        *(c->previous ? &c->previous->next : &list->first) = c->next;
+        *(c->next ? &c->next->previous : &list->last) = c->previous;
+        (c->spoken ? account_waiting : account_silent)(c->waiting->accounts, c->account, -1);
+}
+
 static void unlink_connection(struct waiting_connection *c) {
         struct waiting *w = c->waiting;
 
-        *(c->previous ? &c->previous->next : &w->first) = c->next;
-        *(c->next ? &c->next->previous : &w->last) = c->previous;
-        account_silent(w->accounts, c->account, -1);
+        detach(c);
         account_put(w->accounts, c->account);
         sd_event_source_disable_unref(c->io);
         peer_done(&c->peer);
@@ -34,9 +55,9 @@ static void unlink_connection(struct waiting_connection *c) {
 static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userdata) {
         struct waiting *w = userdata;
 
-        while (w->first && w->first->deadline <= usec) {
+        while (w->silent.first && w->silent.first->deadline <= usec) {
                 w->n_timed_out++;
-                unlink_connection(w->first);
+                unlink_connection(w->silent.first);
         }
         return set_timer(w);
 }
@@ -45,21 +66,28 @@ static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userd
 static int set_timer(struct waiting *w) {
         int r;
 
-        if (!w->first)
+        if (!w->silent.first)
                 return w->timer ? sd_event_source_set_enabled(w->timer, SD_EVENT_OFF) : 0;
         if (!w->timer)
-                return sd_event_add_time(w->event, &w->timer, CLOCK_MONOTONIC, w->first->deadline, 0, on_timer, w);
-        r = sd_event_source_set_time(w->timer, w->first->deadline);
+                return sd_event_add_time(w->event, &w->timer, CLOCK_MONOTONIC, w->silent.first->deadline, 0, on_timer, w);
+        r = sd_event_source_set_time(w->timer, w->silent.first->deadline);
         return r < 0 ? r : sd_event_source_set_enabled(w->timer, SD_EVENT_ONESHOT);
 }
 
 static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, void *userdata) {
         struct waiting_connection *c = userdata;
         struct waiting *w = c->waiting;
-
         int r;
 
         if (!(revents & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))) {
+                if (!c->spoken) {
+                        detach(c);
+                        c->spoken = true;
+                        append(c);
+                        r = set_timer(w);
+                        if (r < 0)
+                                return r;
+                }
                 /* Off first: a session has a copy of the connection, so closing ours would not end what epoll tells of it. */
                 r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 if (r < 0 || !w->ready(w->userdata, c->client, &c->peer))
@@ -88,8 +116,10 @@ void waiting_init(struct waiting *w,
 }
 
 void waiting_done(struct waiting *w) {
-        while (w->first)
-                unlink_connection(w->first);
+        while (w->silent.first)
+                unlink_connection(w->silent.first);
+        while (w->spoken.first)
+                unlink_connection(w->spoken.first);
         w->timer = sd_event_source_disable_unref(w->timer);
 }
 
@@ -108,7 +138,6 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
         }
         *c = (struct waiting_connection) {
                 .waiting = w,
-                .previous = w->last,
                 .account = account,
                 .client = client,
                 .deadline = now + w->timeout_usec,
@@ -121,14 +150,12 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
         c->peer = *peer;
         peer->pidfd = -1;
 
-        *(w->last ? &w->last->next : &w->first) = c;
-        w->last = c;
-        account_silent(w->accounts, account, 1);
+        append(c);
         return set_timer(w);
 }
 
 void waiting_resume(struct waiting *w, const struct account *account) {
-        for (struct waiting_connection *c = w->first; c; c = c->next)
+        for (struct waiting_connection *c = w->spoken.first; c; c = c->next)
                 if (!account || c->account == account)
                         (void)sd_event_source_set_enabled(c->io, SD_EVENT_ON);
 }
