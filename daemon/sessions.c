@@ -10,6 +10,7 @@
 
 #include "closer.h"
 #include "fds.h"
+#include "ledger-reader.h"
 #include "log-limit.h"
 #include "log.h"
 #include "util.h"
@@ -191,6 +192,15 @@ static bool introduction_is_sound(const struct control_introduction *introductio
                introduction->registrar_pid <= INT32_MAX;
 }
 
+/* Only what cannot hang whoever reads or closes it, nor become shorter; seals are asked of it first, and only files in memory
+ * have any. Entries of another version are never read. */
+bool sessions_ledger_is_sound(int ledger) {
+        struct ledger_reader reader;
+        int r = ledger_reader_init(&reader, ledger);
+
+        return r == 0 || r == -EPROTONOSUPPORT;
+}
+
 /* What the keeper says about itself is true, and replaces what was known. */
 static void introduce(struct session *session, const struct control_introduction *introduction, int ledger) {
         struct sessions *s = session->sessions;
@@ -235,7 +245,7 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
         if (r == -EAGAIN)
                 return 0;
         if (r == 0 && (!introduction_is_sound(&introduction) || introduction.session != session->id ||
-                       introduction.uid != session->account->uid))
+                       introduction.uid != session->account->uid || !sessions_ledger_is_sound(ledger)))
                 r = -EPROTO;
         if (r < 0) {
                 if (r == -EPROTO)
@@ -391,7 +401,7 @@ int sessions_adopt(struct sessions *s,
         struct session *known = sessions_find(s, introduction->session);
         int r;
 
-        if (!introduction_is_sound(introduction))
+        if (!introduction_is_sound(introduction) || !sessions_ledger_is_sound(ledger))
                 return -EBADMSG;
         if (known) {
                 if (known->keeper_pid != keeper_pid || known->account->uid != introduction->uid)
