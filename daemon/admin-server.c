@@ -264,6 +264,7 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents _unus
         if (client < 0) {
                 pause_listening(&admin->pause, source, errno);
                 return 0;
+        }
         r = peer_get(client, &peer);
         if (r < 0)
                 disposal_close(&admin->supervisor->disposal, client);
@@ -289,16 +290,17 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents _unus
 /* --- for the supervisor --- */
 
 void admin_init(struct admin *admin, struct supervisor *supervisor) {
-        *admin = (struct admin) { .supervisor = supervisor };
+        /* Sessions may still be at work on what a former pinleased has ordered: its cookies are not used again. */
+        *admin = (struct admin) { .supervisor = supervisor, .last_cookie = pl_now_ms() << 20 };
         admin_reload(admin);
 }
 
 void admin_done(struct admin *admin) {
         while (admin->connections)
                 connection_free(admin->connections);
+        pause_done(&admin->pause);
         admin->listener = sd_event_source_disable_unref(admin->listener);
 }
-        pause_done(&admin->pause);
 
 int admin_listen(struct admin *admin, int fd) {
         return sd_event_add_io(admin->supervisor->event, &admin->listener, fd, EPOLLIN, on_connection, admin);

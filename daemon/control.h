@@ -25,7 +25,8 @@ enum control_type {
         /* registrar → keeper → pinleased */
         CONTROL_WANT = 9,     /* credit: how much more is needed. One at a time */
         CONTROL_RETURN = 11,  /* credit: what is not needed any more */
-        CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome */
+        CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome; value: 0, or a
+                           * positive errno: the order was not taken */
 
         /* between keeper and registrar */
         CONTROL_PING = 2,         /* keeper → registrar: do you still turn? */

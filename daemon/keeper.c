@@ -339,7 +339,8 @@ static void expire(struct keeper *k, uint64_t now) {
 static void check_revocation(struct keeper *k, uint64_t now) {
         if (!k->revoke_deadline || now < k->revoke_deadline || k->phase > PHASE_ENDING)
                 return;
-        if (ledger_is_busy(k->ledger, now))
+        /* It says that it is at work; but not for ever, whatever it says. */
+        if (ledger_is_busy(k->ledger, now) && now - k->revoke_deadline < LEDGER_BUSY_MAX_MS)
                 return;
         log_line(LOG_ERR, "kills its registrar, which has not taken away what it was told to");
         k->revoke_deadline = 0;
