@@ -17,11 +17,14 @@
 
 static _Noreturn void become_pinleased(const struct instance *instance,
                                        const char *const *options,
-                                       const char *notify) {
+                                       const char *notify,
+                                       void (*prepare)(void)) {
         char *argv[MAX_OPTIONS + 4] = { (char *)"pinleased", (char *)"--runtime-directory", (char *)instance->directory };
         size_t n = 3;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (prepare)
+                prepare();
         (void)dup2(STDOUT_FILENO, STDERR_FILENO);
         CHECK_CALL(setenv("NOTIFY_SOCKET", notify, 1));
         while (options && *options && n < ELEMENTSOF(argv) - 1)
@@ -31,6 +34,10 @@ static _Noreturn void become_pinleased(const struct instance *instance,
 }
 
 struct instance instance_start(const char *const *options) {
+        return instance_start_prepared(options, NULL);
+}
+
+struct instance instance_start_prepared(const char *const *options, void (*prepare)(void)) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct instance instance = { 0 };
         char message[256] = "";
@@ -45,7 +52,7 @@ struct instance instance_start(const char *const *options) {
 
         instance.pid = CHECK_CALL(fork());
         if (instance.pid == 0)
-                become_pinleased(&instance, options, address.sun_path);
+                become_pinleased(&instance, options, address.sun_path, prepare);
         instance.pidfd = CHECK_CALL(pidfd_open(instance.pid, 0));
 
         while (!strstr(message, "READY=1")) {

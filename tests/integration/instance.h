@@ -16,6 +16,9 @@ struct instance {
 /* Starts it and waits until it says that it is ready. options: NULL-terminated, without --runtime-directory; may be NULL. */
 struct instance instance_start(const char *const *options);
 
+/* prepare: is called in its process before it begins. */
+struct instance instance_start_prepared(const char *const *options, void (*prepare)(void));
+
 /* SIGINT: it ends its sessions. Waits until it has ended, with status 0. */
 void instance_stop(struct instance *instance);
 

@@ -14,6 +14,8 @@ pl_raw_SOURCES = \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
 	tests/integration/cases-ending.c \
+	tests/integration/cases-container.c \
+	tests/integration/cases-ctl.c \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-hanging.c \
 	tests/integration/cases-identity.c \
@@ -27,13 +29,18 @@ pl_raw_SOURCES = \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
+	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/raw.c tests/integration/raw.h \
-	tests/integration/rdma.c tests/integration/rdma.h
-pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration -DPINLEASED='"$(sbindir)/pinleased"'
-pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
-pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS)
+	tests/integration/holder.c tests/integration/holder.h \
+	tests/integration/rdma.c tests/integration/rdma.h \
+	tests/integration/schema.c tests/integration/schema.h
+pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
+	-DPINLEASED='"$(sbindir)/pinleased"' \
+	-DPINLEASECTL='"$(bindir)/pinleasectl"'
+pl_raw_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(IBVERBS_CFLAGS)
+pl_raw_LDADD = libpinlease.la libpl-proto.la $(JSON_C_LIBS) $(IBVERBS_LIBS)
 
 EXTRA_DIST += \
 	tests/integration/README.md \
