@@ -11,29 +11,34 @@ TEST_PROGRAMS_VM = pl-raw
 noinst_PROGRAMS = $(TEST_PROGRAMS_VM)
 
 pl_raw_SOURCES = \
+	tests/integration/cases-admin.c \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
-	tests/integration/cases-ending.c \
 	tests/integration/cases-container.c \
 	tests/integration/cases-ctl.c \
+	tests/integration/cases-ending.c \
+	tests/integration/cases-exhaust.c \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-hanging.c \
+	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-protocol.c \
+	tests/integration/cases-revoke.c \
+	tests/integration/cases-stranger.c \
 	tests/integration/cases-transfer.c \
+	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/fixture.c tests/integration/fixture.h \
 	tests/integration/fuse.c tests/integration/fuse.h \
 	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
-	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/raw.c tests/integration/raw.h \
-	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/rdma.c tests/integration/rdma.h \
 	tests/integration/schema.c tests/integration/schema.h
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
@@ -46,6 +51,7 @@ EXTRA_DIST += \
 	tests/integration/README.md \
 	tests/integration/check-vm \
 	tests/integration/suite \
+	tests/integration/suite-admin \
 	tests/integration/suite-service
 
 # A prefix other than /usr would leave the library and the units where the guest does not look.
