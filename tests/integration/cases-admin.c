@@ -23,7 +23,7 @@
 #define LENGTH PAGE
 
 /* Of two small pages each, and one huge one. */
-#define HUGE         (2 << 20)
+#define HUGE (2 << 20)
 #define PINNED_BYTES (2 * 2 * PAGE + HUGE)
 
 #define NAMED "/mnt/tmpfs/pl-admin named"
@@ -65,8 +65,7 @@ static void has_every_kind(int channel, const void *argument) {
         become(argument);
         f = fixture_open(NULL);
         for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
-                struct memory m =
-                        kinds[i].named ? named_memory(NAMED, 4 * PAGE) : memory_new(kinds[i].kind, 4 * PAGE);
+                struct memory m = kinds[i].named ? named_memory(NAMED, 4 * PAGE) : memory_new(kinds[i].kind, 4 * PAGE);
                 struct pl_register request = fixture_request(&f, &m, kinds[i].method);
                 struct stat st;
 

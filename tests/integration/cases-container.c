@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* An app in a container: user, process, mount and network namespaces of its own, and the service's socket mounted there. */
+/* An app in a container: user, process, mount and network namespaces of its own, and the service's socket mounted
+ * there. */
 
 #include <fcntl.h>
 #include <pwd.h>
@@ -98,7 +99,8 @@ static void contained(int channel, const void *argument) {
         gid_t gid;
         pid_t pid;
 
-        /* A soft-RoCE device that is moved loses its QP 1: so the container has the network of the device, if it matters. */
+        /* A soft-RoCE device that is moved loses its QP 1: so the container has the network of the device, if it
+         * matters. */
         enter_host("hosta");
         if (!netns_exclusive())
                 namespaces |= CLONE_NEWNET;

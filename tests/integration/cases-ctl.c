@@ -25,9 +25,11 @@ static const char *const names[] = {
         "two\nlines",
         "\033[31mred\033[2J\033]0;title\007",
         "\xff\xfe\xc0\x80 no UTF-8",
-        "\xe2\x80\xae" "backwards",
+        "\xe2\x80\xae"
+        "backwards",
         "tab\tand\rreturn\x7f",
-        "\xc2\x9b" "31m CSI in one character",
+        "\xc2\x9b"
+        "31m CSI in one character",
         "200 and more bytes: 30________40________50________60________70________80________90________100_______110_______"
         "120_______130_______140_______150_______160_______170_______180_______190_______200_______210_______220",
 };
@@ -164,7 +166,8 @@ static void run_devices(const void *argument _unused_) {
         ctl_done(&answer);
 }
 
-/* --- metrics -------------------------------------------------------------------------------------------------------- */
+/* --- metrics --------------------------------------------------------------------------------------------------------
+ */
 
 static void check_grammar(const char *text) {
         regex_t regex;
@@ -248,9 +251,11 @@ static void run_metrics(const void *argument _unused_) {
         CHECK_EQUAL(sample(text, "pinlease_ledger_pinned_bytes"), 8 * PAGE);
         CHECK_EQUAL(sample(text, "pinlease_live_registrations{method=\"pinned\"}"), 2);
         CHECK_EQUAL(sample(text, "pinlease_sessions"), 1);
-        CHECK_EQUAL(sample(text, "pinlease_registrations_total{method=\"pinned\"}"), counted(during, "registered", "pinned"));
+        CHECK_EQUAL(sample(text, "pinlease_registrations_total{method=\"pinned\"}"),
+                    counted(during, "registered", "pinned"));
         CHECK_EQUAL(sample(text, "pinlease_kernel_foll_pin_acquired_pages_total") -
-                            sample(text, "pinlease_kernel_foll_pin_released_pages_total") >= 8,
+                                    sample(text, "pinlease_kernel_foll_pin_released_pages_total") >=
+                            8,
                     true);
         free(text);
 
@@ -271,7 +276,8 @@ static void run_metrics(const void *argument _unused_) {
         CHECK_EQUAL(counted(after, "registered", "pinned"), counted(before, "registered", "pinned") + 3);
         CHECK_EQUAL(ctl_number(after, "deregistered"), ctl_number(before, "deregistered") + 3);
         CHECK_EQUAL(counted(after, "revocations", "forced"), counted(before, "revocations", "forced") + 2);
-        CHECK_EQUAL(counted(after, "refusals", "no-such-registration"), counted(before, "refusals", "no-such-registration") + 1);
+        CHECK_EQUAL(counted(after, "refusals", "no-such-registration"),
+                    counted(before, "refusals", "no-such-registration") + 1);
         CHECK_EQUAL(sum_of(ctl_get(ctl_get(ctl_get(after, "latency"), "register"), "counts")),
                     sum_of(ctl_get(ctl_get(ctl_get(before, "latency"), "register"), "counts")) + 3);
         json_object_put(before);
@@ -279,7 +285,8 @@ static void run_metrics(const void *argument _unused_) {
         json_object_put(after);
 }
 
-/* --- who may, and how it ends ----------------------------------------------------------------------------------------- */
+/* --- who may, and how it ends
+ * ----------------------------------------------------------------------------------------- */
 
 /* The answer comes before anything is asked. */
 static void says_nothing(int channel _unused_, const void *argument _unused_) {
@@ -297,7 +304,9 @@ static void says_nothing(int channel _unused_, const void *argument _unused_) {
 }
 
 static void run_permission(const void *argument _unused_) {
-        static const char *const commands[][3] = { { "status" }, { "list" }, { "metrics" }, { "revoke", "1" }, { "drain" } };
+        static const char *const commands[][3] = {
+                { "status" }, { "list" }, { "metrics" }, { "revoke", "1" }, { "drain" }
+        };
         const struct passwd *alice = getpwnam("alice");
         struct instance instance = instance_start((const char *const[]) { "--admin-group", "pinlease", NULL });
         const struct ctl by_alice = { NULL, "alice" };
@@ -370,10 +379,7 @@ static void run_statuses(const void *argument _unused_) {
 }
 
 const struct test_case cases_ctl[] = {
-        { "admin: hostile names", run_names, NULL, 0 },
-        { "admin: devices", run_devices, NULL, CASE_ANYWHERE },
-        { "admin: metrics", run_metrics, NULL, 0 },
-        { "admin: who may ask", run_permission, NULL, 0 },
-        { "admin: exit statuses", run_statuses, NULL, 0 },
-        { 0 },
+        { "admin: hostile names", run_names, NULL, 0 },    { "admin: devices", run_devices, NULL, CASE_ANYWHERE },
+        { "admin: metrics", run_metrics, NULL, 0 },        { "admin: who may ask", run_permission, NULL, 0 },
+        { "admin: exit statuses", run_statuses, NULL, 0 }, { 0 },
 };

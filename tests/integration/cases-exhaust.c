@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Processes and descriptors run out. Sessions go on, newcomers hear why there is none for them, and all is well again after. */
+/* Processes and descriptors run out. Sessions go on, newcomers hear why there is none for them, and all is well again
+ * after. */
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,7 +20,8 @@
 #include "instance.h"
 #include "process.h"
 
-/* --- processes -------------------------------------------------------------------------------------------------------- */
+/* --- processes
+ * -------------------------------------------------------------------------------------------------------- */
 
 #define CGROUP "/sys/fs/cgroup/pl-exhaust"
 
@@ -172,10 +174,11 @@ static void run_half_a_session(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
-/* --- descriptors ---------------------------------------------------------------------------------------------------- */
+/* --- descriptors ----------------------------------------------------------------------------------------------------
+ */
 
 /* What is reserved, and three sessions. */
-#define FDS      (128 + 3 * 3)
+#define FDS (128 + 3 * 3)
 #define SESSIONS 3
 
 static void have_few_descriptors(void) {

@@ -23,7 +23,8 @@
 
 #define PAGE 4096
 
-/* --- a ledger that lies ----------------------------------------------------------------------------------------------- */
+/* --- a ledger that lies
+ * ----------------------------------------------------------------------------------------------- */
 
 /* The keeper's own, which a registrar that is out of control can write as well. */
 static int open_ledger(pid_t keeper) {
@@ -84,7 +85,8 @@ static void expect_truth(const struct ctl *ctl, const struct app *app) {
         (void)snprintf(pid, sizeof pid, "%d", (int)app->pid);
         documents = ctl_json(ctl, "list", "--pid", pid, NULL);
         CHECK_EQUAL(ctl_number(ctl_last(documents), "registrations"), 2);
-        CHECK_EQUAL(ctl_number(ctl_get(ctl_find(documents, "session", "pid", pid), "in_use"), "pinned_bytes"), 8 * PAGE);
+        CHECK_EQUAL(ctl_number(ctl_get(ctl_find(documents, "session", "pid", pid), "in_use"), "pinned_bytes"),
+                    8 * PAGE);
         json_object_put(documents);
         CHECK_EQUAL(holder_ask(app, HOLDER_TRANSFER), IBV_WC_SUCCESS);
 }
@@ -140,7 +142,8 @@ static void run_ledger(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
-/* --- revocations ---------------------------------------------------------------------------------------------------- */
+/* --- revocations ----------------------------------------------------------------------------------------------------
+ */
 
 #define UNREAD 600
 
@@ -206,7 +209,8 @@ static void run_orders(const void *argument _unused_) {
         session = json_object_array_get_idx(documents, 0);
         (void)snprintf(id, sizeof id, "%s.%u", ctl_text(session, "id"), number);
         json_object_put(documents);
-        (void)snprintf(call, sizeof call, "{\"method\":\"revoke\",\"parameters\":{\"id\":\"%s\",\"grace_ms\":600000}}", id);
+        (void)snprintf(
+                call, sizeof call, "{\"method\":\"revoke\",\"parameters\":{\"id\":\"%s\",\"grace_ms\":600000}}", id);
         for (size_t i = 0; i < ELEMENTSOF(socks); i++) {
                 socks[i] = ctl_connect(NULL);
                 ctl_call(socks[i], call);
@@ -231,7 +235,8 @@ static void run_orders(const void *argument _unused_) {
         holder_stop(&app);
 }
 
-/* --- administrators that do not read ----------------------------------------------------------------------------------- */
+/* --- administrators that do not read
+ * ----------------------------------------------------------------------------------- */
 
 static void run_deaf_administrators(const void *argument _unused_) {
         struct app other = bystander_start(NULL), app = app_start(reads_nothing, NULL);
@@ -253,9 +258,10 @@ static void run_deaf_administrators(const void *argument _unused_) {
         bystander_stop(&other);
 }
 
-/* --- connections, more than enough ------------------------------------------------------------------------------------ */
+/* --- connections, more than enough
+ * ------------------------------------------------------------------------------------ */
 
-#define SILENT      1000
+#define SILENT 1000
 #define SILENT_PLACES 64 /* --silent-per-user */
 
 static void is_silent(int channel, const void *argument _unused_) {

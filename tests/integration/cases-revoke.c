@@ -61,7 +61,8 @@ static struct app start(const struct holder *h, char id[static 64]) {
         return app;
 }
 
-/* --- cases ---------------------------------------------------------------------------------------------------------- */
+/* --- cases ----------------------------------------------------------------------------------------------------------
+ */
 
 static void run_ignored(const void *argument _unused_) {
         struct app other = bystander_start(NULL), app;
@@ -232,7 +233,8 @@ static void run_stopped(const void *argument _unused_) {
         bystander_stop(&other);
 }
 
-/* --- apps that read ------------------------------------------------------------------------------------------------- */
+/* --- apps that read -------------------------------------------------------------------------------------------------
+ */
 
 #define N_OBEDIENT 3
 
@@ -279,11 +281,8 @@ struct library_app {
         unsigned int n_revoking, n_revoked;
 };
 
-static void on_revoking(struct pinlease *p,
-                        struct pinlease_mr *reg,
-                        uint32_t grace_ms,
-                        const char *sentence,
-                        void *userdata) {
+static void on_revoking(
+        struct pinlease *p, struct pinlease_mr *reg, uint32_t grace_ms, const char *sentence, void *userdata) {
         struct library_app *app = userdata;
 
         CHECK(grace_ms <= 2000 && strlen(sentence) > 20);

@@ -93,7 +93,8 @@ static struct control_introduction introduction_of(uint64_t session) {
         };
 }
 
-/* A process that introduces itself, and is turned away; a process of its own for each, so that the journal says which. */
+/* A process that introduces itself, and is turned away; a process of its own for each, so that the journal says which.
+ */
 struct stranger {
         bool victims; /* with the number of another's session */
         bool nonsense;
@@ -163,12 +164,9 @@ static void expect_line(struct json_object *lines, pid_t pid, const char *says) 
 
 static void run_introductions(const void *argument _unused_) {
         static const struct stranger strangers[] = {
-                { .nonsense = true, .ledger = LEDGER },
-                { .victims = true, .ledger = NO_LEDGER },
-                { .victims = true, .ledger = LEDGER },
-                { .ledger = UNSEALED },
-                { .victims = true, .ledger = UNSEALED },
-                { .ledger = SOCKET },
+                { .nonsense = true, .ledger = LEDGER },  { .victims = true, .ledger = NO_LEDGER },
+                { .victims = true, .ledger = LEDGER },   { .ledger = UNSEALED },
+                { .victims = true, .ledger = UNSEALED }, { .ledger = SOCKET },
         };
         struct victim victim = victim_start();
         struct app other = bystander_start(NULL);

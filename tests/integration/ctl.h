@@ -66,8 +66,7 @@ long long ctl_number(struct json_object *object, const char *name);
 const char *ctl_text(struct json_object *object, const char *name);
 
 /* The first document of this type with this text, or number as text, as its member. NULL: there is none. */
-struct json_object *
-ctl_find(struct json_object *documents, const char *type, const char *name, const char *value);
+struct json_object *ctl_find(struct json_object *documents, const char *type, const char *name, const char *value);
 unsigned int ctl_count(struct json_object *documents, const char *type);
 
 /* The lines of a journal of this boot that match, as journalctl has it ("MESSAGE_ID=…"), as an array of objects. */

@@ -106,14 +106,16 @@ static const struct member amount[] = {
 };
 
 static const struct member user[] = {
-        { "uid", number, NULL },    { "sessions", number, NULL }, { "silent", number, NULL },
-        { "credit", object_of, amount }, { 0 },
+        { "uid", number, NULL },
+        { "sessions", number, NULL },
+        { "silent", number, NULL },
+        { "credit", object_of, amount },
+        { 0 },
 };
 
 static const struct member limits[] = {
-        { "sessions", number, NULL },       { "sessions_per_user", number, NULL },
-        { "silent_per_user", number, NULL }, { "session", object_of, amount },
-        { "user", object_of, amount },      { 0 },
+        { "sessions", number, NULL },     { "sessions_per_user", number, NULL }, { "silent_per_user", number, NULL },
+        { "session", object_of, amount }, { "user", object_of, amount },         { 0 },
 };
 
 static const struct member status[] = {
@@ -187,7 +189,9 @@ static const struct member metrics[] = {
         { "registered", object_of, by_method },
         { "deregistered", number, NULL },
         { "refusals", numbers_by_name, NULL },
-        { "revocations", object_of, MEMBERS({ "released", number, NULL }, { "forced", number, NULL }, { "kept", number, NULL }) },
+        { "revocations",
+          object_of,
+          MEMBERS({ "released", number, NULL }, { "forced", number, NULL }, { "kept", number, NULL }) },
         { "latency", object_of, MEMBERS({ "register", object_of, latency }, { "deregister", object_of, latency }) },
         { "registrars", array_of, &numbers },
         { 0 },
@@ -201,12 +205,19 @@ static const struct member revoke_result[] = {
 };
 
 static const struct member port[] = {
-        { "port", number, NULL }, { "state", text, NULL }, { "link_layer", text, NULL }, { 0 },
+        { "port", number, NULL },
+        { "state", text, NULL },
+        { "link_layer", text, NULL },
+        { 0 },
 };
 
 static const struct member odp[] = {
-        { "supported", truth, NULL },     { "implicit", truth, NULL },      { "rc", array_of, &texts },
-        { "uc", array_of, &texts },       { "ud", array_of, &texts },       { "xrc", array_of, &texts },
+        { "supported", truth, NULL },
+        { "implicit", truth, NULL },
+        { "rc", array_of, &texts },
+        { "uc", array_of, &texts },
+        { "ud", array_of, &texts },
+        { "xrc", array_of, &texts },
         { 0 },
 };
 
@@ -221,7 +232,9 @@ static const struct member device[] = {
         { "dmabuf", one_of, NAMES("yes", "no", "unknown") },
         { "limits",
           object_of,
-          MEMBERS({ "max_mr", number, NULL }, { "max_mr_size", number, NULL }, { "max_pd", number, NULL },
+          MEMBERS({ "max_mr", number, NULL },
+                  { "max_mr_size", number, NULL },
+                  { "max_pd", number, NULL },
                   { "page_size_cap", number, NULL }) },
         { 0 },
 };
@@ -230,7 +243,7 @@ static const struct {
         const char *command;
         const struct member *item, *result; /* item NULL: by their type */
 } commands[] = {
-        { "status", status, NULL },       { "list", NULL, list_result }, { "show", NULL, list_result },
+        { "status", status, NULL },        { "list", NULL, list_result }, { "show", NULL, list_result },
         { "revoke", NULL, revoke_result }, { "metrics", metrics, NULL },  { "devices", device, NULL },
 };
 
