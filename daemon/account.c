@@ -36,7 +36,7 @@ static bool amount_is_zero(const struct credit_amount *amount) {
 }
 
 void account_put(struct accounts *accounts, struct account *account) {
-        if (!account || account->n_silent || account->n_sessions || !amount_is_zero(&account->held))
+        if (!account || account->n_silent || account->n_waiting || account->n_sessions || !amount_is_zero(&account->held))
                 return;
         assert(account->n_starting == 0);
         (void)tdelete(account, &accounts->root, compare);
@@ -51,6 +51,10 @@ static void change_by(unsigned int *sum, unsigned int *part, int change) {
 
 void account_silent(struct accounts *accounts, struct account *account, int change) {
         change_by(&accounts->n_silent, &account->n_silent, change);
+}
+
+void account_waiting(struct accounts *accounts, struct account *account, int change) {
+        change_by(&accounts->n_waiting, &account->n_waiting, change);
 }
 
 void account_starting(struct accounts *accounts, struct account *account, int change) {

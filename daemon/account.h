@@ -11,6 +11,7 @@
 struct account {
         uid_t uid;
         unsigned int n_silent;   /* connections that have said nothing yet */
+        unsigned int n_waiting;  /* those that have, and whose session has not been started yet */
         unsigned int n_starting; /* sessions whose keeper has not introduced itself yet */
         unsigned int n_sessions; /* those that start included */
         struct credit_amount held;
@@ -19,6 +20,7 @@ struct account {
 struct accounts {
         void *root; /* tsearch(3) by uid */
         unsigned int n_silent;
+        unsigned int n_waiting;
         unsigned int n_starting;
         unsigned int n_sessions;
 };
@@ -30,6 +32,7 @@ struct account *account_get(struct accounts *accounts, uid_t uid);
 void account_put(struct accounts *accounts, struct account *account);
 
 void account_silent(struct accounts *accounts, struct account *account, int change);
+void account_waiting(struct accounts *accounts, struct account *account, int change);
 void account_starting(struct accounts *accounts, struct account *account, int change);
 void account_session(struct accounts *accounts, struct account *account, int change);
 

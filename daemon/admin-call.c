@@ -198,6 +198,22 @@ static uint64_t find_registration(struct admin_call *call, const struct session 
         return 0;
 }
 
+static bool has_matching_file(struct admin_call *call, const struct session *session) {
+        call->cursor = 0;
+        while (read_listings(call, session))
+                for (unsigned int i = 0; i < call->n_listings; i++)
+                        if (listing_matches(&call->filter, call->listings + i))
+                                return true;
+        return false;
+}
+
+static void lose(struct admin_call *call, bool matches) {
+        if (!matches)
+                return;
+        call->n_sessions++;
+        call->n_lost++;
+}
+
 static void revoke_in(struct admin_call *call, struct session *session) {
         struct control_message message = {
                 .type = CONTROL_REVOKE,
@@ -205,7 +221,8 @@ static void revoke_in(struct admin_call *call, struct session *session) {
                 .selector = CONTROL_SELECT_ALL,
                 .cookie = call->cookie,
         };
-        uint64_t *waits_for;
+        struct admin_waits_for *waits_for;
+        bool matches = true;
 
         if (call->filter.by_registration) {
                 message.selector = CONTROL_SELECT_ID;
@@ -216,28 +233,42 @@ static void revoke_in(struct admin_call *call, struct session *session) {
                 message.selector = CONTROL_SELECT_FILE;
                 message.device = call->filter.device;
                 message.inode = call->filter.inode;
+                matches = has_matching_file(call, session);
         }
 
         waits_for = realloc(call->waits_for, (call->n_waits_for + 1) * sizeof *waits_for);
         if (!waits_for)
                 return;
         call->waits_for = waits_for;
-        call->n_sessions++;
         if (session_revoke(session, &message) < 0)
-                call->n_lost++;
+                lose(call, matches);
         else
-                call->waits_for[call->n_waits_for++] = session->id;
+                call->waits_for[call->n_waits_for++] = (struct admin_waits_for) { session->id, matches };
 }
 
 static enum admin_step end_revoke(struct admin_call *call, struct json_object **ret_object) {
         bool none = call->n_lost == 0;
+        unsigned int n_late = 0;
 
         for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++)
                 none = none && call->counts[i] == 0;
-        if (call->busy)
-                return fail(ret_object, "busy", "Too many revocations are under way in one session. Try again when they are over.");
-        call->n_lost += call->n_waits_for;
-        if (none && call->n_waits_for == 0)
+        for (size_t i = 0; i < call->n_waits_for; i++)
+                n_late += call->waits_for[i].matches;
+        if (n_late > 0) {
+                *ret_object = admin_error("failed",
+                                          "%u sessions have not said in time that they are done. pinleasectl list shows what is "
+                                          "still registered.",
+                                          n_late);
+                return ADMIN_STEP_END;
+        }
+        if (call->n_busy > 0) {
+                *ret_object = admin_error("busy",
+                                          "%" PRIu64 " sessions have too many revocations under way, and have not taken this one. "
+                                          "Try again when some of them are over.",
+                                          call->n_busy);
+                return ADMIN_STEP_END;
+        }
+        if (none)
                 return fail(ret_object, "not-found", "No registration matches; pinleasectl list shows those there are.");
         *ret_object = admin_report_revoked(call);
         return ADMIN_STEP_END;
@@ -260,9 +291,10 @@ static enum admin_step step_revoke(struct admin_call *call, struct json_object *
         return end_revoke(call, ret_object);
 }
 
-static bool stop_waiting_for(struct admin_call *call, const struct session *session) {
+static bool stop_waiting_for(struct admin_call *call, const struct session *session, bool *ret_matches) {
         for (size_t i = 0; i < call->n_waits_for; i++)
-                if (call->waits_for[i] == session->id) {
+                if (call->waits_for[i].session == session->id) {
+                        *ret_matches = call->waits_for[i].matches;
                         call->waits_for[i] = call->waits_for[--call->n_waits_for];
                         return true;
                 }
@@ -270,18 +302,25 @@ static bool stop_waiting_for(struct admin_call *call, const struct session *sess
 }
 
 bool admin_call_revoked(struct admin_call *call, const struct session *session, const struct control_message *message) {
-        if (call->method != ADMIN_REVOKE || call->cookie != message->cookie || !stop_waiting_for(call, session))
+        bool any = false, ignored;
+
+        if (call->method != ADMIN_REVOKE || call->cookie != message->cookie || !stop_waiting_for(call, session, &ignored))
                 return false;
-        for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++)
+        for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++) {
                 call->counts[i] += message->counts[i];
-        call->busy = call->busy || message->value;
+                any = any || message->counts[i] > 0;
+        }
+        call->n_sessions += any;
+        call->n_busy += message->value != 0;
         return call->waiting && call->n_waits_for == 0;
 }
 
 bool admin_call_session_ended(struct admin_call *call, const struct session *session) {
-        if (call->method != ADMIN_REVOKE || !stop_waiting_for(call, session))
+        bool matches;
+
+        if (call->method != ADMIN_REVOKE || !stop_waiting_for(call, session, &matches))
                 return false;
-        call->n_lost++;
+        lose(call, matches);
         return call->waiting && call->n_waits_for == 0;
 }
 

@@ -67,11 +67,14 @@ struct admin_call {
 
         /* revoke */
         uint64_t cookie;
-        uint64_t *waits_for; /* numbers of sessions */
+        struct admin_waits_for {
+                uint64_t session; /* its number */
+                bool matches;     /* something of it does, by its ledger; it may not know yet of what is just being made */
+        } *waits_for;
         size_t n_waits_for;
         uint64_t counts[N_REVOCATION_OUTCOMES];
         uint64_t n_lost;
-        bool busy; /* a session did not take the order */
+        uint64_t n_busy; /* sessions that have too many revocations already */
         uint64_t deadline_ms; /* CLOCK_MONOTONIC; 0: none */
 
         /* drain */

@@ -263,14 +263,16 @@ static int add_connection(struct admin *admin, int fd) {
         return r;
 }
 
-static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+static int on_connection(sd_event_source *source, int fd, uint32_t revents _unused_, void *userdata) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
         struct admin *admin = userdata;
         int client, r;
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (client < 0)
+        if (client < 0) {
+                pause_listening(&admin->pause, source, errno);
                 return 0;
+        }
         r = peer_get(client, &peer);
         if (r < 0)
                 disposal_close(&admin->supervisor->disposal, client);
@@ -304,6 +306,7 @@ void admin_init(struct admin *admin, struct supervisor *supervisor) {
 void admin_done(struct admin *admin) {
         while (admin->connections)
                 connection_free(admin->connections);
+        pause_done(&admin->pause);
         admin->listener = sd_event_source_disable_unref(admin->listener);
 }
 

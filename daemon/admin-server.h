@@ -8,6 +8,7 @@
  */
 
 #include "admin-call.h"
+#include "pause.h"
 
 #define ADMIN_MAX_CONNECTIONS 16
 
@@ -19,6 +20,7 @@ struct admin {
         struct admin_connection *connections;
         unsigned int n_connections;
         sd_event_source *listener;
+        struct pause pause;
         gid_t group; /* (gid_t)-1: none */
         uint64_t last_cookie;
         struct stats_totals ended; /* what sessions that are gone have done */

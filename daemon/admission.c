@@ -7,7 +7,8 @@ int admission_check(const struct admission_limits *limits,
                     const struct accounts *accounts,
                     const struct account *account,
                     struct refusal *ret_refusal) {
-        unsigned int all = accounts->n_sessions + accounts->n_silent, users = account->n_sessions + account->n_silent;
+        unsigned int all = accounts->n_sessions + accounts->n_waiting + accounts->n_silent;
+        unsigned int users = account->n_sessions + account->n_waiting + account->n_silent;
 
         if (users >= limits->sessions_per_user)
                 return refuse(ret_refusal,

@@ -5,6 +5,7 @@
 /*
  * Closes connections of strangers and of apps that did not become sessions: whatever they have put in flight is closed with
  * them. Gathers them for a moment, so that one throw-away process closes many; when there is no process to be had, they wait.
+ * The other side sees the end of its connection at once all the same.
  */
 
 #include <systemd/sd-event.h>

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "handover.h"
 
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
+#include "fds.h"
 #include "log.h"
 #include "peer.h"
 #include "util.h"
@@ -23,6 +26,7 @@ struct newcomer {
         struct newcomer *next;
         struct peer peer;
         int control;
+        int relay; /* by which a receiver tells; -1: it is read here */
         sd_event_source *io, *timer;
 };
 
@@ -35,6 +39,7 @@ static void newcomer_free(struct newcomer *newcomer) {
         sd_event_source_disable_unref(newcomer->io);
         sd_event_source_disable_unref(newcomer->timer);
         peer_done(&newcomer->peer);
+        pl_close(newcomer->relay);
         if (newcomer->control >= 0)
                 disposal_close(newcomer->handover->disposal, newcomer->control);
         free(newcomer);
@@ -48,16 +53,80 @@ static int on_timeout(sd_event_source *source _unused_, uint64_t usec _unused_, 
         return 0;
 }
 
+/*
+ * Whoever has a descriptor of a file server that does not answer hangs when it closes it, in a copy as well. So what a process
+ * sends that the roster does not know is received by a throw-away process, which passes a ledger on and ends with anything else.
+ */
+static _Noreturn void receive(int control, int relay) {
+        struct pollfd p[] = { { .fd = control, .events = POLLIN }, { .fd = relay } };
+        struct control_introduction introduction;
+        int ledger;
+
+        fds_close_except((const int[]) { control, relay }, 2);
+        while (poll(p, ELEMENTSOF(p), 2 * INTRODUCTION_MS) < 0 && errno == EINTR)
+                ;
+        if (control_recv_introduction(control, &introduction, &ledger) == 0 && sessions_ledger_is_sound(ledger))
+                (void)control_send_introduction(relay, &introduction, ledger);
+        /* Before the end, which may not come. */
+        close(control);
+        close(relay);
+        _exit(0);
+}
+
+/* Twice forked, so that it is nobody's to wait for. */
+static int start_receiver(int control, int *ret_relay) {
+        _cleanup_(pl_closep) int ours = -1, theirs = -1;
+        int pair[2], r, status = 0;
+        pid_t pid;
+
+        r = control_pair(pair);
+        if (r < 0)
+                return r;
+        ours = pair[0];
+        theirs = pair[1];
+
+        pid = fork();
+        if (pid == 0) {
+                pid = fork();
+                if (pid == 0)
+                        receive(control, theirs);
+                _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+        }
+        if (pid < 0)
+                return -errno;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+        if (status != 0)
+                return -EAGAIN;
+        *ret_relay = pl_steal_fd(&ours);
+        return 0;
+}
+
+static const char *reason(int error) {
+        switch (error) {
+        case -EEXIST:
+                return "the session has another keeper";
+        case -EBADMSG:
+        case -EPROTO:
+                return "that is no introduction of a keeper with its ledger";
+        default:
+                return strerror(-error);
+        }
+}
+
 static int on_introduction(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
         struct newcomer *newcomer = userdata;
         struct handover *h = newcomer->handover;
         struct control_introduction introduction;
         int ledger, r;
 
-        r = control_recv_introduction(newcomer->control, &introduction, &ledger);
+        r = control_recv_introduction(newcomer->relay >= 0 ? newcomer->relay : newcomer->control, &introduction, &ledger);
         if (r == -EAGAIN)
                 return 0;
-        /* A descriptor is watched by one source at a time: its session's, from now on. */
+        /* Its receiver had nothing to pass on. */
+        if (r == -ECONNRESET && newcomer->relay >= 0)
+                r = -EPROTO;
+        /* One source at a time for a descriptor. */
         newcomer->io = sd_event_source_disable_unref(newcomer->io);
         if (r == 0)
                 r = sessions_adopt(h->sessions,
@@ -73,7 +142,7 @@ static int on_introduction(sd_event_source *source _unused_, int fd _unused_, ui
                         log_line(LOG_ERR,
                                  "process %d is not taken over as the keeper of a session: %s",
                                  (int)newcomer->peer.pid,
-                                 strerror(-r));
+                                 reason(r));
                 if (ledger >= 0)
                         disposal_close(h->disposal, ledger);
         }
@@ -90,11 +159,24 @@ static int welcome(struct handover *h, int control, struct peer *peer) {
                 disposal_close(h->disposal, control);
                 return -ENOMEM;
         }
-        *newcomer = (struct newcomer) { .handover = h, .next = h->newcomers, .peer = *peer, .control = control };
+        *newcomer = (struct newcomer) {
+                .handover = h,
+                .next = h->newcomers,
+                .peer = *peer,
+                .control = control,
+                .relay = -1,
+        };
         h->newcomers = newcomer;
         peer->pidfd = -1;
 
-        r = sd_event_add_io(h->event, &newcomer->io, control, EPOLLIN, on_introduction, newcomer);
+        r = roster_knows(h->sessions->roster, peer->pid) ? 0 : start_receiver(control, &newcomer->relay);
+        if (r == 0)
+                r = sd_event_add_io(h->event,
+                                    &newcomer->io,
+                                    newcomer->relay >= 0 ? newcomer->relay : control,
+                                    EPOLLIN,
+                                    on_introduction,
+                                    newcomer);
         if (r == 0)
                 r = sd_event_add_time_relative(h->event,
                                                &newcomer->timer,
@@ -110,14 +192,16 @@ static int welcome(struct handover *h, int control, struct peer *peer) {
         return r;
 }
 
-static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+static int on_connection(sd_event_source *source, int fd, uint32_t revents _unused_, void *userdata) {
         _cleanup_(peer_done) struct peer peer = { .pidfd = -1 };
         struct handover *h = userdata;
         int control, r;
 
         control = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (control < 0)
+        if (control < 0) {
+                pause_listening(&h->pause, source, errno);
                 return 0;
+        }
 
         r = peer_get(control, &peer);
         if (r == 0 && peer.uid != geteuid()) {
@@ -152,6 +236,7 @@ int handover_init(struct handover *h, sd_event *event, struct sessions *sessions
 void handover_done(struct handover *h) {
         while (h->newcomers)
                 newcomer_free(h->newcomers);
+        pause_done(&h->pause);
         h->listener = sd_event_source_disable_unref(h->listener);
         h->fd = pl_close(h->fd);
 }

@@ -4,10 +4,12 @@
 
 /*
  * The internal socket: keepers whose pinleased is gone come here and introduce themselves. Only root may, by the file's mode
- * and by the peer's credentials; and who comes has to be the process that the session is known by.
+ * and by the peer's credentials; and who comes has to be the process that the session is known by. Of processes that it does
+ * not know, pinleased receives no descriptor itself before it is known to be a ledger.
  */
 
 #include "disposal.h"
+#include "pause.h"
 #include "sessions.h"
 
 struct newcomer;
@@ -18,6 +20,7 @@ struct handover {
         struct disposal *disposal;
         struct newcomer *newcomers;
         sd_event_source *listener;
+        struct pause pause;
         int fd;
 };
 

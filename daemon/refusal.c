@@ -44,3 +44,12 @@ int refuse_rule(struct refusal *ret_refusal, enum pinlease_code code, const char
         va_end(ap);
         return REFUSED;
 }
+
+void refusal_packet(const struct refusal *refusal, uint32_t seq, uint16_t opcode, struct pl_packet *ret_packet) {
+        pl_packet_init(ret_packet, PL_OP_REFUSED, seq);
+        ret_packet->body.refused.code = (uint32_t)refusal->code;
+        ret_packet->body.refused.error = refusal->error;
+        ret_packet->body.refused.opcode = opcode;
+        memcpy(ret_packet->body.refused.rule, refusal->rule, sizeof refusal->rule);
+        memcpy(ret_packet->body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+}

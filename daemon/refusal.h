@@ -26,6 +26,9 @@ int refuse_errno(struct refusal *ret_refusal, enum pinlease_code code, int error
 int refuse_rule(struct refusal *ret_refusal, enum pinlease_code code, const char *rule, const char *format, ...)
         _printf_(4, 5);
 
+/* As the app is told. seq and opcode: of the request; 0: the connection itself is refused. */
+void refusal_packet(const struct refusal *refusal, uint32_t seq, uint16_t opcode, struct pl_packet *ret_packet);
+
 #define REFUSED (-EREMOTEIO)
 
 #endif

@@ -173,6 +173,16 @@ static struct roster_entry *find(struct roster *roster, uint64_t session, pid_t 
         return NULL;
 }
 
+bool roster_knows(const struct roster *roster, pid_t keeper) {
+        for (uint32_t i = 0; i < roster->capacity; i++) {
+                const struct roster_entry *entry = roster->header->entries + i;
+
+                if (entry->pid == (uint32_t)keeper && lives(entry))
+                        return true;
+        }
+        return false;
+}
+
 int roster_add(struct roster *roster, uint64_t session, pid_t keeper) {
         uint64_t start_time;
         int r;

@@ -31,6 +31,9 @@ void roster_close(struct roster *roster);
 /* The highest session number that has been given out; and the next one. */
 uint64_t roster_next_id(struct roster *roster);
 
+/* Is this process one of those that have been noted, here or by a former pinleased? */
+bool roster_knows(const struct roster *roster, pid_t keeper);
+
 /* A keeper is there. Returns 0, -ENOSPC, or what the look into /proc failed with. */
 int roster_add(struct roster *roster, uint64_t session, pid_t keeper);
 void roster_remove(struct roster *roster, uint64_t session, pid_t keeper);

@@ -12,12 +12,7 @@ static int send_refusal(struct registrar *r, const struct pl_header *request, co
         struct pl_packet packet;
 
         stats_refused(&r->state.ledger.header->stats, refusal->code);
-        pl_packet_init(&packet, PL_OP_REFUSED, request->seq);
-        packet.body.refused.code = (uint32_t)refusal->code;
-        packet.body.refused.error = refusal->error;
-        packet.body.refused.opcode = request->opcode;
-        memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
-        memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+        refusal_packet(refusal, request->seq, request->opcode, &packet);
         return registrar_send(r, &packet);
 }
 

@@ -8,15 +8,18 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include "control.h"
 #include "fds.h"
 #include "keeper.h"
 #include "log-limit.h"
 #include "log.h"
+#include "refusal.h"
 #include "registrar.h"
 #include "sandbox.h"
 #include "session-args.h"
+#include "wire.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
         const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd, log_fd() };
@@ -63,6 +66,22 @@ static int start_registrar(const struct session_args *args, struct ledger *ledge
         return config->registrar < 0 ? -errno : 0;
 }
 
+/* Nothing has been asked of the registrar yet, which may not be there: this is for the journal and for the app. */
+static int give_up(const char *what, int error) {
+        struct refusal refusal;
+        struct pl_packet packet;
+
+        log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "%s: %s", what, strerror(-error));
+        (void)refuse(&refusal,
+                     PINLEASE_CODE_NO_RESOURCES,
+                     "The service could not start a session (%s). Try again; if it persists, the administrator finds "
+                     "the reason in the journal of pinlease.service.",
+                     strerror(-error));
+        refusal_packet(&refusal, 0, 0, &packet);
+        (void)pl_wire_send(SESSION_FD_CLIENT, MSG_DONTWAIT, &packet, -1);
+        return EXIT_FAILURE;
+}
+
 static uint64_t boottime_ms(void) {
         struct timespec ts;
 
@@ -93,16 +112,12 @@ static int run(const struct session_args *args) {
         int r;
 
         r = ledger_create((uint32_t)args->limits.registrations, &ledger);
-        if (r < 0) {
-                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot create its ledger: %s", strerror(-r));
-                return EXIT_FAILURE;
-        }
+        if (r < 0)
+                return give_up("cannot create its ledger", r);
 
         r = start_registrar(args, &ledger, &config);
-        if (r < 0) {
-                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot start its registrar: %s", strerror(-r));
-                return EXIT_FAILURE;
-        }
+        if (r < 0)
+                return give_up("cannot start its registrar", r);
 
         r = privileges_drop_keeper();
         if (r == 0)

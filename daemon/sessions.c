@@ -201,7 +201,7 @@ static int on_control(sd_event_source *source _unused_, int control, uint32_t re
 
 /* A file in memory, sealed in size: reading it waits for nobody. What is in it may be a lie, also that it is no ledger; a
  * session does not get out of sight by it. */
-static bool is_ledger(int fd) {
+bool sessions_ledger_is_sound(int fd) {
         int seals = fcntl(fd, F_GET_SEALS);
 
         return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW;
@@ -268,7 +268,7 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
         if (r == -EAGAIN)
                 return 0;
         if (r == 0 && (!introduction_is_sound(&introduction) || introduction.session != session->id ||
-                       introduction.uid != session->account->uid || !is_ledger(ledger)))
+                       introduction.uid != session->account->uid || !sessions_ledger_is_sound(ledger)))
                 r = -EPROTO;
         if (r == -EPROTO)
                 say(session,
@@ -390,7 +390,7 @@ int sessions_adopt(struct sessions *s,
         struct session *known = sessions_find(s, introduction->session);
         int r;
 
-        if (!introduction_is_sound(introduction) || !is_ledger(ledger))
+        if (!introduction_is_sound(introduction) || !sessions_ledger_is_sound(ledger))
                 return -EBADMSG;
         if (known) {
                 if (known->keeper_pid != keeper_pid || known->account->uid != introduction->uid)

@@ -92,7 +92,7 @@ int sessions_start(struct sessions *sessions, int client, const struct peer *pee
 
 /*
  * A keeper has come by itself. Takes control, ledger and its pidfd over on success. -EEXIST: there is another session of this
- * number. -EBADMSG: the introduction makes no sense.
+ * number. -EBADMSG: the introduction makes no sense, or what comes with it is no ledger; it may be any descriptor.
  */
 int sessions_adopt(struct sessions *sessions,
                    const struct control_introduction *introduction,
@@ -100,6 +100,9 @@ int sessions_adopt(struct sessions *sessions,
                    int control,
                    int ledger,
                    int keeper);
+
+/* Is this descriptor a ledger? Any may be given, and none blocks. */
+bool sessions_ledger_is_sound(int fd);
 
 struct session *sessions_find(const struct sessions *sessions, uint64_t id);
 

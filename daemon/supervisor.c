@@ -83,11 +83,7 @@ static void turn_away(struct supervisor *s, int client, const struct refusal *re
         struct pl_packet packet;
 
         s->n_turned_away++;
-        pl_packet_init(&packet, PL_OP_REFUSED, 0);
-        packet.body.refused.code = (uint32_t)refusal->code;
-        packet.body.refused.error = refusal->error;
-        memcpy(packet.body.refused.rule, refusal->rule, sizeof refusal->rule);
-        memcpy(packet.body.refused.sentence, refusal->sentence, sizeof refusal->sentence);
+        refusal_packet(refusal, 0, 0, &packet);
         (void)pl_wire_send(client, MSG_DONTWAIT, &packet, -1);
         disposal_close(&s->disposal, client);
 }
@@ -166,7 +162,7 @@ static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, vo
 
 /* Out of descriptors, memory or processes: connections stay in the backlog, and are looked at again in a moment rather than
  * at once and for ever. */
-static int pause_listening(struct supervisor *s, int error) {
+static int pause_clients(struct supervisor *s, int error) {
         int r;
 
         log_event(LOG_ERR,
@@ -192,12 +188,12 @@ static int on_connection(sd_event_source *source _unused_, int fd, uint32_t reve
         if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS) {
                 r = disposal_flush(&s->disposal);
                 if (r < 0)
-                        return pause_listening(s, -r);
+                        return pause_clients(s, -r);
         }
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-                        return pause_listening(s, errno);
+                        return pause_clients(s, errno);
                 return 0;
         }
         if (is_gone(client)) {

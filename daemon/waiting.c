@@ -13,18 +13,39 @@ struct waiting_connection {
         struct account *account;
         struct peer peer;
         int client;
+        bool spoken;
         uint64_t deadline; /* CLOCK_MONOTONIC, µs */
         sd_event_source *io;
 };
 
 static int reset_timer(struct waiting *w);
 
+static struct waiting_list *list_of(struct waiting_connection *c) {
+        return c->spoken ? &c->waiting->spoken : &c->waiting->silent;
+}
+
+static void append(struct waiting_connection *c) {
+        struct waiting_list *list = list_of(c);
+
+        c->next = NULL;
+        c->previous = list->last;
+        *(list->last ? &list->last->next : &list->first) = c;
+        list->last = c;
+        (c->spoken ? account_waiting : account_silent)(c->waiting->accounts, c->account, 1);
+}
+
+static void detach(struct waiting_connection *c) {
+        struct waiting_list *list = list_of(c);
+
+        *(c->previous ? &c->previous->next : &list->first) = c->next;
+        *(c->next ? &c->next->previous : &list->last) = c->previous;
+        (c->spoken ? account_waiting : account_silent)(c->waiting->accounts, c->account, -1);
+}
+
 static void unlink_connection(struct waiting_connection *c) {
         struct waiting *w = c->waiting;
 
-        *(c->previous ? &c->previous->next : &w->first) = c->next;
-        *(c->next ? &c->next->previous : &w->last) = c->previous;
-        account_silent(w->accounts, c->account, -1);
+        detach(c);
         account_put(w->accounts, c->account);
         sd_event_source_disable_unref(c->io);
         peer_done(&c->peer);
@@ -36,15 +57,15 @@ static void unlink_connection(struct waiting_connection *c) {
 static int on_timer(sd_event_source *source _unused_, uint64_t usec, void *userdata) {
         struct waiting *w = userdata;
 
-        while (w->first && w->first->deadline <= usec) {
-                const struct peer *peer = &w->first->peer;
+        while (w->silent.first && w->silent.first->deadline <= usec) {
+                const struct peer *peer = &w->silent.first->peer;
 
                 log_subject_event(&(const struct log_subject) { 0, peer->pid, peer->uid, NULL },
                                   LOG_NOTICE,
                                   EVENT_SILENT_APP,
                                   "connected and said nothing for %" PRIu64 " ms",
                                   w->timeout_usec / 1000);
-                unlink_connection(w->first);
+                unlink_connection(w->silent.first);
         }
         return reset_timer(w);
 }
@@ -60,8 +81,8 @@ static int set_timer(struct waiting *w, uint64_t usec) {
 
 /* For the one that came first. */
 static int reset_timer(struct waiting *w) {
-        if (w->first)
-                return set_timer(w, w->first->deadline);
+        if (w->silent.first)
+                return set_timer(w, w->silent.first->deadline);
         return w->timer ? sd_event_source_set_enabled(w->timer, SD_EVENT_OFF) : 0;
 }
 
@@ -72,6 +93,14 @@ static int on_io(sd_event_source *source, int fd _unused_, uint32_t revents, voi
         if (!(revents & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))) {
                 int r;
 
+                if (!c->spoken) {
+                        detach(c);
+                        c->spoken = true;
+                        append(c);
+                        r = reset_timer(w);
+                        if (r < 0)
+                                return r;
+                }
                 /* Before it is anybody else's: the epoll goes on for what is closed here, but open in a session. */
                 r = sd_event_source_set_enabled(source, SD_EVENT_OFF);
                 if (r < 0 || !w->ready(w->userdata, c->client, &c->peer))
@@ -100,8 +129,10 @@ void waiting_init(struct waiting *w,
 }
 
 void waiting_done(struct waiting *w) {
-        while (w->first)
-                unlink_connection(w->first);
+        while (w->silent.first)
+                unlink_connection(w->silent.first);
+        while (w->spoken.first)
+                unlink_connection(w->spoken.first);
         w->timer = sd_event_source_disable_unref(w->timer);
 }
 
@@ -120,7 +151,6 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
         }
         *c = (struct waiting_connection) {
                 .waiting = w,
-                .previous = w->last,
                 .account = account,
                 .client = client,
                 .deadline = now + w->timeout_usec,
@@ -131,7 +161,7 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
                 return r;
         }
         /* For the first; the others come later. */
-        if (!w->first) {
+        if (!w->silent.first) {
                 r = set_timer(w, c->deadline);
                 if (r < 0) {
                         sd_event_source_disable_unref(c->io);
@@ -142,14 +172,12 @@ int waiting_add(struct waiting *w, int client, struct peer *peer, struct account
         c->peer = *peer;
         peer->pidfd = -1;
 
-        *(w->last ? &w->last->next : &w->first) = c;
-        w->last = c;
-        account_silent(w->accounts, account, 1);
+        append(c);
         return 0;
 }
 
 void waiting_resume(struct waiting *w, const struct account *account) {
-        for (struct waiting_connection *c = w->first; c; c = c->next)
+        for (struct waiting_connection *c = w->spoken.first; c; c = c->next)
                 if (!account || c->account == account)
                         (void)sd_event_source_set_enabled(c->io, SD_EVENT_ON);
 }

@@ -3,8 +3,9 @@
 #define PL_WAITING_H
 
 /*
- * Connections that have not said anything yet. A session costs two processes, a silent connection costs a descriptor: so a
- * session is started by the first packet, which is not read here. Each has until a deadline to come.
+ * Connections without a session. A session costs two processes, a silent connection two descriptors: so a session is started
+ * by the first packet, which is not read here. Each has until a deadline to send it. Whoever has waits for as long as it takes:
+ * that is the service's doing.
  */
 
 #include <systemd/sd-event.h>
@@ -26,8 +27,10 @@ struct waiting {
         uint64_t timeout_usec;
         waiting_ready_t ready;
         void *userdata;
-        struct waiting_connection *first, *last; /* by time of coming */
-        sd_event_source *timer;
+        struct waiting_list {
+                struct waiting_connection *first, *last;
+        } silent, spoken; /* by time of coming */
+        sd_event_source *timer; /* for the silent ones */
 };
 
 /* Event loop, accounts and disposal are borrowed. */

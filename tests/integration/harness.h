@@ -103,5 +103,7 @@ bool eventually(bool (*is_so)(const void *argument), const void *argument);
 extern const struct test_case cases_protocol[], cases_attach[], cases_memory[], cases_kernel[], cases_hanging[],
         cases_limits[], cases_flood[], cases_identity[], cases_transfer[], cases_ending[], cases_restart[],
         cases_drain[], cases_version[], cases_credit[], cases_model[], cases_campaign[];
+extern const struct test_case cases_admin[], cases_ctl[], cases_revoke[], cases_container[], cases_stranger[],
+        cases_hostile[], cases_exhaust[];
 
 #endif

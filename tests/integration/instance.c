@@ -18,11 +18,14 @@
 static _Noreturn void become_pinleased(const struct instance *instance,
                                        const char *program,
                                        const char *const *options,
-                                       const char *notify) {
+                                       const char *notify,
+                                       void (*prepare)(void)) {
         char *argv[MAX_OPTIONS + 4] = { (char *)"pinleased", (char *)"--runtime-directory", (char *)instance->directory };
         size_t n = 3;
 
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (prepare)
+                prepare();
         (void)dup2(STDOUT_FILENO, STDERR_FILENO);
         CHECK_CALL(setenv("NOTIFY_SOCKET", notify, 1));
         while (options && *options && n < ELEMENTSOF(argv) - 1)
@@ -32,7 +35,7 @@ static _Noreturn void become_pinleased(const struct instance *instance,
 }
 
 /* Returns where it says that it is ready. */
-static int launch(struct instance *instance, const char *program, const char *const *options) {
+static int launch(struct instance *instance, const char *program, const char *const *options, void (*prepare)(void)) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int notify;
 
@@ -43,7 +46,7 @@ static int launch(struct instance *instance, const char *program, const char *co
 
         instance->pid = CHECK_CALL(fork());
         if (instance->pid == 0)
-                become_pinleased(instance, program, options, address.sun_path);
+                become_pinleased(instance, program, options, address.sun_path, prepare);
         instance->pidfd = CHECK_CALL(pidfd_open(instance->pid, 0));
         return notify;
 }
@@ -61,25 +64,33 @@ static void await_ready(const struct instance *instance, int notify) {
         (void)unlink(path);
 }
 
-struct instance instance_start_program(const char *program, const char *const *options) {
+static struct instance start(const char *program, const char *const *options, void (*prepare)(void)) {
         struct instance instance = { 0 };
 
         (void)snprintf(instance.directory, sizeof instance.directory, "/run/pinlease-test-%d", (int)getpid());
         (void)snprintf(instance.path, sizeof instance.path, "%s/client.sock", instance.directory);
-        await_ready(&instance, launch(&instance, program, options));
+        await_ready(&instance, launch(&instance, program, options, prepare));
         return instance;
 }
 
 struct instance instance_start(const char *const *options) {
-        return instance_start_program(PINLEASED, options);
+        return start(PINLEASED, options, NULL);
+}
+
+struct instance instance_start_prepared(const char *const *options, void (*prepare)(void)) {
+        return start(PINLEASED, options, prepare);
+}
+
+struct instance instance_start_program(const char *program, const char *const *options) {
+        return start(program, options, NULL);
 }
 
 void instance_succeed(struct instance *instance, const char *const *options) {
-        await_ready(instance, launch(instance, PINLEASED, options));
+        await_ready(instance, launch(instance, PINLEASED, options, NULL));
 }
 
 void instance_succeed_soon(struct instance *instance, const char *const *options) {
-        close(launch(instance, PINLEASED, options));
+        close(launch(instance, PINLEASED, options, NULL));
 }
 
 static int end(struct instance *instance, int signal) {

@@ -16,6 +16,8 @@ struct instance {
 /* Starts it and waits until it says that it is ready. options: NULL-terminated, without --runtime-directory; may be NULL. */
 struct instance instance_start(const char *const *options);
 
+/* prepare: is called in its process before it begins. */
+struct instance instance_start_prepared(const char *const *options, void (*prepare)(void));
 /* Another program than the installed one. */
 struct instance instance_start_program(const char *program, const char *const *options);
 

@@ -11,13 +11,18 @@ TEST_PROGRAMS_VM = pl-raw pinleased-old pinlease-session-old pinlease-session-le
 noinst_PROGRAMS = $(TEST_PROGRAMS_VM)
 
 pl_raw_SOURCES = \
+	tests/integration/cases-admin.c \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
+	tests/integration/cases-container.c \
 	tests/integration/cases-credit.c \
+	tests/integration/cases-ctl.c \
 	tests/integration/cases-drain.c \
 	tests/integration/cases-ending.c \
+	tests/integration/cases-exhaust.c \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-hanging.c \
+	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-limits.c \
@@ -25,22 +30,28 @@ pl_raw_SOURCES = \
 	tests/integration/cases-model.c \
 	tests/integration/cases-protocol.c \
 	tests/integration/cases-restart.c \
+	tests/integration/cases-revoke.c \
+	tests/integration/cases-stranger.c \
 	tests/integration/cases-transfer.c \
 	tests/integration/cases-version.c \
 	tests/integration/chance.c tests/integration/chance.h \
+	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/fixture.c tests/integration/fixture.h \
 	tests/integration/fuse.c tests/integration/fuse.h \
 	tests/integration/harness.c tests/integration/harness.h \
+	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/rdma.c tests/integration/rdma.h \
+	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
 	tests/integration/view.c tests/integration/view.h
-pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration -DPINLEASED='"$(sbindir)/pinleased"' \
+pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
+	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'
 pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
 pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
@@ -63,6 +74,7 @@ EXTRA_DIST += \
 	tests/integration/README.md \
 	tests/integration/check-vm \
 	tests/integration/suite \
+	tests/integration/suite-admin \
 	tests/integration/suite-service
 
 # A prefix other than /usr would leave the library and the units where the guest does not look.

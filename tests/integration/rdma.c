@@ -135,6 +135,20 @@ void rdma_connect(struct rdma *rdma) {
         connect_qp(rdma->passive, rdma->active);
 }
 
+/* New ones: a responder that has sent its error may enter the error state only after it has been reset. */
+void rdma_reconnect(struct rdma *rdma) {
+        struct ibv_wc wc;
+
+        CHECK_EQUAL(ibv_destroy_qp(rdma->active), 0);
+        CHECK_EQUAL(ibv_destroy_qp(rdma->passive), 0);
+        while (ibv_poll_cq(rdma->cq, 1, &wc) > 0)
+                ;
+        rdma->active = new_qp(rdma);
+        rdma->passive = new_qp(rdma);
+        connect_qp(rdma->active, rdma->passive);
+        connect_qp(rdma->passive, rdma->active);
+}
+
 void rdma_connect_two(struct rdma *from, struct rdma *to) {
         make_qps(from);
         make_qps(to);

@@ -30,6 +30,8 @@ struct rdma rdma_open(const char *name);
 struct rdma rdma_open_any(void);
 struct ibv_context *rdma_open_context(const char *name);
 void rdma_connect(struct rdma *rdma);
+/* After work that failed, which put the queue pairs into the error state. */
+void rdma_reconnect(struct rdma *rdma);
 /* Two devices: the queue pair of `from` writes into memory of `to`. Both get a pair of queue pairs. */
 void rdma_connect_two(struct rdma *from, struct rdma *to);
 void rdma_close(struct rdma *rdma);

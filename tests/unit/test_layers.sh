@@ -72,12 +72,12 @@ only 'sys/ioctl\.h' daemon/uverbs.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
-        daemon/registrar.c daemon/sandbox.c daemon/supervisor.c \
+        daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
 # Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
 only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
-only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon/waiting.h daemon/disposal.h
+only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/pause.h
 # JSON is what pinleased says to administrators; a session has none.
 only 'json-c/.*' daemon/report.c daemon/report.h daemon/admin-call.h \
         client/pinleasectl/adminclient.h client/pinleasectl/devices.h client/pinleasectl/field.h client/pinleasectl/request.h \
