@@ -89,7 +89,7 @@ stage: all
 VM_ENV = PINLEASE_BUILDDIR=$(abs_builddir) PINLEASE_VM_STAGE=$(STAGE) PINLEASE_TESTDIR=$(testdir)
 
 check-vm: stage
-	$(VM_ENV) $(top_srcdir)/tests/integration/check-vm
+	PINLEASE_VM_TIMEOUT=$${PINLEASE_VM_TIMEOUT:-1500} $(VM_ENV) $(top_srcdir)/tests/integration/check-vm
 
 check-soak: stage
 	PINLEASE_SOAK=1 PINLEASE_VM_TIMEOUT=$${PINLEASE_VM_TIMEOUT:-14400} $(VM_ENV) $(top_srcdir)/tests/integration/check-vm
