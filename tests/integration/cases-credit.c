@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "chance.h"
 #include "fixture.h"
 #include "harness.h"
 #include "instance.h"
@@ -289,6 +290,34 @@ static void run_away(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
+/* The same with the service, whose successor is systemd's to start; the question may reach either, or get lost between them. */
+static void run_killed(const void *argument _unused_) {
+        struct memory memory = memory_new(MEMORY_MEMFD, 2 * MIB);
+        uint64_t state = chance_begin();
+
+        for (unsigned int i = 0; i < (soak() ? 500 : 6); i++) {
+                struct fixture f = fixture_open(NULL);
+                struct pl_register request = fixture_request(&f, &memory, PINLEASE_METHOD_PINNED);
+                struct pl_packet packet, reply;
+                struct status status;
+
+                view_status(NULL, &status);
+                pl_packet_init(&packet, PL_OP_REGISTER, ++f.raw.seq);
+                packet.body.reg = request;
+                CHECK_EQUAL(raw_send(&f.raw, &packet, packet.header.length, &memory.fd, 1), 0);
+                if (i % 2)
+                        chance_wait(&state, 4);
+                CHECK_CALL(kill(status.pid, SIGKILL));
+                CHECK_EQUAL(raw_recv(&f.raw, &reply), 0);
+                if (reply.header.opcode == PL_OP_REFUSED)
+                        FAIL("refused: %s", reply.body.refused.sentence);
+                raw_deregister(&f.raw, reply.body.register_reply.id);
+                fixture_close(&f);
+        }
+        memory_free(&memory);
+        view_expect_nothing(NULL);
+}
+
 /* What a session that comes late holds is not handed out to one that comes early. */
 static void run_settling(const void *argument _unused_) {
         static const char *const options[] = { "--user-pin-limit", "18M", NULL };
@@ -353,6 +382,7 @@ const struct test_case cases_credit[] = {
         { "credit: a user's pinned bytes", run_user_limit, &user_pinned, 0 },
         { "credit: a user's ODP bytes", run_user_limit, &user_odp, 0 },
         { "credit: a user's registrations", run_user_registrations, NULL, 0 },
+        { "credit: asked for as pinleased is killed", run_killed, NULL, CASE_LONG },
         { "credit: what late sessions hold is not handed out", run_settling, NULL, 0 },
         { "credit: asked for while pinleased is away", run_away, NULL, 0 },
         { 0 },
