@@ -99,7 +99,10 @@ static void run_chunks(const void *argument _unused_) {
         request.length = PAGE;
         for (unsigned int i = 3; i <= INITIAL_REGISTRATIONS; i++)
                 (void)raw_register(&f.raw, &request, memory.fd);
-        expect_held(&instance, INITIAL_PINNED + CHUNK_PINNED, INITIAL_ODP + CHUNK_ODP, INITIAL_REGISTRATIONS + CHUNK_REGISTRATIONS);
+        expect_held(&instance,
+                    INITIAL_PINNED + CHUNK_PINNED,
+                    INITIAL_ODP + CHUNK_ODP,
+                    INITIAL_REGISTRATIONS + CHUNK_REGISTRATIONS);
 
         fixture_close(&f);
         memory_free(&memory);
@@ -237,7 +240,8 @@ static void run_user_registrations(const void *argument _unused_) {
         pl_packet_init(&packet, PL_OP_REGISTER, 0);
         packet.body.reg = request;
         expect_code(raw_call(&f.raw, &packet, memory.fd, &reply), PINLEASE_CODE_REGISTRATION_LIMIT);
-        if (!strstr(reply.body.refused.sentence, "20 registrations in all, and all of the user's sessions together hold 20; 1 more"))
+        if (!strstr(reply.body.refused.sentence,
+                    "20 registrations in all, and all of the user's sessions together hold 20; 1 more"))
                 FAIL("%s", reply.body.refused.sentence);
 
         tell_value(app.channel, 0);
