@@ -10,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "chance.h"
 #include "fixture.h"
 #include "harness.h"
 #include "instance.h"
@@ -98,7 +99,10 @@ static void run_chunks(const void *argument _unused_) {
         request.length = PAGE;
         for (unsigned int i = 3; i <= INITIAL_REGISTRATIONS; i++)
                 (void)raw_register(&f.raw, &request, memory.fd);
-        expect_held(&instance, INITIAL_PINNED + CHUNK_PINNED, INITIAL_ODP + CHUNK_ODP, INITIAL_REGISTRATIONS + CHUNK_REGISTRATIONS);
+        expect_held(&instance,
+                    INITIAL_PINNED + CHUNK_PINNED,
+                    INITIAL_ODP + CHUNK_ODP,
+                    INITIAL_REGISTRATIONS + CHUNK_REGISTRATIONS);
 
         fixture_close(&f);
         memory_free(&memory);
@@ -236,7 +240,8 @@ static void run_user_registrations(const void *argument _unused_) {
         pl_packet_init(&packet, PL_OP_REGISTER, 0);
         packet.body.reg = request;
         expect_code(raw_call(&f.raw, &packet, memory.fd, &reply), PINLEASE_CODE_REGISTRATION_LIMIT);
-        if (!strstr(reply.body.refused.sentence, "20 registrations in all, and all of the user's sessions together hold 20; 1 more"))
+        if (!strstr(reply.body.refused.sentence,
+                    "20 registrations in all, and all of the user's sessions together hold 20; 1 more"))
                 FAIL("%s", reply.body.refused.sentence);
 
         tell_value(app.channel, 0);
@@ -287,6 +292,34 @@ static void run_away(const void *argument _unused_) {
         memory_free(&memory);
         view_expect_nothing(instance.directory);
         instance_stop(&instance);
+}
+
+/* The same with the service, whose successor is systemd's to start; the question may reach either, or get lost between them. */
+static void run_killed(const void *argument _unused_) {
+        struct memory memory = memory_new(MEMORY_MEMFD, 2 * MIB);
+        uint64_t state = chance_begin();
+
+        for (unsigned int i = 0; i < (soak() ? 500 : 6); i++) {
+                struct fixture f = fixture_open(NULL);
+                struct pl_register request = fixture_request(&f, &memory, PINLEASE_METHOD_PINNED);
+                struct pl_packet packet, reply;
+                struct status status;
+
+                view_status(NULL, &status);
+                pl_packet_init(&packet, PL_OP_REGISTER, ++f.raw.seq);
+                packet.body.reg = request;
+                CHECK_EQUAL(raw_send(&f.raw, &packet, packet.header.length, &memory.fd, 1), 0);
+                if (i % 2)
+                        chance_wait(&state, 4);
+                CHECK_CALL(kill(status.pid, SIGKILL));
+                CHECK_EQUAL(raw_recv(&f.raw, &reply), 0);
+                if (reply.header.opcode == PL_OP_REFUSED)
+                        FAIL("refused: %s", reply.body.refused.sentence);
+                raw_deregister(&f.raw, reply.body.register_reply.id);
+                fixture_close(&f);
+        }
+        memory_free(&memory);
+        view_expect_nothing(NULL);
 }
 
 /* What a session that comes late holds is not handed out to one that comes early. */
@@ -353,6 +386,7 @@ const struct test_case cases_credit[] = {
         { "credit: a user's pinned bytes", run_user_limit, &user_pinned, 0 },
         { "credit: a user's ODP bytes", run_user_limit, &user_odp, 0 },
         { "credit: a user's registrations", run_user_registrations, NULL, 0 },
+        { "credit: asked for as pinleased is killed", run_killed, NULL, CASE_LONG },
         { "credit: what late sessions hold is not handed out", run_settling, NULL, 0 },
         { "credit: asked for while pinleased is away", run_away, NULL, 0 },
         { 0 },

@@ -240,7 +240,7 @@ static bool is_right(const void *argument) {
 
 static void run_model(const void *argument _unused_) {
         static struct model m, *const where = &m;
-        unsigned int n = soak() ? 20000 : 120;
+        unsigned int n = soak() ? 20000 : 60;
         unsigned int done;
 
         m.state = chance_begin();

@@ -167,7 +167,7 @@ static void run_again_and_again(const void *argument) {
 /* --- a crash loop --- */
 
 static void run_crash_loop(const void *argument _unused_) {
-        unsigned int n = soak() ? 300 : 30;
+        unsigned int n = soak() ? 300 : 12;
         uint64_t state = chance_begin();
         struct app newcomer = newcomer_start();
         static struct crowd crowd;
@@ -210,7 +210,10 @@ static void run_watchdog(const void *argument _unused_) {
         (void)service_await_other(pid);
         crowd_check(&crowd, 1);
         crowd_proves(&crowd);
-        command_line("journalctl --sync; journalctl --boot --output cat _PID=1 UNIT=pinlease.service | grep -c 'Watchdog timeout'", line, sizeof line);
+        command_line("journalctl --sync; "
+                     "journalctl --boot --output cat _PID=1 UNIT=pinlease.service | grep -c 'Watchdog timeout'",
+                     line,
+                     sizeof line);
         CHECK(atoi(line) > 0);
         service_drop_out();
         command("systemctl restart pinlease.service");
@@ -272,7 +275,7 @@ static bool all_are_known(const void *argument) {
 }
 
 static void run_storm(const void *argument _unused_) {
-        unsigned int n = soak() ? 500 : 15;
+        unsigned int n = soak() ? 500 : 8;
         uint64_t state = chance_begin(), total = 0;
         struct app apps[STORM];
         pid_t pid = 0;
