@@ -35,8 +35,11 @@ enum control_type {
         CONTROL_PONG = 3,         /* registrar → keeper */
         CONTROL_CONTEXT_ADD = 4,  /* registrar → keeper, with a copy of the command fd; context, value: driver id */
         CONTROL_CONTEXT_DROP = 5, /* registrar → keeper: nothing is registered on the context any more */
-        CONTROL_ACK = 6,          /* keeper → registrar: add or drop done; value: 0 or a positive errno */
+        CONTROL_ACK = 6,          /* keeper → registrar: add, drop or dispose done; value: 0 or a positive errno */
         CONTROL_BYE = 7,          /* registrar → keeper: all is given up and closed, nothing more will be asked of the kernel */
+        CONTROL_DISPOSE = 14,     /* registrar → keeper, with a copy of a descriptor whose last close may take long: the keeper
+                                   * holds it. One at a time */
+        CONTROL_CLOSED = 15,      /* registrar → keeper: has closed its own copy of that, the keeper's may go now. No ACK */
 
         /* pinleased → keeper */
         CONTROL_WELCOME = 13, /* the introduction has been accepted */

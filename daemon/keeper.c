@@ -42,6 +42,7 @@ struct keeper {
         const struct uverbs_ops *uverbs;
         struct ledger *ledger;
         struct cleanup_context contexts[MAX_CONTEXTS];
+        int disposed; /* a descriptor that the registrar wants closed, until it has closed its own copy; -1: none */
 
         enum phase phase;
         uint64_t deadline; /* of the phase; 0: none */
@@ -136,6 +137,27 @@ static int drop_context(struct keeper *k, const struct control_message *message)
         return closer_close(&k->contexts[message->context].device.fd, 1);
 }
 
+/* Not closed yet: the registrar still has its copy, and if that were the last one the registrar would hang for as long as the
+ * close takes. Owns the descriptor. */
+static int hold_disposed(struct keeper *k, int fd) {
+        if (fd < 0)
+                return -EPROTO;
+        if (k->disposed >= 0) {
+                closer_close(&fd, 1);
+                return -EPROTO;
+        }
+        k->disposed = fd;
+        return 0;
+}
+
+/* If no process could be had it is closed here: that is no matter of the registrar's. */
+static int close_disposed(struct keeper *k) {
+        if (k->disposed < 0)
+                return -EPROTO;
+        (void)closer_close(&k->disposed, 1);
+        return 0;
+}
+
 static int acknowledge(struct keeper *k, int error) {
         return control_send(k->config.control,
                             &(struct control_message) { .type = CONTROL_ACK, .value = (uint32_t)-error },
@@ -172,7 +194,7 @@ static int end_revocation(struct keeper *k, const struct control_message *messag
 }
 
 static int handle_registrar(struct keeper *k, const struct control_message *message, int fd) {
-        if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD) {
+        if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD && message->type != CONTROL_DISPOSE) {
                 closer_close(&fd, 1);
                 return -EPROTO;
         }
@@ -185,6 +207,10 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return acknowledge(k, add_context(k, message, fd));
         case CONTROL_CONTEXT_DROP:
                 return acknowledge(k, drop_context(k, message));
+        case CONTROL_DISPOSE:
+                return acknowledge(k, hold_disposed(k, fd));
+        case CONTROL_CLOSED:
+                return close_disposed(k);
         case CONTROL_WANT:
                 return uplink_want(&k->uplink, &message->credit);
         case CONTROL_RETURN:
@@ -420,15 +446,17 @@ static void turn(struct keeper *k) {
         expire(k, now);
 }
 
-/* Hands everything whose last close may take long to a throw-away process: the command fds, and both sockets for what may be
- * in flight to them. */
+/* Hands everything whose last close may take long to a throw-away process: the command fds, what was to be disposed of, and
+ * both sockets for what may be in flight to them. */
 static void release(struct keeper *k) {
-        int fds[MAX_CONTEXTS + 2];
+        int fds[MAX_CONTEXTS + 3];
         unsigned int n = 0;
 
         for (size_t i = 0; i < ELEMENTSOF(k->contexts); i++)
                 if (k->contexts[i].device.fd >= 0)
                         fds[n++] = k->contexts[i].device.fd;
+        if (k->disposed >= 0)
+                fds[n++] = k->disposed;
         if (k->config.control >= 0)
                 fds[n++] = k->config.control;
         fds[n++] = k->config.client;
@@ -440,6 +468,7 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 .config = *config,
                 .uverbs = uverbs,
                 .ledger = ledger,
+                .disposed = -1,
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 

@@ -3,7 +3,8 @@
 #define PL_KEEPER_H
 
 /*
- * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, watches the app, the registrar
+ * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, closes for the registrar what may
+ * take long, watches the app, the registrar
  * and pinleased, and when the registrar ends, is killed or hangs, destroys what it leaves registered. Sets the registrar's
  * pin ceiling to what pinleased hands out.
  *

@@ -13,7 +13,7 @@
 
 #include "control.h"
 
-/* How long the keeper may take to take a command fd over, and how long a request waits for credit. */
+/* How long the keeper may take to take a descriptor over, and how long a request waits for credit. */
 #define KEEPER_TIMEOUT_MS 5000
 #define CREDIT_TIMEOUT_MS 10000
 

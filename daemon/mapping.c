@@ -104,9 +104,6 @@ static int map_view(const struct mapping_request *request, bool at_address, stru
                 return -EEXIST;
         }
 
-        /* A process that is forked to close something is not to hold the app's memory. */
-        (void)madvise(p, length, MADV_DONTFORK);
-
         *ret_view = (struct mapping) {
                 .base = (uintptr_t)p,
                 .offset = request->offset - head,

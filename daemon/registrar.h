@@ -42,7 +42,8 @@ struct registrar {
         size_t n_waiting;
         bool blocked; /* an event could not be sent */
 
-        /* Descriptors that may block whoever closes them. They are left to the end of the process. */
+        /* Descriptors that may block whoever closes them. They are left to the end of the process; the session ends with the
+         * packet that brought the first, so they are one packet's at most. */
         int hanging[PL_MAX_FDS];
         size_t n_hanging;
 };

@@ -41,18 +41,13 @@ static const int both_may[] = {
         SCMP_SYS(sendto),
         SCMP_SYS(shutdown),
 
-        /* log.c without a journal; closer.c's pipe. */
+        /* log.c without a journal; what closer.c and fopen() read. */
         SCMP_SYS(write),
         SCMP_SYS(read),
-        SCMP_SYS(pipe2),
 
         /* util.h, fds.c. */
         SCMP_SYS(close),
         SCMP_SYS(close_range),
-
-        /* closer.c: waiting for the throw-away process. The list of robust futexes is set by the C library in every child. */
-        SCMP_SYS(wait4),
-        SCMP_SYS(set_robust_list),
 
         /* The C library: malloc() and free(), seeds of its own, and abort() up to where it kills the process. */
         SCMP_SYS(brk),
@@ -94,6 +89,12 @@ static const int keeper_may[] = {
         /* A new pinleased: its socket is looked for, and who listens there. */
         SCMP_SYS(connect),
         SCMP_SYS(getsockopt),
+
+        /* closer.c: its pipe, and waiting for the throw-away process. The list of robust futexes is set by the C library in
+         * every child. */
+        SCMP_SYS(pipe2),
+        SCMP_SYS(wait4),
+        SCMP_SYS(set_robust_list),
 };
 
 /* --- calls that are allowed with some arguments only ------------------------------------------------------------------ */
@@ -125,9 +126,6 @@ static const struct conditional both_may_if[] = {
         { SCMP_SYS(mmap), 1, { NONE_OF(2, PROT_EXEC) } },
         { SCMP_SYS(mprotect), 1, { NONE_OF(2, PROT_EXEC) } },
 
-        /* closer.c. */
-        { SCMP_SYS(clone), 1, { IS(CLONE_FLAGS_ARGUMENT, FORK_FLAGS) } },
-
         /* F_SETOWN, with F_SETSIG, would be another way to kill: by command, then. */
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETFD) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETFL) } },
@@ -155,6 +153,9 @@ static const struct conditional keeper_may_if[] = {
 
         /* A new pinleased is looked for. */
         { SCMP_SYS(socket), 1, { IS(0, AF_UNIX) } },
+
+        /* closer.c. */
+        { SCMP_SYS(clone), 1, { IS(CLONE_FLAGS_ARGUMENT, FORK_FLAGS) } },
 };
 
 /* --- calls that kill: nobody makes them by mistake ---------------------------------------------------------------------- */
@@ -249,6 +250,12 @@ static const int registrar_dies_of[] = {
         SCMP_SYS(accept4),
         SCMP_SYS(pidfd_open),
         SCMP_SYS(pidfd_send_signal),
+
+        /* It is one process: a child could pin as much again, and the keeper would not know it. */
+        SCMP_SYS(clone),
+        SCMP_SYS(clone3),
+        SCMP_SYS(fork),
+        SCMP_SYS(vfork),
 };
 
 static const int keeper_dies_of[] = {

@@ -7,7 +7,7 @@
  * it is the same with every libseccomp. A call that is not on the list does not exist (ENOSYS: a newer C library then takes
  * the older call that is on it). A call that only somebody would make who has taken the process over kills it.
  *
- * For good, and for the processes that it forks. To be called by the process itself after its privileges are dropped
+ * For good, and for the processes that a keeper forks; a registrar cannot. To be called by the process itself after its privileges are dropped
  * (PR_SET_NO_NEW_PRIVS is needed). Returns 0 or a negative errno; after a failure the process must end.
  */
 int sandbox_registrar(void);

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "closer.h"
 #include "log.h"
 
 static int send_refusal(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
@@ -16,29 +15,56 @@ static int send_refusal(struct registrar *r, const struct pl_header *request, co
         return registrar_send(r, &packet);
 }
 
-/* Owns the descriptor from here on. */
-static void dispose(struct registrar *r, int fd, const struct pl_fdclass *class) {
+/* Owns the descriptor; the session must end. */
+static void leave_open(struct registrar *r, int fd) {
+        assert(r->n_hanging < ELEMENTSOF(r->hanging));
+        r->hanging[r->n_hanging++] = fd;
+}
+
+/*
+ * Ours may be the last copy of a verbs context. The keeper holds one until it has heard that ours is closed, so that ours is
+ * not; a process of its own would be another way, but the registrar has none. Owns the descriptor.
+ */
+static int hand_over(struct registrar *r, int fd) {
+        int k;
+
+        k = line_tell(&r->line, &(struct control_message) { .type = CONTROL_DISPOSE }, fd);
+        if (k < 0) {
+                if (k != -ECONNRESET)
+                        log_line(LOG_ERR, "ends, its keeper does not take over a descriptor to close: %s", strerror(-k));
+                leave_open(r, fd);
+                return k;
+        }
+        pl_close(fd);
+        return line_send(&r->line, &(struct control_message) { .type = CONTROL_CLOSED });
+}
+
+/* Owns the descriptor from here on. Returns 0, or a negative errno that ends the session. One that may hang does so too, by
+ * whoever has found out; the descriptor waits for that. */
+static int dispose(struct registrar *r, int fd, const struct pl_fdclass *class) {
         switch (class->kind) {
         case PL_FD_HANGING:
-                assert(r->n_hanging < ELEMENTSOF(r->hanging));
-                r->hanging[r->n_hanging++] = fd;
-                return;
+                leave_open(r, fd);
+                return 0;
         case PL_FD_CHARDEV:
-                /* Ours may be the last copy of a verbs context. */
-                (void)closer_close(&fd, 1);
-                return;
+                return hand_over(r, fd);
         default:
                 pl_close(fd);
+                return 0;
         }
 }
 
+/* The session must end. A keeper that has not taken one is not asked again. */
 static void dispose_all(struct registrar *r, struct pl_received *received) {
+        bool taken = true;
+
         for (unsigned int i = 0; i < received->n_fds; i++) {
                 struct pl_fdclass class;
 
-                if (pl_fdclass_get(received->fds[i], &class) < 0)
+                if (pl_fdclass_get(received->fds[i], &class) < 0 || (class.kind == PL_FD_CHARDEV && !taken))
                         class.kind = PL_FD_HANGING;
-                dispose(r, received->fds[i], &class);
+                if (dispose(r, received->fds[i], &class) < 0)
+                        taken = false;
         }
         received->n_fds = 0;
 }
@@ -86,8 +112,8 @@ static int handle_attach(struct registrar *r, const struct pl_packet *request, i
 
         k = request_attach(&r->state, fd, class, &index, &refusal);
         if (k < 0) {
-                dispose(r, fd, class);
-                return send_refusal(r, &request->header, &refusal);
+                k = dispose(r, fd, class);
+                return k < 0 ? k : send_refusal(r, &request->header, &refusal);
         }
 
         /* The keeper has its copy before anything can be registered on the context. */
@@ -100,6 +126,9 @@ static int handle_attach(struct registrar *r, const struct pl_packet *request, i
                       fd);
         if (k < 0) {
                 log_line(LOG_ERR, "ends, its keeper does not take a verbs context over: %s", strerror(-k));
+                /* Contexts are closed before everything is given up; this one's close may be the last. */
+                r->state.contexts[index].device.fd = -1;
+                leave_open(r, fd);
                 return k;
         }
 
@@ -130,10 +159,12 @@ static int handle_detach(struct registrar *r, const struct pl_packet *request) {
 static int handle_register(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
         struct refusal refusal;
         struct pl_packet reply;
-        int k;
+        int k, disposed;
 
         if (r->away_deadline) {
-                dispose(r, fd, class);
+                k = dispose(r, fd, class);
+                if (k < 0)
+                        return k;
                 (void)refuse(&refusal,
                              PINLEASE_CODE_GOING_AWAY,
                              "The session is being ended, as was announced, and what is registered will be taken away: nothing "
@@ -143,7 +174,9 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
 
         pl_packet_init(&reply, PL_OP_REPLY | PL_OP_REGISTER, request->header.seq);
         k = request_register(&r->state, &request->body.reg, fd, class, &reply.body.register_reply, &refusal);
-        dispose(r, fd, class);
+        disposed = dispose(r, fd, class);
+        if (disposed < 0)
+                return disposed;
         if (k == REFUSED)
                 return send_refusal(r, &request->header, &refusal);
         return k < 0 ? k : registrar_send(r, &reply);

@@ -37,6 +37,7 @@ static struct {
         int app, keeper;
         uint32_t seq;
         unsigned int n_given;
+        bool disposing; /* the keeper has a descriptor that the registrar has not closed yet */
         bool over;
 } s;
 
@@ -47,14 +48,6 @@ int __wrap_control_send(int sock, const struct control_message *message, int fd)
 void __wrap_log_line(int priority, const char *format, ...);
 void __wrap_log_event(int priority, enum log_message message, const char *format, ...);
 void __wrap_log_subject_event(const struct log_subject *subject, int priority, enum log_message message, const char *format, ...);
-int __wrap_closer_close(int *fds, unsigned int n_fds);
-
-/* Here, and not in another process: that one would have the app's end of the socket for a moment, and hide its end. */
-int __wrap_closer_close(int *fds, unsigned int n_fds) {
-        for (unsigned int i = 0; i < n_fds; i++)
-                fds[i] = pl_close(fds[i]);
-        return 0;
-}
 
 /* Credit is handed out while there is some. */
 static void give(const struct control_message *want) {
@@ -75,10 +68,14 @@ int __wrap_control_send(int sock, const struct control_message *message, int fd)
                 return r;
         pl_close(got_fd);
         MUST(memcmp(&got, message, sizeof got) == 0);
-        MUST((got_fd >= 0) == (got.type == CONTROL_CONTEXT_ADD));
+        MUST((got_fd >= 0) == (got.type == CONTROL_CONTEXT_ADD || got.type == CONTROL_DISPOSE));
+        if (got.type == CONTROL_DISPOSE || got.type == CONTROL_CLOSED) {
+                MUST(s.disposing == (got.type == CONTROL_CLOSED));
+                s.disposing = !s.disposing;
+        }
         if (got.type == CONTROL_WANT)
                 give(&got);
-        if (got.type == CONTROL_CONTEXT_ADD || got.type == CONTROL_CONTEXT_DROP)
+        if (got.type == CONTROL_CONTEXT_ADD || got.type == CONTROL_CONTEXT_DROP || got.type == CONTROL_DISPOSE)
                 MUST(__real_control_send(s.keeper, &(struct control_message) { .type = CONTROL_ACK }, -1) == 0);
         return r;
 }

@@ -288,7 +288,7 @@ FUZZ_SESSION_FILES = \
 	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
 	tests/unit/wraps.c tests/unit/wraps.h
-FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event,--wrap=closer_close
+FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event
 
 FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)

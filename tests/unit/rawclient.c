@@ -39,7 +39,7 @@ static void start(struct rawclient *c,
                   unsigned int hello_timeout_ms) {
         int client[2], control[2];
 
-        *c = (struct rawclient) { .limits = *limits };
+        *c = (struct rawclient) { .disposed = -1, .limits = *limits };
         fake_reset();
         wraps_reset();
         assert_int_equal(ledger_create((uint32_t)limits->registrations, &c->ledger), 0);
@@ -82,6 +82,17 @@ void rawclient_keep(struct rawclient *c) {
                         assert_int_equal(fd, -1);
                         c->n_contexts--;
                         break;
+                case CONTROL_DISPOSE:
+                        assert_true(fd >= 0);
+                        assert_int_equal(c->disposed, -1);
+                        c->disposed = fd;
+                        fd = -1;
+                        break;
+                case CONTROL_CLOSED:
+                        assert_true(c->disposed >= 0);
+                        c->disposed = pl_close(c->disposed);
+                        c->n_disposals++;
+                        continue;
                 case CONTROL_BYE:
                         c->n_byes++;
                         continue;
@@ -118,6 +129,7 @@ void rawclient_end(struct rawclient *c) {
         assert_int_equal(fake_live(), 0);
         for (uint32_t i = 0; i < c->limits.registrations; i++)
                 assert_int_equal(atomic_load(&c->ledger.entries[i].state), LEDGER_FREE);
+        pl_close(c->disposed);
         pl_close(c->app);
         pl_close(c->keeper);
         ledger_done(&c->ledger);

@@ -13,8 +13,10 @@ struct rawclient {
         pid_t pid;
         int app;    /* the app's end; -1 when the test has hung up */
         int keeper; /* the keeper's end */
+        int disposed; /* what the registrar has not closed yet itself; -1: nothing */
         struct ledger ledger;
         unsigned int n_contexts; /* descriptors that the keeper was given */
+        unsigned int n_disposals; /* descriptors that the keeper was to close */
         unsigned int n_byes;
         uint32_t seq;
         struct credit_amount limits;

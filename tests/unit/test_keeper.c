@@ -193,9 +193,10 @@ static void start_with(struct trio *t, behaviour_t behaviour, const struct times
         assert_int_equal(pipe2(line, O_CLOEXEC), 0);
         report_line = line[1];
 
-        /* The app has said something: a registrar with nothing to do is not asked whether it turns. */
+        /* The app has said something: a registrar with nothing to do is not asked whether it turns. Before it is all over. */
         if (!times->idle)
                 assert_int_equal(send(client[0], "x", 1, 0), 1);
+
         t->app = testing_fork();
         if (t->app == 0) {
                 fds_close_except(NULL, 0);
@@ -425,6 +426,11 @@ static void breaks_fd(int control, int client) {
         tell(control, CONTROL_PONG, 0, 0, client);
 }
 
+static void breaks_disposal(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_CLOSED, 0, 0, -1);
+}
+
 static void breaks_length(int control, int client) {
         (void)client;
         (void)!write(control, "abc", 3);
@@ -436,7 +442,7 @@ static void closes(int control, int client) {
 }
 
 TEST(test_registrar_breaks_protocol) {
-        static const behaviour_t behaviours[] = { breaks_type, breaks_direction, breaks_fd, breaks_length, closes, says_bye };
+        static const behaviour_t behaviours[] = { breaks_type, breaks_direction, breaks_fd, breaks_disposal, breaks_length, closes, says_bye };
 
         for (size_t i = 0; i < ELEMENTSOF(behaviours); i++) {
                 struct trio t;
@@ -497,6 +503,65 @@ TEST(test_drop_closes) {
 
         start(&t, drops);
         wait_ready(&t);
+        assert_int_equal(end(&t), 0);
+}
+
+/* What the registrar wants closed: only after its own copy, so that the registrar's is not the last. And what makes no sense. */
+static void disposes(int control, int client) {
+        struct pollfd p = { .events = POLLIN };
+        int pair[2];
+        char byte;
+
+        (void)client;
+        for (unsigned int i = 0; i < 3; i++) {
+                if (pipe2(pair, O_CLOEXEC) < 0 || ask(control, CONTROL_DISPOSE, 0, 0, pair[1]) != 0)
+                        _exit(30);
+                close(pair[1]);
+                p.fd = pair[0];
+                if (poll(&p, 1, 50) != 0)
+                        _exit(31);
+                tell(control, CONTROL_CLOSED, 0, 0, -1);
+                if (read(pair[0], &byte, 1) != 0)
+                        _exit(32);
+                close(pair[0]);
+        }
+
+        if (pipe2(pair, O_CLOEXEC) < 0 || ask(control, CONTROL_DISPOSE, 0, 0, -1) != EPROTO ||
+            ask(control, CONTROL_DISPOSE, 0, 0, control) != 0 || ask(control, CONTROL_DISPOSE, 0, 0, pair[1]) != EPROTO)
+                _exit(33);
+        close(pair[1]);
+        if (read(pair[0], &byte, 1) != 0)
+                _exit(34);
+        tell(control, CONTROL_CLOSED, 0, 0, -1);
+        _exit(0);
+}
+
+TEST(test_disposal) {
+        struct trio t;
+
+        start(&t, disposes);
+        wait_ready(&t);
+        assert_int_equal(end(&t), 0);
+}
+
+/* The registrar ends with its own copy open: the keeper's goes after that. */
+static void disposes_and_ends(int control, int client) {
+        (void)client;
+        if (ask(control, CONTROL_DISPOSE, 0, 0, report_line) != 0)
+                _exit(30);
+        _exit(0);
+}
+
+TEST(test_disposal_by_the_end) {
+        struct trio t;
+        ssize_t n;
+        char got;
+
+        start(&t, disposes_and_ends);
+        wait_ready(&t);
+        while ((n = read(t.report, &got, 1)) > 0)
+                assert_int_equal(got, 'p');
+        assert_int_equal(n, 0);
         assert_int_equal(end(&t), 0);
 }
 
@@ -1000,6 +1065,8 @@ int main(void) {
                 CHECKED(test_registrar_breaks_protocol),
                 CHECKED(test_contexts),
                 CHECKED(test_drop_closes),
+                CHECKED(test_disposal),
+                CHECKED(test_disposal_by_the_end),
                 CHECKED(test_app_dies),
                 CHECKED(test_registrar_does_not_end),
                 CHECKED(test_going_away),

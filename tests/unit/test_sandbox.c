@@ -166,10 +166,6 @@ static int use_memory_and_time(const void *unused _unused_) {
 }
 
 static int close_things(const void *unused _unused_) {
-        int copies[] = { fcntl(given.memfd, F_DUPFD_CLOEXEC, 3), fcntl(given.pair[0], F_DUPFD_CLOEXEC, 3) };
-
-        NEED(copies[0] >= 0 && copies[1] >= 0);
-        NEED(closer_close(copies, 2) == 0);
         NEED(ioctl(given.null, RDMA_VERBS_IOCTL, NULL) < 0 && errno == ENOTTY);
         fds_close_except(&given.null, 1);
         NEED(fcntl(given.null, F_GETFD) == FD_CLOEXEC && fcntl(given.memfd, F_GETFD) < 0);
@@ -260,7 +256,7 @@ static int map_memory(const void *unused _unused_) {
         void *p;
 
         p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, given.memfd, 0);
-        NEED(p != MAP_FAILED && madvise(p, 65536, MADV_DONTFORK) == 0);
+        NEED(p != MAP_FAILED);
         NEED(residency_check(given.memfd, 0, (uintptr_t)p, 65536) == 1);
         /* What it does where there is no cachestat(). */
         NEED(mincore(p, 65536, present) == 0);
@@ -322,6 +318,18 @@ TEST(test_keeper_rules_its_registrar) {
         assert_int_equal(testing_wait_child(registrar[0]), SIGKILL);
 }
 
+static int close_elsewhere(const void *unused _unused_) {
+        int copies[] = { fcntl(given.memfd, F_DUPFD_CLOEXEC, 3), fcntl(given.pair[0], F_DUPFD_CLOEXEC, 3) };
+
+        NEED(copies[0] >= 0 && copies[1] >= 0);
+        NEED(closer_close(copies, 2) == 0);
+        return 0;
+}
+
+TEST(test_keeper_starts_closers) {
+        assert_lives(in_sandbox(sandbox_keeper, close_elsewhere, NULL));
+}
+
 static int find_successor(const void *unused _unused_) {
         socklen_t size = sizeof(struct ucred);
         struct ucred credentials;
@@ -339,6 +347,9 @@ TEST(test_keeper_finds_a_new_daemon) {
 }
 
 /* --- what it may not -------------------------------------------------------------------------------------------------- */
+
+/* fork() of the C library. */
+#define FORK_FLAGS (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD)
 
 struct call {
         const char *name;
@@ -390,12 +401,16 @@ static const struct call deadly[] = {
 static const struct call deadly_for_registrar[] = {
         CALL(socket, AF_UNIX, SOCK_STREAM), CALL(socketpair, AF_UNIX, SOCK_STREAM), CALL(connect, -1), CALL(pidfd_open, 1),
         CALL(pidfd_send_signal, -1),
+        /* fork() of the C library, in whichever way; threads. */
+        CALL(clone, FORK_FLAGS), CALL(clone, SIGCHLD), CALL(clone, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD),
+        CALL(clone, CLONE_NEWUSER | SIGCHLD), CALL(clone3),
+#ifdef SYS_fork
+        CALL(fork), CALL(vfork),
+#endif
 };
 
 /* Calls that there are and that would do something; on no list, or not with these arguments. */
 static const struct call missing[] = {
-        CALL(clone3), CALL(clone, CLONE_NEWUSER | SIGCHLD), CALL(clone, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD),
-        CALL(clone, SIGCHLD), CALL(clone, CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_NEWNET | SIGCHLD),
         CALL(mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS), CALL(mprotect, 0, 0, PROT_READ | PROT_EXEC),
         CALL(pkey_mprotect, 0, 0, PROT_EXEC, -1), CALL(ioctl, 0, FIONREAD), CALL(ioctl, 0, FIOASYNC), CALL(ioctl, 0, TIOCSTI),
         CALL(fcntl, 0, F_SETOWN), CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETFL, O_ASYNC),
@@ -410,10 +425,12 @@ static const struct call missing[] = {
 
 static const struct call missing_for_registrar[] = {
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
-        CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1),
+        CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
 };
 
 static const struct call missing_for_keeper[] = {
+        CALL(clone3), CALL(clone, CLONE_NEWUSER | SIGCHLD), CALL(clone, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD),
+        CALL(clone, SIGCHLD), CALL(clone, FORK_FLAGS | CLONE_NEWNET),
         CALL(openat, AT_FDCWD, (long)"/proc/devices", O_RDONLY), CALL(statx, -1), CALL(statmount), CALL(cachestat, -1),
         CALL(readlink), CALL(socket, AF_INET, SOCK_DGRAM), CALL(socket, AF_NETLINK, SOCK_RAW), CALL(socket, AF_VSOCK, SOCK_STREAM),
         CALL(pidfd_send_signal, -1, SIGTERM), CALL(pidfd_open, 1), CALL(setsockopt, -1),
@@ -457,6 +474,12 @@ static int fork_and_execute(const void *unused _unused_) {
         return 0;
 }
 
+static int only_fork(const void *unused _unused_) {
+        if (fork() == 0)
+                _exit(0);
+        return 0;
+}
+
 static int give_up(const void *unused _unused_) {
         abort();
 }
@@ -475,7 +498,10 @@ TEST(test_there_is_no_way_around) {
         int status;
 
         assert_lives(in_sandbox(sandbox_keeper, fork_and_execute, NULL));
-        assert_lives(in_sandbox(sandbox_registrar, fork_and_execute, NULL));
+
+        /* Children would each have a pin ceiling of their own. */
+        status = in_sandbox(sandbox_registrar, only_fork, NULL);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 
         status = in_sandbox(sandbox_registrar, give_up, NULL);
         assert_true(WIFSIGNALED(status));
@@ -508,6 +534,7 @@ int main(void) {
                 IN_SANDBOX(test_registrar_reads_and_maps),
                 IN_SANDBOX(test_registrar_makes_new_calls),
                 IN_SANDBOX(test_keeper_rules_its_registrar),
+                IN_SANDBOX(test_keeper_starts_closers),
                 IN_SANDBOX(test_keeper_finds_a_new_daemon),
                 IN_SANDBOX(test_registrar_dies),
                 IN_SANDBOX(test_keeper_dies),
