@@ -134,7 +134,6 @@ static void run_drain(const void *argument _unused_) {
         holder_expect_told(&h, 60000);
         expect_state("draining", 1);
         command("! pinleasectl undrain");
-        command("! pinleasectl drain");
         newcomer_connect(&newcomer);
         holder_works(&h);
         raw_deregister(&h.f.raw, h.reply.id);
