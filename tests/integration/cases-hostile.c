@@ -107,7 +107,7 @@ static void expect_answers(const struct ctl *ctl, const struct app *honest) {
 }
 
 static void run_ledger(const void *argument _unused_) {
-        struct instance instance = instance_start((const char *const[]) { "--registration-limit", "500", NULL });
+        struct instance instance = instance_start((const char *const[]) { "--registration-limit", "200", NULL });
         const struct ctl ctl = { instance.directory, NULL };
         struct app honest, liar, writer;
         struct session session;
@@ -305,7 +305,7 @@ static void run_silent(const void *argument _unused_) {
 }
 
 /* Everybody of a large job at once. */
-#define CROWD 24
+#define CROWD 16
 
 static void comes_at_once(int channel, const void *argument) {
         struct raw raws[CROWD];
@@ -332,7 +332,7 @@ static void comes_at_once(int channel, const void *argument) {
 /* Whoever has said something is not silent, and does not wait in vain. */
 static void run_crowd(const void *argument _unused_) {
         struct instance instance =
-                instance_start((const char *const[]) { "--silent-per-user", "8", "--hello-timeout", "1000", NULL });
+                instance_start((const char *const[]) { "--silent-per-user", "4", "--hello-timeout", "1000", NULL });
         struct app app = app_start(comes_at_once, instance.path), other = bystander_start(instance.path);
 
         await(app.channel);
@@ -355,7 +355,7 @@ static void is_one_too_many(int channel _unused_, const void *argument) {
 
 /* As many sessions as one may have. */
 static void run_all_sessions(const void *argument _unused_) {
-        struct instance instance = instance_start((const char *const[]) { "--sessions-per-user", "24", NULL });
+        struct instance instance = instance_start((const char *const[]) { "--sessions-per-user", "16", NULL });
         const struct ctl ctl = { instance.directory, NULL };
         struct app app = app_start(comes_at_once, instance.path), more, other;
         struct json_object *documents;

@@ -226,9 +226,9 @@ static void run_fuse(const void *argument) {
         app_reap(&app);
 }
 
-/* Ten processes that come and say nothing, or the half of it. */
+/* Connections that come and say nothing, or the half of it. */
 static void says_nothing(int channel, const void *argument _unused_) {
-        struct raw raws[10];
+        struct raw raws[4];
 
         for (size_t i = 0; i < ELEMENTSOF(raws); i++) {
                 raws[i] = connect_as_keeper(NULL);
