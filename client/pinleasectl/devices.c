@@ -69,9 +69,6 @@ static void find_driver(const struct ibv_device *device, char ret_driver[static 
         f = fopen(path, "re");
         ret_driver[f ? fread(ret_driver, 1, 63, f) : 0] = 0;
         ret_driver[strcspn(ret_driver, "\n")] = 0;
-        /* Where /sys is that of another network namespace. */
-        if (!ret_driver[0])
-                (void)strcpy(ret_driver, "unknown");
         if (f)
                 (void)fclose(f);
 }
