@@ -109,8 +109,11 @@ void service_teardown(struct service *s) {
         (void)unlink(s->socket);
         (void)unlink(s->roster_path);
         assert_int_equal(rmdir(s->folder), 0);
-        while (waitpid(-1, NULL, 0) > 0)
-                ;
+        for (uint64_t deadline = pl_now_ms() + TESTING_PATIENCE_MS; waitpid(-1, NULL, WNOHANG) >= 0;) {
+                if (pl_now_ms() > deadline)
+                        fail_msg("a keeper lives");
+                (void)poll(NULL, 0, 1);
+        }
         assert_int_equal(sigprocmask(SIG_SETMASK, &s->signals, NULL), 0);
 }
 
