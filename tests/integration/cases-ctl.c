@@ -305,7 +305,7 @@ static void says_nothing(int channel _unused_, const void *argument _unused_) {
         bool end = false;
         int sock;
 
-        become("mallory");
+        become("alice");
         sock = ctl_connect(NULL);
         object = ctl_receive(sock, &end);
         CHECK(object && end);
@@ -323,7 +323,7 @@ static void run_permission(const void *argument _unused_) {
         const struct ctl by_alice = { NULL, "alice" };
         struct ctl_answer answer;
         struct json_object *lines;
-        struct app stranger;
+        struct app user;
         char match[64];
 
         for (size_t i = 0; i < ELEMENTSOF(commands); i++) {
@@ -349,8 +349,8 @@ static void run_permission(const void *argument _unused_) {
         ctl_expect(&answer, CTL_NOT_PERMITTED);
         ctl_done(&answer);
 
-        stranger = app_start(says_nothing, NULL);
-        app_finish(&stranger);
+        user = app_start(says_nothing, NULL);
+        app_finish(&user);
         instance_stop(&instance);
 }
 
@@ -391,6 +391,8 @@ static void run_statuses(const void *argument _unused_) {
 
 const struct test_case cases_ctl[] = {
         { "admin: hostile names", run_names, NULL, 0 },    { "admin: devices", run_devices, NULL, CASE_ANYWHERE },
-        { "admin: metrics", run_metrics, NULL, 0 },        { "admin: who may ask", run_permission, NULL, 0 },
-        { "admin: exit statuses", run_statuses, NULL, 0 }, { 0 },
+        { "admin: metrics", run_metrics, NULL, 0 },
+        { "admin: who may ask", run_permission, NULL, 0 },
+        { "admin: exit statuses", run_statuses, NULL, 0 },
+        { 0 },
 };
