@@ -187,7 +187,7 @@ static int get_identity(struct options *options) {
         return 0;
 }
 
-/* A session takes three descriptors here, a silent connection one; what is left over is for administrators, keepers that
+/* A session takes three descriptors here, a silent connection two; what is left over is for administrators, keepers that
  * come by themselves, and the daemon's own. */
 #define FDS_PER_SESSION 3
 #define FDS_RESERVED    128

@@ -58,7 +58,7 @@ struct pl_hello {
 
 struct pl_hello_reply {
         uint64_t features;
-        uint64_t session;      /* number of the session, unique while the daemon runs */
+        uint64_t session;      /* number of the session, not given again until the next boot */
         uint64_t pinned_limit; /* bytes */
         uint64_t odp_limit;    /* bytes */
         uint32_t registration_limit;
