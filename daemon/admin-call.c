@@ -170,7 +170,7 @@ static enum admin_step step_listing(struct admin_call *call, struct json_object 
         }
         call->next_listing++;
         call->n_registrations++;
-        *ret_object = report_registration(session->id, listing, admin_now_ms());
+        *ret_object = report_registration(session->id, listing, pl_boottime_ms());
         return ADMIN_STEP_ITEM;
 }
 

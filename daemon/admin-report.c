@@ -6,13 +6,6 @@
 
 #include "supervisor.h"
 
-uint64_t admin_now_ms(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* An object in the making; what fails once stays failed. */
 struct builder {
         struct json_object *object;
@@ -164,7 +157,7 @@ static const char *state_of(const struct session *session) {
 
 struct json_object *admin_report_session(const struct session *session,
                                          int (*read_totals)(const struct session *session, struct stats_totals *ret_totals)) {
-        uint64_t now = admin_now_ms();
+        uint64_t now = pl_boottime_ms();
         struct stats_totals totals;
         struct builder b = begin();
         char id[24];

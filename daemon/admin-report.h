@@ -7,9 +7,6 @@
 #include "admin-call.h"
 #include "report.h"
 
-/* CLOCK_BOOTTIME, by which ages are told. */
-uint64_t admin_now_ms(void);
-
 struct json_object *admin_report_status(const struct admin_call *call);
 struct json_object *admin_report_metrics(const struct admin_call *call);
 struct json_object *admin_report_session(const struct session *session,

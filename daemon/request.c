@@ -233,18 +233,11 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
 
 _Static_assert(MAPPING_NAME_MAX == LEDGER_NAME_MAX, "a name is copied whole");
 
-static uint64_t boottime_ms(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal) {
         struct registrar_state *state = attempt->state;
         struct ledger_record *record = &attempt->record;
 
-        record->created_ms = boottime_ms();
+        record->created_ms = pl_boottime_ms();
         record->bytes = attempt->charged;
         memcpy(record->name, mapping_name(attempt->mapping), sizeof record->name);
 

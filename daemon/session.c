@@ -82,13 +82,6 @@ static int give_up(const char *what, int error) {
         return EXIT_FAILURE;
 }
 
-static uint64_t boottime_ms(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
-        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static int run(const struct session_args *args) {
         struct keeper_config config = {
                 .client = SESSION_FD_CLIENT,
@@ -101,7 +94,7 @@ static int run(const struct session_args *args) {
                         .app_pid = (uint32_t)args->app_pid,
                         .uid = args->identity.fsuid,
                         .gid = args->identity.fsgid,
-                        .started_ms = boottime_ms(),
+                        .started_ms = pl_boottime_ms(),
                         .credit = args->credit,
                 },
                 .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,

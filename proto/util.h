@@ -55,6 +55,14 @@ static inline uint64_t pl_earlier(uint64_t a, uint64_t b) {
         return !a || (b && b < a) ? b : a;
 }
 
+/* Since boot, suspended times included: by which processes tell each other when something was. */
+static inline uint64_t pl_boottime_ms(void) {
+        struct timespec ts;
+
+        (void)clock_gettime(CLOCK_BOOTTIME, &ts);
+        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static inline uint64_t pl_now_ms(void) {
         struct timespec ts;
 

@@ -146,7 +146,7 @@ static void replace(enum way way, uint64_t *state, struct app *newcomer) {
 
 static void run_again_and_again(const void *argument) {
         const enum way *way = argument;
-        unsigned int n = soak() ? 1000 : 20;
+        unsigned int n = soak_rounds(20, 1000);
         uint64_t state = chance_begin();
         struct app newcomer = newcomer_start();
         static struct crowd crowd;
@@ -167,7 +167,7 @@ static void run_again_and_again(const void *argument) {
 /* --- a crash loop --- */
 
 static void run_crash_loop(const void *argument _unused_) {
-        unsigned int n = soak() ? 300 : 12;
+        unsigned int n = soak_rounds(12, 300);
         uint64_t state = chance_begin();
         struct app newcomer = newcomer_start();
         static struct crowd crowd;
@@ -275,7 +275,7 @@ static bool all_are_known(const void *argument) {
 }
 
 static void run_storm(const void *argument _unused_) {
-        unsigned int n = soak() ? 500 : 8;
+        unsigned int n = soak_rounds(8, 500);
         uint64_t state = chance_begin(), total = 0;
         struct app apps[STORM];
         pid_t pid = 0;

@@ -41,3 +41,11 @@ void chance_wait(uint64_t *state, uint64_t max_ms) {
 bool soak(void) {
         return getenv("PINLEASE_SOAK") != NULL;
 }
+
+unsigned int soak_rounds(unsigned int usually, unsigned int in_soak) {
+        unsigned int n = soak() ? (unsigned int)strtoul(getenv("PINLEASE_SOAK"), NULL, 10) : 0;
+
+        if (!soak())
+                return usually;
+        return n > 1 ? n : in_soak;
+}

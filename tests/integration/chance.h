@@ -19,4 +19,7 @@ void chance_wait(uint64_t *state, uint64_t max_ms);
 /* Shall it take hours? (PINLEASE_SOAK) */
 bool soak(void);
 
+/* How often: PINLEASE_SOAK=1 means so often as the case thinks right, another number means itself. */
+unsigned int soak_rounds(unsigned int usually, unsigned int in_soak);
+
 #endif
