@@ -31,10 +31,6 @@ struct account *account_get(struct accounts *accounts, uid_t uid) {
         return account;
 }
 
-static bool amount_is_zero(const struct credit_amount *amount) {
-        return amount->pinned == 0 && amount->odp == 0 && amount->registrations == 0;
-}
-
 void account_put(struct accounts *accounts, struct account *account) {
         if (!account || account->n_silent || account->n_waiting || account->n_sessions || !amount_is_zero(&account->held))
                 return;
@@ -100,12 +96,6 @@ static bool charge_sum(struct sum *sum, struct account_shortage *ret_shortage) {
         return true;
 }
 
-static void add(struct credit_amount *sum, const struct credit_amount *more) {
-        sum->pinned += more->pinned;
-        sum->odp += more->odp;
-        sum->registrations += more->registrations;
-}
-
 bool account_charge(struct account *account,
                     const struct credit_amount *user_limits,
                     const struct credit_amount *session_limits,
@@ -129,35 +119,29 @@ bool account_charge(struct account *account,
                         return false;
 
         *ret_given = (struct credit_amount) { sums[0].given, sums[1].given, sums[2].given };
-        add(&account->held, ret_given);
+        (void)amount_add(&account->held, ret_given);
         return true;
 }
 
 struct credit_amount account_charge_some(struct account *account,
                                          const struct credit_amount *user_limits,
                                          const struct credit_amount *wish) {
-        const struct credit_amount given = {
-                minimum(wish->pinned, rest(user_limits->pinned, account->held.pinned)),
-                minimum(wish->odp, rest(user_limits->odp, account->held.odp)),
-                minimum(wish->registrations, rest(user_limits->registrations, account->held.registrations)),
-        };
+        const struct credit_amount left = amount_rest(user_limits, &account->held);
+        const struct credit_amount given = amount_minimum(wish, &left);
 
-        add(&account->held, &given);
+        (void)amount_add(&account->held, &given);
         return given;
 }
 
 void account_take_over(struct account *account, const struct credit_amount *held) {
-        add(&account->held, held);
+        (void)amount_add(&account->held, held);
 }
 
 void account_release(struct account *account, const struct credit_amount *amount) {
-        assert(account->held.pinned >= amount->pinned);
-        assert(account->held.odp >= amount->odp);
-        assert(account->held.registrations >= amount->registrations);
+        int r = amount_subtract(&account->held, amount);
 
-        account->held.pinned -= amount->pinned;
-        account->held.odp -= amount->odp;
-        account->held.registrations -= amount->registrations;
+        assert(r == 0);
+        (void)r;
 }
 
 struct visit {

@@ -89,9 +89,7 @@ static bool sum_up(struct admin_call *call) {
         call->n_sessions++;
         call->n_resumed += session->resumed;
         call->n_other_version += session->state == SESSION_OTHER_VERSION;
-        call->credit.pinned += session->held.pinned;
-        call->credit.odp += session->held.odp;
-        call->credit.registrations += session->held.registrations;
+        (void)amount_add(&call->credit, &session->held);
         if (read_totals(session, &totals) == 0)
                 stats_totals_add(&call->totals, &totals);
         return true;

@@ -4,14 +4,6 @@
 #include <assert.h>
 #include <inttypes.h>
 
-struct credit_amount credit_minimum(const struct credit_amount *a, const struct credit_amount *b) {
-        return (struct credit_amount) {
-                a->pinned < b->pinned ? a->pinned : b->pinned,
-                a->odp < b->odp ? a->odp : b->odp,
-                a->registrations < b->registrations ? a->registrations : b->registrations,
-        };
-}
-
 uint64_t credit_bytes(uint64_t address, uint64_t length, uint64_t page_size) {
         uint64_t first = address / page_size, last = (address + length - 1) / page_size;
 
@@ -35,7 +27,7 @@ static int ensure_held(struct credit *credit, enum pinlease_method method, uint6
         };
 
         *bytes_of(&need, method) = lacking(*bytes_of(&credit->held, method), *bytes_of(&credit->used, method), bytes);
-        if (need.pinned == 0 && need.odp == 0 && need.registrations == 0)
+        if (amount_is_zero(&need))
                 return 0;
 
         assert(credit->ask);
@@ -86,27 +78,18 @@ void credit_refund(struct credit *credit, enum pinlease_method method, uint64_t 
         credit->used.registrations--;
 }
 
-static uint64_t take(uint64_t *held, uint64_t used, uint64_t chunk) {
-        uint64_t surplus = *held > used && *held - used > chunk ? *held - used - chunk : 0;
-
-        *held -= surplus;
-        return surplus;
-}
-
 bool credit_take_surplus(struct credit *credit, struct credit_amount *ret_surplus) {
         static const struct credit_amount chunk = CREDIT_CHUNK;
-        struct credit_amount surplus = {
-                .pinned = take(&credit->held.pinned, credit->used.pinned, chunk.pinned),
-                .odp = take(&credit->held.odp, credit->used.odp, chunk.odp),
-                .registrations = take(&credit->held.registrations, credit->used.registrations, chunk.registrations),
-        };
+        const struct credit_amount unused = amount_rest(&credit->held, &credit->used);
+        const struct credit_amount surplus = amount_rest(&unused, &chunk);
 
-        if (surplus.pinned == 0 && surplus.odp == 0 && surplus.registrations == 0)
+        if (amount_is_zero(&surplus))
                 return false;
+        (void)amount_subtract(&credit->held, &surplus);
         *ret_surplus = surplus;
         return true;
 }
 
 bool credit_is_zero(const struct credit *credit) {
-        return credit->used.pinned == 0 && credit->used.odp == 0 && credit->used.registrations == 0;
+        return amount_is_zero(&credit->used);
 }

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 
+#include "amount.h"
 #include "pinlease/types.h"
 #include "refusal.h"
 
@@ -21,14 +22,7 @@ enum credit_kind {
         CREDIT_REGISTRATIONS = 3,
 };
 
-struct credit_amount {
-        uint64_t pinned;        /* bytes */
-        uint64_t odp;           /* bytes */
-        uint64_t registrations;
-};
-
 /* The smaller of each. */
-struct credit_amount credit_minimum(const struct credit_amount *a, const struct credit_amount *b);
 
 /* What one more chunk is: what is asked for is rounded up to it, while there is that much. */
 #define CREDIT_CHUNK ((struct credit_amount) { UINT64_C(16) << 20, UINT64_C(1) << 30, 256 })

@@ -14,17 +14,6 @@ int line_send(const struct line *line, const struct control_message *message) {
         return control_send(line->fd, message, -1);
 }
 
-static int add(struct credit_amount *held, const struct credit_amount *more) {
-        struct credit_amount sum;
-
-        if (__builtin_add_overflow(held->pinned, more->pinned, &sum.pinned) ||
-            __builtin_add_overflow(held->odp, more->odp, &sum.odp) ||
-            __builtin_add_overflow(held->registrations, more->registrations, &sum.registrations))
-                return -EPROTO;
-        *held = sum;
-        return 0;
-}
-
 static int handle(struct line *line, const struct control_message *message) {
         switch (message->type) {
         case CONTROL_PING:
@@ -38,7 +27,7 @@ static int handle(struct line *line, const struct control_message *message) {
         case CONTROL_CREDIT:
                 line->asking = false;
                 line->answer = *message;
-                return add(&line->credit->held, &message->credit);
+                return amount_add(&line->credit->held, &message->credit) < 0 ? -EPROTO : 0;
         default:
                 return line->ops->handle(line->userdata, message);
         }
@@ -146,25 +135,15 @@ static int refuse_used_up(const struct control_message *answer, const struct cre
         }
 }
 
-static uint64_t rest(uint64_t need, uint64_t held, uint64_t before) {
-        uint64_t more = held - before;
-
-        return need > more ? need - more : 0;
-}
-
 /* What is still needed after what has come. Held credit does not shrink while it is asked for more. */
 static bool still_needed(const struct line *line,
                          const struct credit_amount *need,
                          const struct credit_amount *before,
                          struct credit_amount *ret_rest) {
-        const struct credit_amount *held = &line->credit->held;
+        const struct credit_amount come = amount_rest(&line->credit->held, before);
 
-        *ret_rest = (struct credit_amount) {
-                .pinned = rest(need->pinned, held->pinned, before->pinned),
-                .odp = rest(need->odp, held->odp, before->odp),
-                .registrations = rest(need->registrations, held->registrations, before->registrations),
-        };
-        return ret_rest->pinned || ret_rest->odp || ret_rest->registrations;
+        *ret_rest = amount_rest(need, &come);
+        return !amount_is_zero(ret_rest);
 }
 
 int line_ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal) {
@@ -215,6 +194,6 @@ int line_return_surplus(struct line *line) {
                 return 0;
         r = line_send(line, &message);
         if (r < 0)
-                (void)add(&line->credit->held, &message.credit);
+                (void)amount_add(&line->credit->held, &message.credit);
         return r == -EAGAIN ? 0 : r;
 }

@@ -143,21 +143,14 @@ static void grant(struct session *session, const struct credit_amount *need) {
         }
 
         /* What is sent counts as arrived: if it does not, the keeper comes again and says what it has. */
-        session->held.pinned += answer.credit.pinned;
-        session->held.odp += answer.credit.odp;
-        session->held.registrations += answer.credit.registrations;
+        (void)amount_add(&session->held, &answer.credit);
         if (control_send(session->control, &answer, -1) < 0)
                 lose_control(session);
 }
 
 static int take_back(struct session *session, const struct credit_amount *amount) {
-        struct credit_amount *held = &session->held;
-
-        if (amount->pinned > held->pinned || amount->odp > held->odp || amount->registrations > held->registrations)
+        if (amount_subtract(&session->held, amount) < 0)
                 return -EPROTO;
-        held->pinned -= amount->pinned;
-        held->odp -= amount->odp;
-        held->registrations -= amount->registrations;
         account_release(session->account, amount);
         return 0;
 }
@@ -336,7 +329,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
 
 int sessions_start(struct sessions *s, int client, const struct peer *peer) {
         static const struct credit_amount initial = CREDIT_INITIAL;
-        const struct credit_amount wish = credit_minimum(&initial, &s->config->session_limits);
+        const struct credit_amount wish = amount_minimum(&initial, &s->config->session_limits);
         _cleanup_(session_freep) struct session *session = NULL;
         int r;
 

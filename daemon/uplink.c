@@ -90,12 +90,6 @@ void uplink_turn(struct uplink *u, uint64_t now_ms) {
         introduce(u);
 }
 
-static void add(struct credit_amount *sum, const struct credit_amount *more) {
-        sum->pinned += more->pinned;
-        sum->odp += more->odp;
-        sum->registrations += more->registrations;
-}
-
 int uplink_recv(struct uplink *u, struct control_message *ret_message) {
         struct control_message message;
         int fd, r;
@@ -123,7 +117,7 @@ int uplink_recv(struct uplink *u, struct control_message *ret_message) {
                 if (!u->wanting)
                         return -EAGAIN;
                 u->wanting = false;
-                add(&u->introduction.credit, &message.credit);
+                (void)amount_add(&u->introduction.credit, &message.credit);
                 break;
         default:
                 break;
@@ -143,14 +137,8 @@ int uplink_want(struct uplink *u, const struct credit_amount *amount) {
 }
 
 int uplink_return(struct uplink *u, const struct credit_amount *amount) {
-        struct credit_amount *held = &u->introduction.credit;
-
-        if (amount->pinned > held->pinned || amount->odp > held->odp || amount->registrations > held->registrations)
+        if (amount_subtract(&u->introduction.credit, amount) < 0)
                 return -EPROTO;
-
-        held->pinned -= amount->pinned;
-        held->odp -= amount->odp;
-        held->registrations -= amount->registrations;
         if (u->fd >= 0)
                 send_or_drop(u, &(struct control_message) { .type = CONTROL_RETURN, .credit = *amount });
         return 0;

@@ -56,7 +56,7 @@ static void send_bytes(const struct fake_keeper_command *command, size_t size) {
 }
 
 static void give_back(const struct credit_amount *amount) {
-        const struct credit_amount less = credit_minimum(amount, &uplink.introduction.credit);
+        const struct credit_amount less = amount_minimum(amount, &uplink.introduction.credit);
 
         if (uplink_return(&uplink, &less) < 0)
                 _exit(40);

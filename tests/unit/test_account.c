@@ -156,7 +156,7 @@ TEST(test_random) {
                         h->odp += given.odp;
                         h->registrations += given.registrations;
                 } else {
-                        given = credit_minimum(&need, h);
+                        given = amount_minimum(&need, h);
                         account_release(&account, &given);
                         h->pinned -= given.pinned;
                         h->odp -= given.odp;
