@@ -19,11 +19,6 @@
 /* So many steps are taken before somebody else's turn comes. */
 #define STEPS_PER_TURN 32
 
-/* No more connections in a while. Everybody may connect, to be turned away; and when descriptors have run out, nobody is
- * served by trying without end. */
-#define ACCEPT_MS    100
-#define ACCEPT_BURST 100
-
 struct admin_connection {
         struct admin *admin;
         struct admin_connection *next;
@@ -273,7 +268,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents _unus
 
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (client < 0) {
-                pause_listening(&admin->pause, source, errno);
+                if (pause_is_for(errno))
+                        pause_listening(&admin->pause, source, errno);
                 return 0;
         }
         r = peer_get(client, &peer);
@@ -309,7 +305,7 @@ void admin_init(struct admin *admin, struct supervisor *supervisor) {
 void admin_done(struct admin *admin) {
         while (admin->connections)
                 connection_free(admin->connections);
-        pause_done(&admin->pause);
+        pause_end(&admin->pause);
         admin->listener = sd_event_source_disable_unref(admin->listener);
 }
 
@@ -317,8 +313,6 @@ int admin_listen(struct admin *admin, int fd) {
         int r;
 
         r = sd_event_add_io(admin->supervisor->event, &admin->listener, fd, EPOLLIN, on_connection, admin);
-        if (r >= 0)
-                r = sd_event_source_set_ratelimit(admin->listener, ACCEPT_MS * UINT64_C(1000), ACCEPT_BURST);
         /* Not before apps: see sessions.c. */
         return r < 0 ? r : sd_event_source_set_priority(admin->listener, SD_EVENT_PRIORITY_IDLE);
 }

@@ -4,9 +4,9 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "fds.h"
+#include "throwaway.h"
 #include "util.h"
 
 /* Waits for the parent to have closed its copies; then the end of the process is the last close. */
@@ -19,25 +19,6 @@ static _Noreturn void child(int pipe_read, const int *fds, unsigned int n_fds) {
         while (read(pipe_read, &byte, 1) < 0 && errno == EINTR)
                 ;
         _exit(0);
-}
-
-/* Twice, so that the process is nobody's to wait for: SIGCHLD is for who else has children. */
-static int start(int pipe_read, const int *fds, unsigned int n_fds) {
-        int status = 0;
-        pid_t pid;
-
-        pid = fork();
-        if (pid == 0) {
-                pid = fork();
-                if (pid == 0)
-                        child(pipe_read, fds, n_fds);
-                _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
-        }
-        if (pid < 0)
-                return -errno;
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        return status == 0 ? 0 : -EAGAIN;
 }
 
 static void close_all(int *fds, unsigned int n_fds) {
@@ -56,10 +37,13 @@ int closer_try(int *fds, unsigned int n_fds) {
         pipe_read = p[0];
         pipe_write = p[1];
 
-        r = start(pipe_read, fds, n_fds);
+        r = throwaway_fork();
+        if (r < 0)
+                return r;
         if (r == 0)
-                close_all(fds, n_fds);
-        return r;
+                child(pipe_read, fds, n_fds);
+        close_all(fds, n_fds);
+        return 0;
 }
 
 int closer_close(int *fds, unsigned int n_fds) {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "timer.h"
 #include "util.h"
 
 #define GATHER_MS 20
@@ -22,25 +23,10 @@ int disposal_flush(struct disposal *d) {
         return 0;
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec _unused_, void *userdata) {
+static int on_timer(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
         struct disposal *d = userdata;
-        int r;
 
-        if (disposal_flush(d) == 0)
-                return 0;
-        r = sd_event_source_set_time_relative(source, RETRY_MS * UINT64_C(1000));
-        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
-static int start_timer(struct disposal *d) {
-        int r;
-
-        if (!d->timer)
-                /* An accuracy of 0 would be 250 ms. */
-                return sd_event_add_time_relative(
-                        d->event, &d->timer, CLOCK_MONOTONIC, GATHER_MS * UINT64_C(1000), GATHER_MS * UINT64_C(1000), on_timer, d);
-        r = sd_event_source_set_time_relative(d->timer, GATHER_MS * UINT64_C(1000));
-        return r < 0 ? r : sd_event_source_set_enabled(d->timer, SD_EVENT_ONESHOT);
+        return disposal_flush(d) == 0 ? 0 : timer_start(d->event, &d->timer, RETRY_MS, on_timer, d);
 }
 
 void disposal_init(struct disposal *d, sd_event *event) {
@@ -63,7 +49,7 @@ void disposal_close(struct disposal *d, int fd) {
         }
         d->fds[d->n_fds++] = fd;
         /* As many as one process closes need not wait: who connects and is turned away without end shall not fill this. */
-        if ((d->n_fds == 1 && start_timer(d) < 0) || d->n_fds % CLOSER_MAX == 0)
+        if ((d->n_fds == 1 && timer_start(d->event, &d->timer, GATHER_MS, on_timer, d) < 0) || d->n_fds % CLOSER_MAX == 0)
                 (void)disposal_flush(d);
 }
 

@@ -5,20 +5,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #include "fds.h"
 #include "log.h"
 #include "peer.h"
+#include "throwaway.h"
 #include "util.h"
 
 /* A keeper introduces itself at once. */
 #define INTRODUCTION_MS 5000
-
-/* No more connections in a while, of those that come or, when descriptors have run out, cannot: others have their turn, who may
- * give some back. */
-#define ACCEPT_MS    100
-#define ACCEPT_BURST 1000
 
 /* Has connected, and not introduced itself yet. */
 struct newcomer {
@@ -73,32 +68,23 @@ static _Noreturn void receive(int control, int relay) {
         _exit(0);
 }
 
-/* Twice forked, so that it is nobody's to wait for. */
 static int start_receiver(int control, int *ret_relay) {
-        _cleanup_(pl_closep) int ours = -1, theirs = -1;
-        int pair[2], r, status = 0;
-        pid_t pid;
+        _cleanup_(pl_closep) int theirs = -1;
+        int pair[2], r;
 
         r = control_pair(pair);
         if (r < 0)
                 return r;
-        ours = pair[0];
         theirs = pair[1];
 
-        pid = fork();
-        if (pid == 0) {
-                pid = fork();
-                if (pid == 0)
-                        receive(control, theirs);
-                _exit(pid < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+        r = throwaway_fork();
+        if (r == 0)
+                receive(control, theirs);
+        if (r < 0) {
+                pl_close(pair[0]);
+                return r;
         }
-        if (pid < 0)
-                return -errno;
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
-        if (status != 0)
-                return -EAGAIN;
-        *ret_relay = pl_steal_fd(&ours);
+        *ret_relay = pair[0];
         return 0;
 }
 
@@ -199,7 +185,8 @@ static int on_connection(sd_event_source *source, int fd, uint32_t revents _unus
 
         control = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (control < 0) {
-                pause_listening(&h->pause, source, errno);
+                if (pause_is_for(errno))
+                        pause_listening(&h->pause, source, errno);
                 return 0;
         }
 
@@ -226,8 +213,6 @@ int handover_init(struct handover *h, sd_event *event, struct sessions *sessions
 
         *h = (struct handover) { .event = event, .sessions = sessions, .disposal = disposal, .fd = fd };
         r = sd_event_add_io(event, &h->listener, fd, EPOLLIN, on_connection, h);
-        if (r >= 0)
-                r = sd_event_source_set_ratelimit(h->listener, ACCEPT_MS * UINT64_C(1000), ACCEPT_BURST);
         if (r < 0)
                 return r;
         return sd_event_source_set_priority(h->listener, SD_EVENT_PRIORITY_IMPORTANT);
@@ -236,7 +221,7 @@ int handover_init(struct handover *h, sd_event *event, struct sessions *sessions
 void handover_done(struct handover *h) {
         while (h->newcomers)
                 newcomer_free(h->newcomers);
-        pause_done(&h->pause);
+        pause_end(&h->pause);
         h->listener = sd_event_source_disable_unref(h->listener);
         h->fd = pl_close(h->fd);
 }

@@ -4,10 +4,11 @@
 
 /*
  * A listening socket whose accept(2) fails for want of descriptors or memory stays readable: it would be looked at again at
- * once and for ever, and before everything whose turn comes later, what would give descriptors back included. So it is left
- * alone for a moment.
+ * once and for ever, and before everything whose turn comes later, what would give descriptors back included. So connections
+ * are left in the backlog for a moment.
  */
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 struct pause {
@@ -15,9 +16,13 @@ struct pause {
         sd_event_source *timer;
 };
 
-/* Call it when accept(2) on the source's descriptor has failed, with its errno. Does nothing for errors that are the
- * connection's own. The source must outlive pause_done(). */
+/* Is accept(2)'s errno such a want? Others are the connection's own. */
+bool pause_is_for(int error);
+
+/* Leaves the listening socket of this source alone, and says in the journal why. */
 void pause_listening(struct pause *pause, sd_event_source *source, int error);
-void pause_done(struct pause *pause);
+
+/* The source is not turned on again by itself; it may be turned off for good, or freed. */
+void pause_end(struct pause *pause);
 
 #endif

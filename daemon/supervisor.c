@@ -13,6 +13,7 @@
 #include "log.h"
 #include "peer.h"
 #include "refusal.h"
+#include "timer.h"
 #include "util.h"
 #include "wire.h"
 
@@ -23,9 +24,6 @@
  * that is theirs. */
 #define SETTLE_MS      5000
 #define SETTLE_LOOK_MS 50
-
-/* How long no connection is accepted after descriptors or memory have run out. */
-#define RETRY_MS 200
 
 /* How often the service manager hears how many sessions there are. */
 #define STATUS_MS 250
@@ -40,15 +38,6 @@
 
 static void sd_event_unrefp_(sd_event **event) {
         sd_event_unref(*event);
-}
-
-static int set_timer(sd_event *event, sd_event_source **source, uint64_t ms, sd_event_time_handler_t handler, void *userdata) {
-        int r;
-
-        if (!*source)
-                return sd_event_add_time_relative(event, source, CLOCK_MONOTONIC, ms * 1000, 0, handler, userdata);
-        r = sd_event_source_set_time_relative(*source, ms * 1000);
-        return r < 0 ? r : sd_event_source_set_enabled(*source, SD_EVENT_ONESHOT);
 }
 
 static int on_status(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
@@ -73,7 +62,7 @@ static void report_status(struct supervisor *s) {
         if (s->status)
                 (void)sd_event_source_get_enabled(s->status, &enabled);
         if (enabled == SD_EVENT_OFF)
-                (void)set_timer(s->event, &s->status, STATUS_MS, on_status, s);
+                (void)timer_start(s->event, &s->status, STATUS_MS, on_status, s);
 }
 
 /* --- connections of apps --- */
@@ -154,26 +143,6 @@ static bool on_ready(void *userdata, int client, struct peer *peer) {
         return true;
 }
 
-static int on_retry(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        struct supervisor *s = userdata;
-
-        return s->state == SUPERVISOR_SERVING ? sd_event_source_set_enabled(s->listener, SD_EVENT_ON) : 0;
-}
-
-/* Out of descriptors, memory or processes: connections stay in the backlog, and are looked at again in a moment rather than
- * at once and for ever. */
-static int pause_clients(struct supervisor *s, int error) {
-        int r;
-
-        log_event(LOG_ERR,
-                  EVENT_CANNOT_START_SESSION,
-                  "cannot accept a connection: %s; tries again in %d ms",
-                  strerror(error),
-                  RETRY_MS);
-        r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
-        return r < 0 ? r : set_timer(s->event, &s->retry, RETRY_MS, on_retry, s);
-}
-
 /* Who is gone by the time it is its turn wants nothing any more; cheaper than to find that out by the event loop. */
 static bool is_gone(int client) {
         struct pollfd p = { .fd = client, .events = POLLRDHUP };
@@ -181,19 +150,21 @@ static bool is_gone(int client) {
         return poll(&p, 1, 0) > 0;
 }
 
-static int on_connection(sd_event_source *source _unused_, int fd, uint32_t revents _unused_, void *userdata) {
+static int on_connection(sd_event_source *source, int fd, uint32_t revents _unused_, void *userdata) {
         struct supervisor *s = userdata;
         int client, r;
 
         if (disposal_waiting(&s->disposal) >= MAX_DISPOSALS) {
                 r = disposal_flush(&s->disposal);
-                if (r < 0)
-                        return pause_clients(s, -r);
+                if (r < 0) {
+                        pause_listening(&s->pause, source, -r);
+                        return 0;
+                }
         }
         client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client < 0) {
-                if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-                        return pause_clients(s, errno);
+                if (pause_is_for(errno))
+                        pause_listening(&s->pause, source, errno);
                 return 0;
         }
         if (is_gone(client)) {
@@ -278,10 +249,11 @@ int supervisor_drain(struct supervisor *s, uint32_t grace_ms) {
         /* One more wish to end them is the same, unless it is for sooner. */
         if (s->state == SUPERVISOR_DRAINED || (s->state == SUPERVISOR_DRAINING && grace_ms >= s->drain_grace_ms))
                 return 0;
+        pause_end(&s->pause);
         if (s->listener)
                 r = sd_event_source_set_enabled(s->listener, SD_EVENT_OFF);
         if (r >= 0)
-                r = set_timer(s->event, &s->drain, ms, on_drain_timeout, s);
+                r = timer_start(s->event, &s->drain, ms, on_drain_timeout, s);
         if (r < 0)
                 return r;
 
@@ -438,8 +410,8 @@ static void supervisor_done(struct supervisor *s) {
         disposal_done(&s->disposal);
         accounts_done(&s->accounts);
         roster_close(&s->roster);
+        pause_end(&s->pause);
         sd_event_source_disable_unref(s->listener);
-        sd_event_source_disable_unref(s->retry);
         sd_event_source_disable_unref(s->status);
         sd_event_source_disable_unref(s->settle);
         sd_event_source_disable_unref(s->drain);

@@ -43,7 +43,8 @@ struct supervisor {
         struct waiting waiting;
         struct handover handover;
         struct admin admin;
-        sd_event_source *listener, *retry, *status, *settle, *drain;
+        struct pause pause;
+        sd_event_source *listener, *status, *settle, *drain;
         uint32_t drain_grace_ms;
         bool leaving; /* ends when it is drained */
         uint64_t started;      /* CLOCK_REALTIME, s */
