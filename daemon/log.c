@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "log-limit.h"
+#include "utf8.h"
 
 /* A refusal's sentence and some words around it. */
 #define TEXT_MAX 640
@@ -63,38 +64,11 @@ static void append(struct buffer *b, const char *format, ...) {
                 b->n += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-/* How many bytes a harmless character has here; 0: it is none. Not harmless are, beside what is not UTF-8, control
- * characters (a terminal obeys those above 0x7f as well), and what breaks lines or turns the direction of writing. */
-static size_t harmless(const uint8_t *p) {
-        static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-        size_t n = *p < 0x80 ? 1 : *p >= 0xf8 ? 0 : *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : *p >= 0xc0 ? 2 : 0;
-        uint32_t c = n <= 1 ? *p : *p & (0x7fU >> n);
-
-        for (size_t i = 1; i < n; i++) {
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-                c = c << 6 | (p[i] & 0x3f);
-        }
-        if (n == 0 || c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-                return 0;
-        if (c < 0x20 || (c >= 0x7f && c <= 0x9f) || (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
-                return 0;
-        return n;
-}
-
 static void append_text(struct buffer *b, const char *text) {
-        const uint8_t *p = (const uint8_t *)text;
+        char escaped[PL_UTF8_ESCAPED(TEXT_MAX)];
 
-        while (*p) {
-                size_t n = harmless(p);
-
-                if (n == 0)
-                        append(b, "\\x%02x", *p++);
-                else {
-                        append(b, "%.*s", (int)n, (const char *)p);
-                        p += n;
-                }
-        }
+        pl_utf8_escape(text, strnlen(text, TEXT_MAX), escaped);
+        append(b, "%s", escaped);
 }
 
 /* Who it is about, for who reads the text alone. */

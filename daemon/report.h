@@ -3,16 +3,16 @@
 #define PL_REPORT_H
 
 /*
- * What ledgers say, in the JSON of doc/ADMIN.md. Objects belong to the caller; NULL or -ENOMEM when there is no memory for
- * them, never half of one. One registration is at most REPORT_MAX_REGISTRATION bytes of JSON.
+ * What ledgers say, in the JSON of doc/ADMIN.md. Objects belong to the caller; NULL when there is no memory for them,
+ * never half of one. One registration is at most REPORT_MAX_REGISTRATION bytes of JSON.
  */
 
-#include <json-c/json.h>
-
+#include "builder.h"
 #include "ledger-reader.h"
+#include "utf8.h"
 
 /* A name with every byte escaped. */
-#define REPORT_NAME_MAX (4 * (LEDGER_NAME_MAX - 1) + 1)
+#define REPORT_NAME_MAX PL_UTF8_ESCAPED(LEDGER_NAME_MAX - 1)
 
 #define REPORT_MAX_REGISTRATION 2048
 
@@ -23,14 +23,10 @@ struct json_object *report_registration(uint64_t session, const struct ledger_li
 struct json_object *report_amount(const struct credit_amount *amount);
 struct json_object *report_in_use(const struct stats_totals *totals);
 
-/* Adds the members of `metrics` that come from ledgers: live, registered, deregistered, refusals, revocations, latency.
- * Returns 0 or -ENOMEM. */
-int report_metrics(struct json_object *item, const struct stats_totals *totals);
+/* Adds the members of `metrics` that come from ledgers: live, registered, deregistered, refusals, revocations, latency. */
+void report_metrics(struct builder *item, const struct stats_totals *totals);
 
-/*
- * A name as it may be shown on a terminal: what is not printable UTF-8 is written \xNN, byte by byte. That is control
- * characters, what is invisible, what changes the direction of writing, and what is not UTF-8 at all.
- */
+/* A name as it may be shown on a terminal; see pl_utf8_escape(). */
 void report_name(const char *name, char ret_name[static REPORT_NAME_MAX]);
 
 #endif

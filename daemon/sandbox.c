@@ -301,10 +301,44 @@ static int add_conditional(scmp_filter_ctx context, const struct conditional *ru
         return r;
 }
 
-static int begin(scmp_filter_ctx *ret_context) {
+/* What one of the processes may, and of what it dies. */
+struct list {
+        const int *may;
+        size_t n_may;
+        const struct conditional *may_if;
+        size_t n_may_if;
+        const int *dies_of;
+        size_t n_dies_of;
+};
+
+#define LIST(name, verb)                                                                                             \
+        {                                                                                                            \
+                .may = name##_may,                                                                                   \
+                .n_may = ELEMENTSOF(name##_may),                                                                     \
+                .may_if = name##_may_if,                                                                             \
+                .n_may_if = ELEMENTSOF(name##_may_if),                                                               \
+                .dies_of = name##_##verb##_of,                                                                       \
+                .n_dies_of = ELEMENTSOF(name##_##verb##_of),                                                         \
+        }
+
+static int add_list(scmp_filter_ctx context, const struct list *list) {
+        int r;
+
+        r = add(context, SCMP_ACT_ALLOW, list->may, list->n_may);
+        if (r == 0)
+                r = add_conditional(context, list->may_if, list->n_may_if);
+        if (r == 0)
+                r = add(context, SCMP_ACT_KILL_PROCESS, list->dies_of, list->n_dies_of);
+        return r;
+}
+
+static int enter(const struct list *list) {
+        static const struct list both = LIST(both, die);
         _cleanup_(seccomp_releasep) scmp_filter_ctx context = NULL;
         int r;
 
+        if (!SANDBOX_WORKS)
+                return 0;
         context = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
         if (!context)
                 return -ENOMEM;
@@ -314,49 +348,20 @@ static int begin(scmp_filter_ctx *ret_context) {
         if (r == 0)
                 r = seccomp_attr_set(context, SCMP_FLTATR_API_SYSRAWRC, 1);
         if (r == 0)
-                r = add(context, SCMP_ACT_ALLOW, both_may, ELEMENTSOF(both_may));
+                r = add_list(context, &both);
         if (r == 0)
-                r = add_conditional(context, both_may_if, ELEMENTSOF(both_may_if));
-        if (r == 0)
-                r = add(context, SCMP_ACT_KILL_PROCESS, both_die_of, ELEMENTSOF(both_die_of));
-        if (r < 0)
-                return r;
-
-        *ret_context = context;
-        context = NULL;
-        return 0;
+                r = add_list(context, list);
+        return r < 0 ? r : load(&context);
 }
 
 int sandbox_registrar(void) {
-        _cleanup_(seccomp_releasep) scmp_filter_ctx context = NULL;
-        int r;
+        static const struct list registrar = LIST(registrar, dies);
 
-        if (!SANDBOX_WORKS)
-                return 0;
-
-        r = begin(&context);
-        if (r == 0)
-                r = add(context, SCMP_ACT_ALLOW, registrar_may, ELEMENTSOF(registrar_may));
-        if (r == 0)
-                r = add_conditional(context, registrar_may_if, ELEMENTSOF(registrar_may_if));
-        if (r == 0)
-                r = add(context, SCMP_ACT_KILL_PROCESS, registrar_dies_of, ELEMENTSOF(registrar_dies_of));
-        return r < 0 ? r : load(&context);
+        return enter(&registrar);
 }
 
 int sandbox_keeper(void) {
-        _cleanup_(seccomp_releasep) scmp_filter_ctx context = NULL;
-        int r;
+        static const struct list keeper = LIST(keeper, dies);
 
-        if (!SANDBOX_WORKS)
-                return 0;
-
-        r = begin(&context);
-        if (r == 0)
-                r = add(context, SCMP_ACT_ALLOW, keeper_may, ELEMENTSOF(keeper_may));
-        if (r == 0)
-                r = add_conditional(context, keeper_may_if, ELEMENTSOF(keeper_may_if));
-        if (r == 0)
-                r = add(context, SCMP_ACT_KILL_PROCESS, keeper_dies_of, ELEMENTSOF(keeper_dies_of));
-        return r < 0 ? r : load(&context);
+        return enter(&keeper);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "text.h"
+#include "utf8.h"
 
 /* Where a string ends: at the quote that no backslash stands before. */
 static size_t string_length(const char *text, size_t length) {
@@ -40,13 +41,13 @@ static void print_string(const char *text, size_t length) {
 
         while (length > 0) {
                 uint32_t c;
-                size_t n = text_decode(text, length, &c);
+                size_t n = pl_utf8_decode(text, length, &c);
 
                 if (n == 0) {
                         n = 1;
                         c = 0xfffd;
                 }
-                if (text_is_harmless(c) && c != 0xfffd && !(ascii && c >= 0x80))
+                if (pl_utf8_is_harmless(c) && c != 0xfffd && !(ascii && c >= 0x80))
                         (void)fwrite(text, 1, n, stdout);
                 else
                         print_escaped(c);

@@ -21,6 +21,7 @@ libpl_ctl_la_SOURCES = \
 	client/pinleasectl/terminal.c client/pinleasectl/terminal.h \
 	client/pinleasectl/text.c client/pinleasectl/text.h \
 	proto/admin.h
+libpl_ctl_la_LIBADD = libpl-proto.la
 libpl_ctl_la_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS) $(IBVERBS_CFLAGS)
 
 bin_PROGRAMS += pinleasectl

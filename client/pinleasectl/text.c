@@ -11,6 +11,7 @@
 #include <wchar.h>
 
 #include "pinleasectl.h"
+#include "utf8.h"
 
 static bool utf8;
 
@@ -24,61 +25,11 @@ bool text_is_utf8(void) {
         return utf8;
 }
 
-size_t text_decode(const char *text, size_t length, uint32_t *ret_character) {
-        static const uint32_t smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
-        const unsigned char *p = (const unsigned char *)text;
-        uint32_t c;
-        size_t n;
-
-        if (length == 0)
-                return 0;
-        if (p[0] < 0x80) {
-                *ret_character = p[0];
-                return 1;
-        }
-
-        n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-        if (p[0] < 0xc2 || p[0] > 0xf4 || n > length)
-                return 0;
-        c = p[0] & (0xffU >> (n + 1));
-        for (size_t i = 1; i < n; i++) {
-                if ((p[i] & 0xc0) != 0x80)
-                        return 0;
-                c = c << 6 | (p[i] & 0x3f);
-        }
-        if (c < smallest[n] || (c >= 0xd800 && c <= 0xdfff) || c > 0x10ffff)
-                return 0;
-        *ret_character = c;
-        return n;
-}
-
-bool text_is_harmless(uint32_t c) {
-        static const struct {
-                uint32_t first, last;
-        } harmful[] = {
-                { 0, 0x1f },         /* C0 */
-                { 0x7f, 0x9f },      /* DEL, C1: some terminals take U+009B for the beginning of an escape sequence */
-                { 0xad, 0xad },      /* soft hyphen */
-                { 0x61c, 0x61c },    /* what follows turns the direction of the text, or cannot be seen */
-                { 0x200b, 0x200f },
-                { 0x2028, 0x202e },
-                { 0x2060, 0x206f },
-                { 0xfeff, 0xfeff },
-                { 0xfff9, 0xfffb },
-                { 0xe0000, 0xe007f },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(harmful); i++)
-                if (c >= harmful[i].first && c <= harmful[i].last)
-                        return false;
-        return true;
-}
-
 /* A character without a width of its own could be piled up on another without end. */
 static bool takes_room(uint32_t c) {
         if (c < 0x80)
                 return c >= 0x20 && c < 0x7f;
-        return utf8 && text_is_harmless(c) && wcwidth((wchar_t)c) > 0;
+        return utf8 && pl_utf8_is_harmless(c) && wcwidth((wchar_t)c) > 0;
 }
 
 char *text_printable(const char *text, size_t length) {
@@ -90,7 +41,7 @@ char *text_printable(const char *text, size_t length) {
 
         while (length > 0) {
                 uint32_t c;
-                size_t n = text_decode(text, length, &c);
+                size_t n = pl_utf8_decode(text, length, &c);
 
                 if (n > 0 && takes_room(c)) {
                         memcpy(p, text, n);
@@ -110,7 +61,7 @@ char *text_printable(const char *text, size_t length) {
 /* Length in bytes, and columns, of the first character. */
 static size_t next(const char *printable, int *ret_columns) {
         uint32_t c = ' ';
-        size_t n = text_decode(printable, strnlen(printable, 4), &c);
+        size_t n = pl_utf8_decode(printable, strnlen(printable, 4), &c);
         int columns = c < 0x80 ? 1 : wcwidth((wchar_t)c);
 
         *ret_columns = columns > 0 ? columns : 1;

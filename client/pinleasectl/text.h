@@ -3,9 +3,8 @@
 #define PINLEASECTL_TEXT_H
 
 /*
- * Text for a terminal. What others have named (files, processes) may hold anything: escape sequences, bytes that are not
- * UTF-8, characters that turn the line around. A *printable* string holds only characters that take room on the screen;
- * everything else in it is written \xNN, byte by byte.
+ * Text for a terminal, of which what others have named may be no good, see utf8.h. A *printable* string holds only characters that
+ * take room on the screen; everything else in it is written \xNN, byte by byte.
  */
 
 #include <stdbool.h>
@@ -15,12 +14,6 @@
 /* Looks at the locale. Where that is not UTF-8, printable means ASCII. */
 void text_init(void);
 bool text_is_utf8(void);
-
-/* Decodes one character of strict UTF-8. Returns its length, or 0 if there is none. */
-size_t text_decode(const char *text, size_t length, uint32_t *ret_character);
-
-/* May this character be sent to a terminal at all? Independent of the locale. */
-bool text_is_harmless(uint32_t character);
 
 /* Allocates the printable form. Ends the program if there is no memory. */
 char *text_printable(const char *text, size_t length);
