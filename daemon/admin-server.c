@@ -3,7 +3,6 @@
 
 #include <grp.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,16 +13,21 @@
 #include "peer.h"
 #include "admin.h"
 #include "supervisor.h"
+#include "timer.h"
 #include "util.h"
 
-/* So many steps are taken before somebody else's turn comes. */
-#define STEPS_PER_TURN 32
+/* How long a connection's calls are worked on before somebody else's turn comes, and then how long they rest: registrars are of
+ * the same control group and share its processor time, and a list can be long, and asked for without end. */
+#define TURN_US 2000
+#define REST_MS 2
 
 struct admin_connection {
         struct admin *admin;
         struct admin_connection *next;
         int fd;
-        sd_event_source *io, *timer;
+        sd_event_source *io, *timer, *rest;
+        uint64_t worked_us; /* since the last rest */
+        bool resting;
         struct admin_call call;
         char *unsent; /* a packet for which there was no room */
         size_t unsent_size;
@@ -40,6 +44,7 @@ static void connection_free(struct admin_connection *c) {
         admin_call_end(&c->call);
         sd_event_source_disable_unref(c->io);
         sd_event_source_disable_unref(c->timer);
+        sd_event_source_disable_unref(c->rest);
         disposal_close(&c->admin->supervisor->disposal, c->fd);
         free(c->unsent);
         free(c);
@@ -93,23 +98,34 @@ static int send_object(struct admin_connection *c, enum pl_admin_opcode opcode, 
 static int await(struct admin_connection *c, bool more) {
         uint32_t events = 0;
 
-        if (c->unsent || more)
+        if (c->resting)
+                events = 0;
+        else if (c->unsent || more)
                 events = EPOLLOUT;
         else if (c->call.method == ADMIN_NONE)
                 events = EPOLLIN;
         return sd_event_source_set_io_events(c->io, events | EPOLLRDHUP);
 }
 
+static int on_rested(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
+        struct admin_connection *c = userdata;
+
+        c->resting = false;
+        c->worked_us = 0;
+        return await(c, c->call.method != ADMIN_NONE);
+}
+
 static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata);
 
-/* Works on the call until it is over, has to wait, or has had its turn. */
-static int work(struct admin_connection *c) {
-        unsigned int steps = 0;
+/* Takes steps until the call is over, has to wait (*ret_wait), or has had its turn. */
+static int take_steps(struct admin_connection *c, bool *ret_wait) {
+        uint64_t begun = pl_now_us();
 
-        while (c->call.method != ADMIN_NONE && !c->unsent && steps++ < STEPS_PER_TURN) {
+        while (c->call.method != ADMIN_NONE && !c->unsent && c->worked_us < TURN_US) {
                 struct json_object *object = NULL;
                 uint32_t seq = c->call.seq;
-                int r;
+                uint64_t now;
+                int r = 0;
 
                 switch (admin_call_step(&c->call, &object)) {
                 case ADMIN_STEP_ITEM:
@@ -121,27 +137,42 @@ static int work(struct admin_connection *c) {
                         r = send_object(c, PL_ADMIN_END, seq, object);
                         break;
                 case ADMIN_STEP_WAIT:
-                        if (c->call.deadline_ms && !c->timer) {
-                                r = sd_event_add_time(c->admin->supervisor->event,
-                                                      &c->timer,
-                                                      CLOCK_MONOTONIC,
-                                                      c->call.deadline_ms * 1000,
-                                                      0,
-                                                      on_deadline,
-                                                      c);
-                                if (r < 0)
-                                        return r;
-                        }
-                        return await(c, false);
+                        *ret_wait = true;
+                        return 0;
                 default:
-                        r = 0;
+                        break;
                 }
                 if (r < 0)
                         return r;
-                /* Registrars are of the same control group, and share its processor time: they come before a long list. */
-                (void)sched_yield();
+                now = pl_now_us();
+                c->worked_us += now - begun;
+                begun = now;
         }
-        return await(c, c->call.method != ADMIN_NONE);
+        return 0;
+}
+
+static int work(struct admin_connection *c) {
+        sd_event *event = c->admin->supervisor->event;
+        bool wait = false;
+        int r;
+
+        if (c->resting)
+                return 0;
+        r = take_steps(c, &wait);
+        if (r < 0)
+                return r;
+        if (wait && c->call.deadline_ms && !c->timer) {
+                r = sd_event_add_time(event, &c->timer, CLOCK_MONOTONIC, c->call.deadline_ms * 1000, 0, on_deadline, c);
+                if (r < 0)
+                        return r;
+        }
+        if (c->worked_us >= TURN_US) {
+                r = timer_start(event, &c->rest, REST_MS, on_rested, c);
+                if (r < 0)
+                        return r;
+                c->resting = true;
+        }
+        return await(c, c->call.method != ADMIN_NONE && !wait);
 }
 
 static void work_or_free(struct admin_connection *c) {

@@ -210,10 +210,10 @@ static int serve_client(struct registrar *r) {
                 return k == -EAGAIN ? 0 : k;
 
         state_busy(&r->state, 0);
-        began = stats_now_us();
+        began = pl_now_us();
         k = serve_packet(r, &received);
         if (k == 0)
-                count_latency(r, received.packet.header.opcode, stats_now_us() - began);
+                count_latency(r, received.packet.header.opcode, pl_now_us() - began);
         state_idle(&r->state);
         r->worked = pl_now_ms();
         return k;

@@ -65,13 +65,6 @@ void stats_latency(struct stats *stats, enum stats_op op, uint64_t us) {
         count(&stats->latency[op].sum_us, us);
 }
 
-uint64_t stats_now_us(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 void stats_totals_add(struct stats_totals *sum, const struct stats_totals *more) {
         uint64_t a[N_NUMBERS], b[N_NUMBERS];
 

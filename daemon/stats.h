@@ -62,9 +62,6 @@ void stats_refused(struct stats *stats, enum pinlease_code code);
 void stats_revoked(struct stats *stats, enum revocation_outcome outcome);
 void stats_latency(struct stats *stats, enum stats_op op, uint64_t us);
 
-/* CLOCK_MONOTONIC, for stats_latency(). */
-uint64_t stats_now_us(void);
-
 static inline uint64_t stats_bound_us(unsigned int i) {
         return UINT64_C(16) << i;
 }

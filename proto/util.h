@@ -63,11 +63,15 @@ static inline uint64_t pl_boottime_ms(void) {
         return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static inline uint64_t pl_now_ms(void) {
+static inline uint64_t pl_now_us(void) {
         struct timespec ts;
 
         (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+        return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static inline uint64_t pl_now_ms(void) {
+        return pl_now_us() / 1000;
 }
 
 #endif

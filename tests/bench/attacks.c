@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "attacks.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +21,10 @@
 #define DEAF          8
 #define FDS_IN_PACKET 253 /* what the kernel allows */
 #define TASKS_MAX     "20000" /* as in the unit */
+
+/* What attacks with root's help have changed, and attack_stop() puts right. */
+static pid_t daemon_pid;
+static struct rlimit files_of_daemon;
 
 static void done_once(struct progress *progress) {
         (void)atomic_fetch_add(&progress->n, 1);
@@ -320,6 +325,32 @@ static void fill_the_table(struct progress *progress) {
         start_and_end(progress);
 }
 
+static size_t count_fds(pid_t pid) {
+        char path[32];
+        size_t n = 0;
+        DIR *dir;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+        dir = opendir(path);
+        if (!dir)
+                die(path, errno);
+        while (readdir(dir))
+                n++;
+        (void)closedir(dir);
+        return n;
+}
+
+/* The attacker has the last descriptors that pinleased may have, and wants more. */
+static void take_the_descriptors(struct progress *progress) {
+        struct rlimit few = files_of_daemon;
+
+        few.rlim_cur = count_fds(daemon_pid) + SILENT_MAX / 2;
+        if (prlimit(daemon_pid, RLIMIT_NOFILE, &few, NULL) < 0)
+                die("prlimit", errno);
+        become(ATTACKER);
+        silence(progress);
+}
+
 /* --- all of them ------------------------------------------------------------------------------------------------------- */
 
 const struct attack attacks[] = {
@@ -336,6 +367,7 @@ const struct attack attacks[] = {
         { "session socket, not permitted", knock_at_session_socket, false, false },
         { "a full ledger of lies, listed", list_lies, true, false },
         { "full process table", fill_the_table, true, true },
+        { "descriptors of pinleased used up", take_the_descriptors, true, true },
 };
 const size_t n_attacks = ELEMENTSOF(attacks);
 
@@ -344,6 +376,9 @@ pid_t attack_start(const struct attack *attack, struct progress *progress) {
 
         atomic_store(&progress->ready, 0);
         atomic_store(&progress->n, 0);
+        if (find_processes("pinleased", "", &daemon_pid, 1) != 1 ||
+            prlimit(daemon_pid, RLIMIT_NOFILE, NULL, &files_of_daemon) < 0)
+                die("pinleased", errno);
         pid = fork();
         if (pid < 0)
                 die("fork", errno);
@@ -371,6 +406,8 @@ void attack_stop(pid_t pid, size_t n) {
         (void)kill(-pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);
         limit_tasks(TASKS_MAX);
+        if (prlimit(daemon_pid, RLIMIT_NOFILE, &files_of_daemon, NULL) < 0)
+                die("prlimit", errno);
         while (find_processes(SESSION_COMM, "", NULL, 0) > n)
                 sleep_ms(20);
 }
