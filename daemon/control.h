@@ -14,7 +14,7 @@
 
 #define CONTROL_MAGIC   UINT64_C(0x6c72746e6f636c70)
 #ifndef CONTROL_VERSION /* tests build others */
-#define CONTROL_VERSION 2
+#define CONTROL_VERSION 3
 #endif
 
 enum control_type {
@@ -22,13 +22,17 @@ enum control_type {
         CONTROL_GOING_AWAY = 1, /* value: grace, ms */
         CONTROL_CREDIT = 8,     /* answer to WANT. credit: what is handed out on top, perhaps nothing; then value: the enum
                                  * credit_kind that is used up, limit: what the user may have, use: what it has */
-        CONTROL_REVOKE = 10,    /* cookie, selector, id or device and inode; value: grace, ms */
+        CONTROL_REVOKE = 10,    /* cookie, reason, selector, id or device and inode; offset, length; value: grace, ms */
+        CONTROL_BREAK_OVER = 17, /* cookie of a BREAK: no other session has anything of that file any more */
 
         /* registrar → keeper → pinleased */
         CONTROL_WANT = 9,     /* credit: how much more is needed. One at a time */
         CONTROL_RETURN = 11,  /* credit: what is not needed any more */
         CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome. value: 0, or a
                                * positive errno: nothing was done (EBUSY: too many at once) */
+
+        CONTROL_BREAK = 16,   /* cookie, device, inode, offset, length: somebody waits to change that file. The registrar gives its
+                               * own registrations back; value: within so many ms, by when the others' must be gone, too */
 
         /* between keeper and registrar */
         CONTROL_PING = 2,         /* keeper → registrar: do you still turn? */
@@ -40,6 +44,11 @@ enum control_type {
         CONTROL_DISPOSE = 14,     /* registrar → keeper, with a copy of a descriptor whose last close may take long: the keeper
                                    * holds it. One at a time */
         CONTROL_CLOSED = 15,      /* registrar → keeper: has closed its own copy of that, the keeper's may go now. No ACK */
+        CONTROL_YIELDED = 18,     /* registrar → keeper: cookie of a BREAK; its own part of it is over */
+        CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. The ACK to
+                                   * the first comes with the bell, see bell.h */
+        CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
+        CONTROL_FREEZE = 21,      /* registrar → keeper: stop the app for a moment (SIGSTOP); value: 1, or 0: let it go on. ACK */
 
         /* pinleased → keeper */
         CONTROL_WELCOME = 13, /* the introduction has been accepted */
@@ -49,7 +58,8 @@ enum control_type {
 enum control_selector {
         CONTROL_SELECT_ALL = 1,
         CONTROL_SELECT_ID = 2,   /* the registration `id` */
-        CONTROL_SELECT_FILE = 3, /* registrations of the file `device`, `inode` */
+        CONTROL_SELECT_FILE = 3, /* registrations of the file `device`, `inode` that overlap `offset`, `length` there */
+        CONTROL_SELECT_DEVICE = 4, /* registrations of files of the file system `device` */
 };
 
 enum revocation_outcome {
@@ -68,10 +78,14 @@ struct control_message {
         uint64_t id;
         uint64_t device;
         uint64_t inode;
+        uint64_t offset; /* bytes */
+        uint64_t length; /* UINT64_MAX: to the end, wherever that is */
         struct credit_amount credit;
         uint64_t limit;
         uint64_t use;
         uint32_t counts[4];
+        uint32_t reason; /* enum pl_revocation_reason */
+        uint32_t reserved;
 };
 
 /* The first message of a keeper on every connection to a pinleased, with its ledger as descriptor. */

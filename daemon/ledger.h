@@ -32,7 +32,7 @@
 
 #define LEDGER_MAGIC     UINT64_C(0x31726467656c6c70)
 #ifndef LEDGER_VERSION /* tests build others */
-#define LEDGER_VERSION 2
+#define LEDGER_VERSION 3
 #endif
 #define LEDGER_NO_HANDLE UINT32_MAX
 
@@ -77,6 +77,8 @@ struct ledger_entry {
         _Atomic uint32_t state;
         struct uverbs_mr_keys response; /* the kernel's output buffer */
         struct ledger_record record;
+        _Atomic uint32_t guards; /* pl_guards_set(): what the app was told, and what has changed since */
+        uint32_t reserved;
 };
 
 struct ledger_header {

@@ -27,6 +27,7 @@ enum pl_opcode {
         PL_OP_DETACH     = 4,
         PL_OP_REGISTER   = 5, /* 1 fd: the memory */
         PL_OP_DEREGISTER = 6,
+        PL_OP_RELEASE    = 7, /* PL_FEATURE_GUARDS */
 
         /* session → app. The answer to OP is PL_OP_REPLY | OP, or REFUSED; both carry the request's seq. */
         PL_OP_REPLY      = 0x100,
@@ -36,6 +37,8 @@ enum pl_opcode {
         PL_OP_GOING_AWAY = 0x300,
         PL_OP_REVOKING   = 0x301, /* PL_FEATURE_REVOCATION */
         PL_OP_REVOKED    = 0x302, /* PL_FEATURE_REVOCATION */
+        PL_OP_SETTLED    = 0x303, /* PL_FEATURE_GUARDS */
+        PL_OP_NOTICE     = 0x304, /* PL_FEATURE_GUARDS */
 };
 
 struct pl_header {
@@ -50,7 +53,8 @@ struct pl_header {
 
 /* Feature bits: what goes beyond version 1. The reply holds what both sides have. */
 #define PL_FEATURE_REVOCATION (UINT64_C(1) << 0) /* REVOKING and REVOKED */
-#define PL_FEATURES_KNOWN     PL_FEATURE_REVOCATION
+#define PL_FEATURE_GUARDS     (UINT64_C(1) << 1) /* RELEASE, SETTLED, NOTICE, and pl_register.guards */
+#define PL_FEATURES_KNOWN     (PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS)
 
 struct pl_hello {
         uint64_t features;
@@ -86,7 +90,8 @@ struct pl_register {
         uint64_t length; /* bytes */
         uint64_t address; /* where the app has mapped `offset` */
         uint32_t access;  /* enum ibv_access_flags, without ON_DEMAND */
-        uint32_t methods; /* enum pinlease_method that the app accepts */
+        uint16_t methods; /* enum pinlease_method that the app accepts */
+        uint16_t guards;  /* enum pinlease_guard without which it does not want it */
 };
 
 struct pl_register_reply {
@@ -98,10 +103,29 @@ struct pl_register_reply {
         uint32_t handle; /* the kernel's MR handle on the app's own context */
         uint32_t method;
         uint32_t backing;
-        uint32_t guards; /* none yet */
+        uint32_t guards; /* PL_GUARDS() */
 };
 
+/* Which guards hold, in the lower 8 bits; above, 4 bits each, why the others do not: enum pinlease_guard_reason. */
+#define PL_N_GUARDS 4
+#define PL_GUARD_MAX_N 6
+static inline uint32_t pl_guards_held(uint32_t guards) {
+        return guards & 0xff;
+}
+static inline unsigned int pl_guard_reason(uint32_t guards, unsigned int index) {
+        return guards >> (8 + 4 * index) & 0xf;
+}
+static inline uint32_t pl_guards_set(uint32_t guards, unsigned int index, unsigned int reason) {
+        guards &= ~(UINT32_C(1) << index | UINT32_C(0xf) << (8 + 4 * index));
+        return guards | (reason == 0 ? UINT32_C(1) << index : (uint32_t)reason << (8 + 4 * index));
+}
+
 struct pl_deregister {
+        uint64_t id;
+};
+
+/* As DEREGISTER; and the app wants to hear, by SETTLED, when the change for whose sake it lets go is over. */
+struct pl_release {
         uint64_t id;
 };
 
@@ -130,8 +154,8 @@ struct pl_going_away {
 /* Why a registration is taken back. An app that meets a number it does not know acts as it does for the others. */
 enum pl_revocation_reason {
         PL_REVOKED_BY_ADMINISTRATOR = 1,
-        PL_REVOKED_LAYOUT_CHANGE    = 2, /* not used yet: the file system moves the file's blocks */
-        PL_REVOKED_MEMORY_FAILURE   = 3, /* not used yet: the memory is broken */
+        PL_REVOKED_LAYOUT_CHANGE    = 2, /* the file is being, or has been, truncated, opened by another program, moved … */
+        PL_REVOKED_MEMORY_FAILURE   = 3, /* the memory is broken: offset and length say where */
         PL_REVOKED_BY_POLICY        = 4, /* not used yet: a rule has changed */
 };
 
@@ -150,6 +174,31 @@ struct pl_revoked {
         uint64_t length;
         uint32_t reason;
         uint32_t reserved;
+        char sentence[PL_SENTENCE_MAX];
+};
+
+/* The change for whose sake a registration was released or taken away is over: the file may be registered again. */
+struct pl_settled {
+        uint64_t id;   /* of that registration; it is not used again */
+        uint64_t size; /* of the file, now; bytes */
+        char sentence[PL_SENTENCE_MAX];
+};
+
+enum pl_notice_kind {
+        PL_NOTICE_UNLINKED   = 1, /* the file has no name any more. Its memory is still the app's */
+        PL_NOTICE_UNMOUNTED  = 2, /* its file system has been unmounted (lazily: it is still there as long as it is used) */
+        PL_NOTICE_READ_ONLY  = 3, /* its file system is read-only now */
+        PL_NOTICE_GUARD_LOST = 4, /* a guard does not hold any more */
+        PL_NOTICE_GUARD_BACK = 5, /* it holds again */
+        PL_NOTICE_CHANGED    = 6, /* the file has been changed, nothing is taken back for it */
+};
+
+/* Something has happened to the file of a registration, which is not taken back for it. */
+struct pl_notice {
+        uint64_t id; /* one of that file */
+        uint64_t size;
+        uint32_t kind;   /* enum pl_notice_kind; an app ignores those it does not know */
+        uint32_t guards; /* as in the reply, now */
         char sentence[PL_SENTENCE_MAX];
 };
 

@@ -30,6 +30,34 @@ enum pinlease_backing {
 };
 
 /*
+ * Guards: who tells the broker that what has been registered is about to change, or has changed. A registration has a set of
+ * them. None of them but SEALS prevents anything.
+ */
+enum pinlease_guard {
+        PINLEASE_GUARD_SEALS  = 1 << 0, /* the file is sealed against shrinking (F_SEAL_SHRINK): there is nothing to wait for */
+        PINLEASE_GUARD_LEASE  = 1 << 1, /* a file lease, fcntl(2) F_SETLEASE: whoever opens or truncates the file by its name waits
+                                         * until the registration has been given back. Not told of: who has it open already */
+        PINLEASE_GUARD_MODIFY = 1 << 2, /* inotify(7), sizes and extents compared: told after the change, whoever has made it */
+        PINLEASE_GUARD_POISON = 1 << 3, /* a memory failure in a page that is registered: told after it, at once */
+        PINLEASE_GUARD_ALL    = (1 << 4) - 1,
+};
+
+/* Why a guard does not hold. */
+enum pinlease_guard_reason {
+        PINLEASE_GUARD_HOLDS          = 0,
+        PINLEASE_GUARD_NOT_FOR_THIS   = 1, /* it does not exist for this kind of memory */
+        PINLEASE_GUARD_NOT_SEALED     = 2,
+        PINLEASE_GUARD_NOT_OWNER      = 3, /* a lease is for who owns the file, see F_SETLEASE in fcntl(2) */
+        PINLEASE_GUARD_OPEN_ELSEWHERE = 4, /* the file is open a second time, or its only descriptor is not this one's */
+        PINLEASE_GUARD_OTHER_LEASE    = 5, /* somebody has a lease by the same description already */
+        PINLEASE_GUARD_MEDDLED        = 6, /* who shares the description has undone or redirected the lease */
+        PINLEASE_GUARD_READER         = 7, /* another program reads the file just now; it holds again when that closes it */
+        PINLEASE_GUARD_NO_RESOURCES   = 8, /* out of memory, descriptors, processes or inotify watches */
+        PINLEASE_GUARD_UNSUPPORTED    = 9, /* this kernel or file system has it not */
+        PINLEASE_GUARD_CHANGING       = 10, /* a change is under way */
+};
+
+/*
  * Why a request was refused. The errno that goes with each code is given in brackets; pinlease_strcode() gives the
  * name without the prefix. What would work instead is said in the refusal's sentence.
  */
@@ -84,6 +112,11 @@ enum pinlease_code {
         PINLEASE_CODE_NO_ODP              = 63, /* [EOPNOTSUPP] only ODP would do, and the device has none for RC */
         PINLEASE_CODE_ODP_UNSOUND         = 64, /* [EOPNOTSUPP] only ODP would do, and this device's is known to misplace bytes: it
                                                  * is used only for a request that accepts nothing else */
+
+        /* Guards, and changes of what is registered */
+        PINLEASE_CODE_NO_GUARD = 65, /* [EBUSY] a guard that the request insists on cannot be had */
+        PINLEASE_CODE_CHANGING = 66, /* [EAGAIN] the file's layout is just being changed, and its registrations are being taken
+                                      * back: register when it has settled */
 
         /* Limits */
         PINLEASE_CODE_PINNED_LIMIT       = 70, /* [ENOMEM] pinned bytes */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_GUARD_H
+#define PL_GUARD_H
+
+/*
+ * Guards: who tells that the file behind a registration is about to change, or has changed.
+ *
+ * There is one guard per kernel mechanism, in a file of its own, behind a struct guard_ops; the table in guards.c is the only
+ * place that knows which there are. A guard knows files, not registrations: it reports what happens to a file, and somebody
+ * else (change.h) decides what that means and tells the guard when the other side may go on.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fdclass.h"
+#include "proto.h"
+
+/* Place in the table; the bit in enum pinlease_guard. */
+enum guard_index {
+        GUARD_SEALS,
+        GUARD_LEASE,
+        GUARD_MODIFY,
+        GUARD_POISON,
+        N_GUARDS,
+};
+
+struct guard_extent {
+        uint64_t logical, physical, length;
+};
+
+/* A file of which something is registered, or was until a moment ago. One per device and inode, see guards.h. */
+struct guarded {
+        struct guarded *next;
+        uint64_t device, inode;
+        struct pl_fdclass class; /* as of the first registration */
+        int fd; /* a copy of the descriptor of the first registration, of the app's own description; -1: SEALS is enough */
+        bool writable; /* the descriptor is open for writing */
+        unsigned int n_registrations;
+        uint64_t idle_since; /* when that has become 0; CLOCK_MONOTONIC, ms */
+        uint32_t guards; /* pl_guards_set() */
+
+        /* guard-lease.c's own */
+        struct {
+                int type; /* F_WRLCK, F_RDLCK; F_UNLCK: not taken */
+                bool breaking; /* somebody waits for guard_ops.let_go */
+                uint64_t retry; /* when it is worth to try again; 0: when something happens */
+        } lease;
+
+        /* guard-modify.c's own */
+        struct {
+                int watch; /* -1: none */
+                uint64_t size;
+                struct guard_extent *extents;
+                size_t n_extents;
+                bool unlinked;
+                bool extents_known;
+        } modify;
+
+        /* change.c's own */
+        struct {
+                unsigned int state;
+                uint64_t cookie;
+                uint64_t deadline;
+        } change;
+};
+
+enum guard_report_kind {
+        GUARD_ASKS,     /* before: somebody waits to change the layout of the range; until let_go() */
+        GUARD_CHANGED,  /* after: the range is not what it was: cut off, punched out, moved */
+        GUARD_POISONED, /* the memory of the range is broken */
+        GUARD_UNLINKED, /* the last name is gone */
+        GUARD_UNMOUNTED,
+        GUARD_REMOUNTED, /* read-only */
+        GUARD_LOST,     /* a guard does not hold any more; file->guards says why */
+        GUARD_BACK,     /* it holds again */
+        GUARD_ACTIVITY, /* somebody has modified or closed the file: a change that was waited for may be over */
+};
+
+struct guard_report {
+        enum guard_report_kind kind;
+        enum guard_index guard;
+        uint64_t offset, length; /* in the file; length UINT64_MAX: to the end, wherever that is */
+        pid_t pid; /* who did it, where that is known; 0 */
+};
+
+struct guards; /* guards.h */
+
+/*
+ * All functions may be NULL, and are then what a guard does that needs nothing. `arm` and `look` return an enum
+ * pinlease_guard_reason, or a negative errno that ends the session. None may block.
+ */
+struct guard_ops {
+        const char *name;
+
+        /* Begins to watch the file. Called again when it did not hold and another registration comes. */
+        int (*arm)(struct guards *guards, struct guarded *file);
+
+        /* Stops; also if it does not hold. */
+        void (*disarm)(struct guards *guards, struct guarded *file);
+
+        /* Does it still hold, or again? Called every few seconds, and when something has happened to the file. */
+        int (*look)(struct guards *guards, struct guarded *file);
+
+        /* After GUARD_ASKS: what was registered is given back, the other side may go on. */
+        void (*let_go)(struct guards *guards, struct guarded *file);
+
+        /* A descriptor that is readable when there is something for event(); -1: none yet. */
+        int (*fd)(const struct guards *guards);
+
+        /* Handles what has come, and reports it by guards_report(). Returns 0 or a negative errno that ends the session. */
+        int (*event)(struct guards *guards);
+
+        /* Frees what it holds for all files. */
+        void (*done)(struct guards *guards);
+};
+
+extern const struct guard_ops guard_seals, guard_lease, guard_modify, guard_poison;
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_GUARDS_H
+#define PL_GUARDS_H
+
+/*
+ * The files of which something is registered, and their guards. A file is watched from its first registration on, and for
+ * GUARDS_LINGER_MS after its last: whoever registers and deregisters the same file in a loop arms its guards once.
+ */
+
+#include "guard.h"
+#include "mapping.h"
+
+#define GUARDS_LINGER_MS 1000
+
+/* How often guards are asked whether they still hold. */
+#define GUARDS_LOOK_MS 5000
+
+/* For what a guard cannot do in this process. */
+struct guards_config {
+        /* guard-lease.c: the keeper takes a copy of the descriptor and directs its lease's signals to a process of its own,
+         * whose pipe comes back with the first, in *ret_bell (else -1). Returns 0, a negative errno that says why it cannot
+         * be had, or with *ret_fatal one that ends the session. */
+        int (*lend)(void *userdata, const struct guarded *file, int *ret_bell, bool *ret_fatal);
+        /* It gives that copy back. */
+        void (*unlend)(void *userdata, const struct guarded *file);
+
+        /* What the guards have to say. */
+        void (*report)(void *userdata, struct guarded *file, const struct guard_report *report);
+        void *userdata;
+
+        /* guard-poison.c: what is mapped in this process. */
+        const struct mapping_table *mappings;
+};
+
+struct guards {
+        struct guards_config config;
+        const struct guard_ops *const *ops; /* N_GUARDS of them */
+        struct guarded *first;
+        uint64_t next_look; /* 0: nothing to look at */
+
+        int bell;     /* guard-lease.c: readable when a lease is being broken; -1: none has been taken yet */
+        bool bell_lost;
+        pid_t bell_pid;
+        int inotify;  /* guard-modify.c; -1 */
+        int signals;  /* guard-poison.c: signalfd(2) for SIGBUS; -1 */
+};
+
+void guards_init(struct guards *guards, const struct guards_config *config);
+void guards_done(struct guards *guards);
+
+/* The file of a registration in the making, its guards armed as far as can be. Returns 0, or a negative errno that ends the
+ * session. Counts one registration; guards_put() counts it back, and returns NULL. */
+int guards_get(struct guards *guards, int fd, const struct pl_fdclass *class, struct guarded **ret_file);
+struct guarded *guards_put(struct guards *guards, struct guarded *file);
+
+struct guarded *guards_find(const struct guards *guards, uint64_t device, uint64_t inode);
+
+/* To be polled for POLLIN; those that are -1 are not there. */
+void guards_fds(const struct guards *guards, int ret_fds[N_GUARDS]);
+/* One of them is readable. */
+int guards_event(struct guards *guards, enum guard_index index);
+
+/* When there is something to do: CLOCK_MONOTONIC, ms; 0: never. */
+uint64_t guards_due(const struct guards *guards);
+int guards_work(struct guards *guards);
+
+/* Asks all guards of a file whether they hold. */
+int guards_look(struct guards *guards, struct guarded *file);
+
+/* The change that was asked for may go on. */
+void guards_let_go(struct guards *guards, struct guarded *file);
+
+/* For guards. */
+void guards_report(struct guards *guards, struct guarded *file, const struct guard_report *report);
+
+#endif
