@@ -151,6 +151,7 @@ struct attempt {
         uint32_t slot;
         uint64_t charged;
         struct mapping *mapping;
+        struct guarded *file; /* whoever runs it holds it */
         struct ledger_record record;
         struct ledger_entry *entry;
         int kernel_error; /* what the ioctl said */
@@ -257,12 +258,15 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
                                                       &attempt->entry->response);
         if (attempt->kernel_error < 0)
                 return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
+        if (attempt->file)
+                ledger_guards(attempt->entry, attempt->file->guards);
         ledger_live(attempt->entry);
         stats_registered(&state->ledger.header->stats, attempt->method, attempt->charged);
 
         state->registrations[attempt->slot] = (struct registration) {
                 .id = record->id,
                 .mapping = attempt->mapping,
+                .file = attempt->file,
                 .charged = attempt->charged,
         };
         return 0;
@@ -309,8 +313,53 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
                 .handle = keys->handle,
                 .method = record->method,
                 .backing = record->backing,
+                .guards = attempt->file ? attempt->file->guards : 0,
         };
         return 0;
+}
+
+static int refuse_guard(const struct guarded *file, unsigned int missing, struct refusal *ret_refusal) {
+        unsigned int index = (unsigned int)__builtin_ctz(missing);
+
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_NO_GUARD,
+                      "The registration is wanted only with the guard \"%s\", which cannot be had: %s. Do without it, or see "
+                      "pinlease.h for what it needs.",
+                      pl_guard_name(1U << index),
+                      pl_guard_reason_name(pl_guard_reason(file->guards, index)));
+}
+
+/* The file's guards are armed before anything is registered: what happens from now on is heard of. */
+static int guard(struct registrar_state *state,
+                 const struct pl_register *request,
+                 int fd,
+                 const struct pl_fdclass *class,
+                 struct guarded **ret_file,
+                 struct refusal *ret_refusal) {
+        struct guarded *file;
+        unsigned int missing;
+        int r;
+
+        *ret_file = NULL;
+        if (!state->guards)
+                return 0;
+        r = guards_get(state->guards, fd, class, &file);
+        if (r < 0)
+                return r;
+
+        missing = request->guards & ~pl_guards_held(file->guards);
+        if (file->change.state != GUARDED_QUIET)
+                r = refuse(ret_refusal,
+                           PINLEASE_CODE_CHANGING,
+                           "The file is just being changed, and what is registered of it is being given back. Register it when it "
+                           "has settled; that is a second, or the grace time.");
+        else if (missing)
+                r = refuse_guard(file, missing, ret_refusal);
+        if (r < 0)
+                (void)guards_put(state->guards, file);
+        else
+                *ret_file = file;
+        return r;
 }
 
 int request_register(struct registrar_state *state,
@@ -321,6 +370,7 @@ int request_register(struct registrar_state *state,
                      struct refusal *ret_refusal) {
         struct policy_decision decision;
         enum pinlease_backing backing;
+        struct guarded *file;
         int r;
 
         if (request->context >= MAX_CONTEXTS || state->contexts[request->context].device.fd < 0)
@@ -347,6 +397,10 @@ int request_register(struct registrar_state *state,
         if (r < 0)
                 return r;
 
+        r = guard(state, request, fd, class, &file, ret_refusal);
+        if (r < 0)
+                return r;
+
         for (unsigned int i = 0; i < decision.n_methods; i++) {
                 bool odp = decision.methods[i] == PINLEASE_METHOD_ODP;
                 struct attempt attempt = {
@@ -356,6 +410,7 @@ int request_register(struct registrar_state *state,
                         .fd = fd,
                         .method = decision.methods[i],
                         .slot = NO_SLOT,
+                        .file = file,
                         .record = {
                                 .length = request->length,
                                 .offset = request->offset,
@@ -374,6 +429,8 @@ int request_register(struct registrar_state *state,
                 if (attempt.kernel_error != -EOPNOTSUPP)
                         break;
         }
+        if (r < 0 && file)
+                (void)guards_put(state->guards, file);
         if (r < 0)
                 (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", decision.rule);
         return r;
@@ -387,6 +444,8 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         stats_deregistered(&state->ledger.header->stats, entry->record.method, registration->charged);
         registration->mapping = mapping_put(&state->mappings, registration->mapping);
         credit_refund(&state->credit, entry->record.method, registration->charged);
+        if (registration->file)
+                registration->file = guards_put(state->guards, registration->file);
         if (state->gone && state->gone(state->gone_userdata, slot))
                 registration->flags |= REGISTRATION_GONE;
         else

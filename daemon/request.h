@@ -12,6 +12,7 @@
 
 #include "credit.h"
 #include "fdclass.h"
+#include "guards.h"
 #include "ledger.h"
 #include "mapping.h"
 #include "uverbs.h"
@@ -29,6 +30,7 @@ struct context {
 struct registration {
         uint64_t id; /* 0: free slot */
         struct mapping *mapping;
+        struct guarded *file; /* NULL: no guards are wanted, or it is GONE */
         uint64_t charged; /* bytes */
         uint32_t next_free;
 
@@ -36,6 +38,8 @@ struct registration {
         uint16_t revocations; /* a bit each: those that wait for it */
         uint8_t flags;
         uint8_t reason; /* enum pl_revocation_reason, of the latest */
+        uint64_t hit_offset, hit_length; /* what of it is meant by that, in bytes of the file */
+        uint64_t settled_size;
 };
 
 /* The app has been asked to let go. */
@@ -49,6 +53,7 @@ struct registrar_state {
         struct ledger ledger;
         struct credit credit;
         struct mapping_table mappings;
+        struct guards *guards; /* NULL: none */
         struct context contexts[MAX_CONTEXTS];
 
         struct registration *registrations; /* grows up to the ledger's capacity */
