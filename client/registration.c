@@ -174,6 +174,13 @@ static int check_reply(struct pinlease *p, const struct wish *wish, const struct
         return 0;
 }
 
+/* One that has no place in the request is as unknown to the service as those that have. */
+static uint16_t wished_methods(unsigned int methods) {
+        if (methods == 0)
+                return PINLEASE_METHOD_ANY;
+        return methods <= UINT16_MAX ? (uint16_t)methods : UINT16_MAX;
+}
+
 /* With `io` held. */
 static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_registration *reg) {
         const struct pl_register_reply *answer;
@@ -193,7 +200,7 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                 .length = wish->length,
                 .address = (uintptr_t)wish->address,
                 .access = wish->access,
-                .methods = wish->methods ? wish->methods : PINLEASE_METHOD_ANY,
+                .methods = wished_methods(wish->methods),
         };
         r = pl_session_call(p, &request, wish->fd, &reply);
         if (r < 0)

@@ -193,7 +193,7 @@ static int handle_deregister(struct registrar *r, const struct pl_packet *reques
         if (k < 0)
                 return send_refusal(r, &request->header, &refusal);
 
-        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_DEREGISTER, request->header.seq);
+        pl_packet_init(&reply, (uint16_t)(PL_OP_REPLY | request->header.opcode), request->header.seq);
         return registrar_send(r, &reply);
 }
 

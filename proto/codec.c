@@ -22,16 +22,20 @@ static const struct shape {
         SHAPE(PL_OP_DETACH, PL_FROM_APP, 0, pl_detach, "DETACH"),
         SHAPE(PL_OP_REGISTER, PL_FROM_APP, 1, pl_register, "REGISTER"),
         SHAPE(PL_OP_DEREGISTER, PL_FROM_APP, 0, pl_deregister, "DEREGISTER"),
+        SHAPE(PL_OP_RELEASE, PL_FROM_APP, 0, pl_release, "RELEASE"),
         SHAPE(PL_OP_REPLY | PL_OP_HELLO, PL_FROM_SESSION, 0, pl_hello_reply, "reply to HELLO"),
         EMPTY(PL_OP_REPLY | PL_OP_PING, PL_FROM_SESSION, "reply to PING"),
         SHAPE(PL_OP_REPLY | PL_OP_ATTACH, PL_FROM_SESSION, 0, pl_attach_reply, "reply to ATTACH"),
         EMPTY(PL_OP_REPLY | PL_OP_DETACH, PL_FROM_SESSION, "reply to DETACH"),
         SHAPE(PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 0, pl_register_reply, "reply to REGISTER"),
         EMPTY(PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, "reply to DEREGISTER"),
+        EMPTY(PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, "reply to RELEASE"),
         SHAPE(PL_OP_REFUSED, PL_FROM_SESSION, 0, pl_refused, "REFUSED"),
         SHAPE(PL_OP_GOING_AWAY, PL_FROM_SESSION, 0, pl_going_away, "GOING_AWAY"),
         SHAPE(PL_OP_REVOKING, PL_FROM_SESSION, 0, pl_revoking, "REVOKING"),
         SHAPE(PL_OP_REVOKED, PL_FROM_SESSION, 0, pl_revoked, "REVOKED"),
+        SHAPE(PL_OP_SETTLED, PL_FROM_SESSION, 0, pl_settled, "SETTLED"),
+        SHAPE(PL_OP_NOTICE, PL_FROM_SESSION, 0, pl_notice, "NOTICE"),
 #undef SHAPE
 #undef EMPTY
 };
@@ -45,6 +49,9 @@ _Static_assert(sizeof(struct pl_refused) == 488, "refused");
 _Static_assert(sizeof(struct pl_going_away) == 432, "going_away");
 _Static_assert(sizeof(struct pl_revoking) == 456, "revoking");
 _Static_assert(sizeof(struct pl_revoked) == 456, "revoked");
+_Static_assert(sizeof(struct pl_release) == 8, "release");
+_Static_assert(sizeof(struct pl_settled) == 440, "settled");
+_Static_assert(sizeof(struct pl_notice) == 448, "notice");
 _Static_assert(sizeof(struct pl_packet) == PL_MAX_PACKET, "packet");
 
 static const struct shape *find_shape(uint16_t opcode) {
@@ -71,13 +78,16 @@ static bool terminated(const char *string, size_t size) {
         return memchr(string, 0, size) != NULL;
 }
 
-/* Fields that must be zero, strings that must end. */
+/* Fields that must be zero, sets without unknown members, strings that must end. */
 static bool body_ok(const struct pl_packet *packet) {
         switch (packet->header.opcode) {
         case PL_OP_ATTACH:
                 return packet->body.attach.reserved == 0;
         case PL_OP_DETACH:
                 return packet->body.detach.reserved == 0;
+        case PL_OP_REGISTER:
+                /* A guard that is not known cannot be had, and who insists on it must not be told that it is. */
+                return (packet->body.reg.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0;
         case PL_OP_REFUSED:
                 return packet->body.refused.reserved == 0 &&
                         terminated(packet->body.refused.rule, sizeof packet->body.refused.rule) &&
@@ -88,7 +98,11 @@ static bool body_ok(const struct pl_packet *packet) {
                 return terminated(packet->body.revoking.sentence, sizeof packet->body.revoking.sentence);
         case PL_OP_REVOKED:
                 return packet->body.revoked.reserved == 0 &&
-                        terminated(packet->body.revoked.sentence, sizeof packet->body.revoked.sentence);
+                       terminated(packet->body.revoked.sentence, sizeof packet->body.revoked.sentence);
+        case PL_OP_SETTLED:
+                return terminated(packet->body.settled.sentence, sizeof packet->body.settled.sentence);
+        case PL_OP_NOTICE:
+                return terminated(packet->body.notice.sentence, sizeof packet->body.notice.sentence);
         default:
                 return true;
         }
@@ -170,6 +184,8 @@ static const struct {
         { PINLEASE_CODE_PAGECACHE_READ_PIN, EPERM, "pagecache-read-pin" },
         { PINLEASE_CODE_NO_ODP, EOPNOTSUPP, "no-odp" },
         { PINLEASE_CODE_ODP_UNSOUND, EOPNOTSUPP, "odp-unsound" },
+        { PINLEASE_CODE_NO_GUARD, EBUSY, "no-guard" },
+        { PINLEASE_CODE_CHANGING, EAGAIN, "changing" },
         { PINLEASE_CODE_PINNED_LIMIT, ENOMEM, "pinned-limit" },
         { PINLEASE_CODE_ODP_LIMIT, ENOMEM, "odp-limit" },
         { PINLEASE_CODE_REGISTRATION_LIMIT, ENOSPC, "registration-limit" },
@@ -226,4 +242,38 @@ const char *pl_backing_name(enum pinlease_backing backing) {
                 return "pagecache";
         }
         return "unknown";
+}
+
+const char *pl_guard_name(enum pinlease_guard guard) {
+        switch (guard) {
+        case PINLEASE_GUARD_SEALS:
+                return "seals";
+        case PINLEASE_GUARD_LEASE:
+                return "lease";
+        case PINLEASE_GUARD_MODIFY:
+                return "modify";
+        case PINLEASE_GUARD_POISON:
+                return "poison";
+        case PINLEASE_GUARD_ALL:
+                break;
+        }
+        return "unknown";
+}
+
+const char *pl_guard_reason_name(enum pinlease_guard_reason reason) {
+        static const char *const names[] = {
+                [PINLEASE_GUARD_HOLDS] = "holds",
+                [PINLEASE_GUARD_NOT_FOR_THIS] = "not-for-this",
+                [PINLEASE_GUARD_NOT_SEALED] = "not-sealed",
+                [PINLEASE_GUARD_NOT_OWNER] = "not-owner",
+                [PINLEASE_GUARD_OPEN_ELSEWHERE] = "open-elsewhere",
+                [PINLEASE_GUARD_OTHER_LEASE] = "other-lease",
+                [PINLEASE_GUARD_MEDDLED] = "meddled",
+                [PINLEASE_GUARD_READER] = "reader",
+                [PINLEASE_GUARD_NO_RESOURCES] = "no-resources",
+                [PINLEASE_GUARD_UNSUPPORTED] = "unsupported",
+                [PINLEASE_GUARD_CHANGING] = "changing",
+        };
+
+        return (size_t)reason < ELEMENTSOF(names) ? names[reason] : "unknown";
 }

@@ -20,10 +20,13 @@ struct pl_packet {
                 struct pl_register reg;
                 struct pl_register_reply register_reply;
                 struct pl_deregister deregister;
+                struct pl_release release;
                 struct pl_refused refused;
                 struct pl_going_away going_away;
                 struct pl_revoking revoking;
                 struct pl_revoked revoked;
+                struct pl_settled settled;
+                struct pl_notice notice;
                 uint8_t bytes[PL_MAX_PACKET - sizeof(struct pl_header)];
         } body;
 };
@@ -39,8 +42,8 @@ void pl_packet_init(struct pl_packet *packet, uint16_t opcode, uint32_t seq);
 
 /*
  * Judges a received packet of `size` bytes that came with n_fds descriptors: magic, version, opcode (may that side send
- * it?), flags, reserved fields, the exact length, the exact number of descriptors, NUL at the end of strings.
- * Returns PINLEASE_CODE_NONE or one of the protocol codes.
+ * it?), flags, reserved fields, sets of which all members are known, the exact length, the exact number of descriptors,
+ * NUL at the end of strings. Returns PINLEASE_CODE_NONE or one of the protocol codes.
  */
 enum pinlease_code pl_packet_check(const struct pl_packet *packet, size_t size, unsigned int n_fds, enum pl_side from);
 
@@ -52,5 +55,9 @@ int pl_code_errno(enum pinlease_code code);
 const char *pl_code_name(enum pinlease_code code);
 const char *pl_method_name(enum pinlease_method method);
 const char *pl_backing_name(enum pinlease_backing backing);
+
+/* One guard; "unknown" for none, and for a set of them. */
+const char *pl_guard_name(enum pinlease_guard guard);
+const char *pl_guard_reason_name(enum pinlease_guard_reason reason);
 
 #endif

@@ -40,6 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                 }
                 if (packet->header.opcode == PL_OP_GOING_AWAY)
                         MUST(strlen(packet->body.going_away.sentence) < PL_SENTENCE_MAX);
+                if (packet->header.opcode == PL_OP_SETTLED)
+                        MUST(strlen(packet->body.settled.sentence) < PL_SENTENCE_MAX);
+                if (packet->header.opcode == PL_OP_NOTICE)
+                        MUST(strlen(packet->body.notice.sentence) < PL_SENTENCE_MAX);
+                if (packet->header.opcode == PL_OP_REGISTER)
+                        MUST(packet->body.reg.guards <= PINLEASE_GUARD_ALL);
         } else
                 MUST(pl_code_errno(code) > 0);
         free(packet);

@@ -7,9 +7,9 @@
  * The input is a sequence of steps, each {what, kind, n} and n bytes:
  *
  *   what  bits 0 to 3: which descriptors come with the packet (take_fds()); bit 7: the answer is not read now
- *   kind  1 to 6: the request of that opcode with a header that is right; the bytes are its body
- *         7:      a message of the keeper; the bytes are the message
- *         8:      the verbs call that is bytes[0] from now fails, with error number bytes[1]
+ *   kind  1 to 7: the request of that opcode with a header that is right; the bytes are its body
+ *         32:     a message of the keeper; the bytes are the message
+ *         33:     the verbs call that is bytes[0] from now fails, with error number bytes[1]
  *         others: the bytes are the packet
  */
 
@@ -30,7 +30,7 @@
 #include "wire.h"
 #include "wraps.h"
 
-enum { KIND_CONTROL = 7, KIND_FAIL = 8 };
+enum { KIND_CONTROL = 32, KIND_FAIL = 33 };
 
 static struct {
         struct registrar registrar;
@@ -242,7 +242,7 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
         }
         if (kind == KIND_CONTROL)
                 (void)send(s.keeper, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-        else if (kind >= PL_OP_HELLO && kind <= PL_OP_DEREGISTER) {
+        else if (kind >= PL_OP_HELLO && kind <= PL_OP_RELEASE) {
                 pl_packet_init(&packet, (uint16_t)kind, ++s.seq);
                 memcpy(packet.body.bytes, bytes, n < sizeof packet.body ? n : sizeof packet.body);
                 send_packet(&packet, packet.header.length, what & 15);

@@ -8,16 +8,17 @@ import os
 import struct
 import sys
 
-HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER = range(1, 7)
-REPLY, REFUSED, GOING_AWAY, REVOKING, REVOKED = 0x100, 0x200, 0x300, 0x301, 0x302
+HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER, RELEASE = range(1, 8)
+REPLY, REFUSED, GOING_AWAY, REVOKING, REVOKED, SETTLED, NOTICE = 0x100, 0x200, 0x300, 0x301, 0x302, 0x303, 0x304
 MAGIC, VERSION = 0x504C5331, 1
 BODY = {
-    HELLO: 8, PING: 0, ATTACH: 8, DETACH: 8, REGISTER: 40, DEREGISTER: 8,
+    HELLO: 8, PING: 0, ATTACH: 8, DETACH: 8, REGISTER: 40, DEREGISTER: 8, RELEASE: 8,
     REPLY | HELLO: 40, REPLY | PING: 0, REPLY | ATTACH: 8, REPLY | DETACH: 0, REPLY | REGISTER: 48,
     REPLY | DEREGISTER: 0, REFUSED: 488, GOING_AWAY: 432, REVOKING: 456, REVOKED: 456,
+    REPLY | RELEASE: 0, SETTLED: 440, NOTICE: 448,
 }
 FDS = {ATTACH: 1, REGISTER: 1}
-CONTROL, FAIL, RAW = 7, 8, 255
+CONTROL, FAIL, RAW = 32, 33, 255
 (NONE, MEMFD, SEALED, FUTURE_WRITE, READ_ONLY, PATH, PIPE, EVENT, NULL, ZERO, TTY_PATH, FOLDER, HANGING, SOCKET, TWO,
  SEVEN) = range(16)
 UNREAD = 128
@@ -49,6 +50,9 @@ def codec():
     yield "lie", b"\0" + packet(PING, length=1000)
     yield "fds", b"\x08" + packet(PING)
     yield "unterminated", b"\1" + packet(REFUSED, b"\0" * 16 + b"x" * 472)
+    yield "guards", b"\2" + packet(REGISTER, b"\0" * 38 + struct.pack("=H", 15))
+    yield "guards-unknown", b"\2" + packet(REGISTER, b"\0" * 38 + struct.pack("=H", 16))
+    yield "unterminated-notice", b"\1" + packet(NOTICE, b"\0" * 24 + b"x" * 424)
     yield "long", b"\0" + packet(PING, b"\0" * 1200)
 
 
@@ -57,8 +61,9 @@ def step(kind, body=b"", fds=NONE):
     return bytes([fds, kind, len(body)]) + body
 
 
-def register(context=0, pd=1, offset=0, length=4096, address=0x700000000000, access=WRITE, methods=ANY, fds=MEMFD):
-    return step(REGISTER, struct.pack("=IIQQQII", context, pd, offset, length, address, access, methods), fds)
+def register(context=0, pd=1, offset=0, length=4096, address=0x700000000000, access=WRITE, methods=ANY, fds=MEMFD,
+             guards=0):
+    return step(REGISTER, struct.pack("=IIQQQIHH", context, pd, offset, length, address, access, methods, guards), fds)
 
 
 def deregister(generation, slot, fds=NONE):
@@ -67,8 +72,8 @@ def deregister(generation, slot, fds=NONE):
 
 def control(kind, value=0, selector=0, cookie=0, ident=0, credit=(0, 0, 0)):
     """struct control_message"""
-    return step(CONTROL, struct.pack("=IIIIQQQQQQQQQIIII", kind, 0, value, selector, cookie, ident, 0, 0, *credit, 0, 0,
-                                     0, 0, 0, 0))
+    return step(CONTROL, struct.pack("=4I11Q6I", kind, 0, value, selector, cookie, ident, 0, 0, 0, 2**64 - 1, *credit, 0, 0,
+                                     0, 0, 0, 0, 1, 0))
 
 
 def session():
@@ -84,6 +89,8 @@ def session():
     yield "attach", start + step(ATTACH, bytes(8), ZERO) + step(DETACH, struct.pack("=II", 1, 0))
     yield "attach-many", hello + attach * 17
     yield "register", start + register() + deregister(1, 0) + deregister(1, 0)
+    yield "release", start + register() + step(RELEASE, struct.pack("=Q", 1 << 32)) * 2
+    yield "guards", start + register(guards=15) + register(guards=1, fds=SEALED) + register(guards=16)
     yield "methods", start + b"".join(register(methods=m) for m in range(5))
     yield "sealed", start + register(fds=SEALED) + register(fds=FUTURE_WRITE) + register(fds=FUTURE_WRITE, access=READ)
     yield "modes", start + register(fds=READ_ONLY) + register(fds=READ_ONLY, access=READ)
@@ -121,17 +128,17 @@ def session():
     yield "raw", hello + step(RAW, packet(PING)) + step(RAW, packet(PING, flags=1))
 
 
-LEDGER_MAGIC, LEDGER_VERSION, ENTRY, HEADER = 0x31726467656C6C70, 2, 208, 2048
+LEDGER_MAGIC, LEDGER_VERSION, HEADER = 0x31726467656C6C70, 3, 2048
 FREE, INTENT, LIVE, RETIRING, REVOKING = range(5)
 RIGHT, UNSEALED, SHORT = 1, 2, 4
 STATS = 183
 
 
 def entry(state=LIVE, number=1, index=0, name=b"/memfd:buffer (deleted)", method=PINNED, backing=1, access=WRITE,
-          length=4096, created=1000, size=4096):
+          length=4096, created=1000, size=4096, guards=0):
     record = struct.pack("=QQQQQQQIIIHHQQ", number << 32 | index, 0x10000, 0x20000, length, 0, 1, 3077, 0, 1, access,
                          method, backing, created, size)
-    return struct.pack("=IIII", state, 5, 6, 7) + record + name[:104].ljust(104, b"\0")
+    return struct.pack("=IIII", state, 5, 6, 7) + record + name[:104].ljust(104, b"\0") + struct.pack("=II", guards, 0)
 
 
 def ledger(entries=(), flags=0, capacity=None, high=None, magic=LEDGER_MAGIC, version=LEDGER_VERSION, stats=()):
@@ -150,6 +157,8 @@ def ledgers():
     yield "states", ledger([entry(state, state + 1, state) for state in range(7)])
     yield "methods", ledger([entry(method=method, backing=method) for method in range(6)])
     yield "access", ledger([entry(access=1 << bit) for bit in range(32)] + [entry(access=2**32 - 1)])
+    yield "guards", ledger([entry(guards=guards) for guards in (0, 15, 0x10e, 0x2100f, 0xaa00, 0xffffff00, 2**32 - 1)] +
+                           [entry(guards=reason << 8 | reason << 12 | reason << 16 | reason << 20) for reason in range(16)])
     yield "many", ledger([entry(number=i + 1, index=i) for i in range(68)])
     yield "sparse", ledger([entry(LIVE if i in (0, 63, 64, 67) else FREE, i + 1, i) for i in range(68)])
     yield "gaps", ledger([entry(FREE)], capacity=300, high=300)
@@ -170,7 +179,8 @@ def ledgers():
         yield "name-" + name, ledger([entry(name=value)])
     yield "names", ledger([entry(number=i + 1, index=i, name=value) for i, value in enumerate(names.values())])
     yield "version-1", bytes([SHORT]) + struct.pack("=QIIQQ", LEDGER_MAGIC, 1, 0, 0, 0)
-    yield "version-3", ledger(version=3)
+    yield "version-2", ledger(version=2)
+    yield "version-4", ledger(version=4)
     yield "magic", ledger(magic=0)
     yield "put-right", ledger([entry()], magic=0, version=0, flags=RIGHT)
     yield "unsealed", ledger([entry()], flags=UNSEALED)

@@ -154,7 +154,7 @@ static void second_session(int channel, const void *argument) {
 
         tell(channel);
         for (;;) {
-                request.methods = (uint32_t)await_value(channel);
+                request.methods = (uint16_t)await_value(channel);
                 if (request.methods == 0)
                         break;
                 request.length = await_value(channel);

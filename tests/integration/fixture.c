@@ -49,7 +49,7 @@ struct pl_register fixture_request(const struct fixture *f, const struct memory 
                 .length = memory->length,
                 .address = (uintptr_t)memory->start,
                 .access = ACCESS_READ_WRITE,
-                .methods = methods,
+                .methods = (uint16_t)methods,
         };
 }
 

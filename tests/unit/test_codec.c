@@ -18,16 +18,20 @@ static const struct {
         { PL_OP_DETACH, PL_FROM_APP, 24 + 8, 0 },
         { PL_OP_REGISTER, PL_FROM_APP, 24 + 40, 1 },
         { PL_OP_DEREGISTER, PL_FROM_APP, 24 + 8, 0 },
+        { PL_OP_RELEASE, PL_FROM_APP, 24 + 8, 0 },
         { PL_OP_REPLY | PL_OP_HELLO, PL_FROM_SESSION, 24 + 40, 0 },
         { PL_OP_REPLY | PL_OP_PING, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REPLY | PL_OP_ATTACH, PL_FROM_SESSION, 24 + 8, 0 },
         { PL_OP_REPLY | PL_OP_DETACH, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 24 + 48, 0 },
         { PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, 24, 0 },
+        { PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REFUSED, PL_FROM_SESSION, 24 + 488, 0 },
         { PL_OP_GOING_AWAY, PL_FROM_SESSION, 24 + 432, 0 },
         { PL_OP_REVOKING, PL_FROM_SESSION, 24 + 456, 0 },
         { PL_OP_REVOKED, PL_FROM_SESSION, 24 + 456, 0 },
+        { PL_OP_SETTLED, PL_FROM_SESSION, 24 + 440, 0 },
+        { PL_OP_NOTICE, PL_FROM_SESSION, 24 + 448, 0 },
 };
 
 static void make(struct pl_packet *packet, size_t i) {
@@ -110,7 +114,8 @@ TEST(test_opcode) {
                         if (known)
                                 continue;
 
-                        /* The other side's opcodes with their own length and descriptors, so that nothing else is wrong. */
+                        /* The other side's opcodes with their own length and descriptors, so that nothing else is
+                         * wrong. */
                         pl_packet_init(&packet, (uint16_t)opcode, 7);
                         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, from), PINLEASE_CODE_BAD_OPCODE);
                         assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, from), PINLEASE_CODE_BAD_OPCODE);
@@ -149,6 +154,41 @@ TEST(test_reserved_in_body) {
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
 }
 
+TEST(test_guards) {
+        for (unsigned int bit = 0; bit < 16; bit++) {
+                struct pl_packet packet;
+
+                pl_packet_init(&packet, PL_OP_REGISTER, 7);
+                packet.body.reg.guards = (uint16_t)(1U << bit);
+                assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, PL_FROM_APP),
+                                 bit < PL_N_GUARDS ? PINLEASE_CODE_NONE : PINLEASE_CODE_BAD_FLAGS);
+                /* Unknown methods are answered, and end nothing. */
+                packet.body.reg.guards = 0;
+                packet.body.reg.methods = (uint16_t)(1U << bit);
+                assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, PL_FROM_APP), PINLEASE_CODE_NONE);
+        }
+}
+
+/* What has been set is what is got, whatever was there before, and nothing else changes. */
+TEST(test_guards_set) {
+        uint32_t guards = 0;
+
+        for (unsigned int i = 0; i < PL_N_GUARDS; i++)
+                for (unsigned int reason = 0; reason < 16; reason++) {
+                        uint32_t before = guards;
+
+                        guards = pl_guards_set(guards, i, reason);
+                        assert_int_equal(pl_guards_held(guards) >> i & 1, reason == 0);
+                        assert_int_equal(pl_guard_reason(guards, i), reason);
+                        for (unsigned int j = 0; j < PL_N_GUARDS; j++)
+                                if (j != i) {
+                                        assert_int_equal(pl_guards_held(guards) >> j & 1,
+                                                         pl_guards_held(before) >> j & 1);
+                                        assert_int_equal(pl_guard_reason(guards, j), pl_guard_reason(before, j));
+                                }
+                }
+}
+
 TEST(test_strings) {
         struct pl_packet packet;
 
@@ -169,8 +209,11 @@ TEST(test_strings) {
         packet.body.going_away.sentence[0] = 0;
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
 
-        for (uint16_t opcode = PL_OP_REVOKING; opcode <= PL_OP_REVOKED; opcode++) {
-                char *sentence = opcode == PL_OP_REVOKING ? packet.body.revoking.sentence : packet.body.revoked.sentence;
+        for (uint16_t opcode = PL_OP_REVOKING; opcode <= PL_OP_NOTICE; opcode++) {
+                char *sentence = opcode == PL_OP_REVOKING  ? packet.body.revoking.sentence
+                                 : opcode == PL_OP_REVOKED ? packet.body.revoked.sentence
+                                 : opcode == PL_OP_SETTLED ? packet.body.settled.sentence
+                                                           : packet.body.notice.sentence;
 
                 pl_packet_init(&packet, opcode, 0);
                 memset(sentence, 'x', PL_SENTENCE_MAX);
@@ -218,6 +261,8 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_PAGECACHE_READ_PIN:
         case PINLEASE_CODE_NO_ODP:
         case PINLEASE_CODE_ODP_UNSOUND:
+        case PINLEASE_CODE_NO_GUARD:
+        case PINLEASE_CODE_CHANGING:
         case PINLEASE_CODE_PINNED_LIMIT:
         case PINLEASE_CODE_ODP_LIMIT:
         case PINLEASE_CODE_REGISTRATION_LIMIT:
@@ -263,6 +308,23 @@ TEST(test_names) {
         assert_string_equal(pl_backing_name(PINLEASE_BACKING_FSDAX), "fsdax");
         assert_string_equal(pl_backing_name(PINLEASE_BACKING_PAGECACHE), "pagecache");
         assert_string_equal(pl_backing_name((enum pinlease_backing)99), "unknown");
+}
+
+TEST(test_guard_names) {
+        static const char *const guards[] = { "seals", "lease", "modify", "poison" };
+        static const char *const reasons[] = { "holds",          "not-for-this", "not-sealed", "not-owner",
+                                               "open-elsewhere", "other-lease",  "meddled",    "reader",
+                                               "no-resources",   "unsupported",  "changing" };
+
+        _Static_assert(ELEMENTSOF(guards) == PL_N_GUARDS, "a guard has no name here");
+        for (unsigned int i = 0; i < 32; i++)
+                assert_string_equal(pl_guard_name((enum pinlease_guard)(1U << i)),
+                                    i < ELEMENTSOF(guards) ? guards[i] : "unknown");
+        assert_string_equal(pl_guard_name((enum pinlease_guard)0), "unknown");
+        assert_string_equal(pl_guard_name(PINLEASE_GUARD_ALL), "unknown");
+        for (unsigned int i = 0; i < 256; i++)
+                assert_string_equal(pl_guard_reason_name((enum pinlease_guard_reason)i),
+                                    i < ELEMENTSOF(reasons) ? reasons[i] : "unknown");
 }
 
 /* What the check lets through must be what the protocol says, whatever bits were turned. */
@@ -313,15 +375,10 @@ TEST(test_mutations) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_right),
-                CHECKED(test_header),
-                CHECKED(test_length),
-                CHECKED(test_opcode),
-                CHECKED(test_fd_count),
-                CHECKED(test_reserved_in_body),
-                CHECKED(test_strings),
-                CHECKED(test_codes),
-                CHECKED(test_names),
+                CHECKED(test_right),     CHECKED(test_header),     CHECKED(test_length),
+                CHECKED(test_opcode),    CHECKED(test_fd_count),   CHECKED(test_reserved_in_body),
+                CHECKED(test_guards),    CHECKED(test_guards_set), CHECKED(test_strings),
+                CHECKED(test_codes),     CHECKED(test_names),      CHECKED(test_guard_names),
                 CHECKED(test_mutations),
         };
 
