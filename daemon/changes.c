@@ -119,7 +119,7 @@ bool changes_next_event(struct changes *c, struct pl_packet *ret_packet) {
 void changes_told(struct changes *c, const struct pl_packet *packet) {
         uint32_t slot;
 
-        if (request_find(c->state, packet->body.notice.id, &slot) == 0)
+        if (state_find(c->state, packet->body.notice.id, &slot) == 0)
                 c->state->registrations[slot].file->change.notices &= ~(1U << packet->body.notice.kind);
 }
 

@@ -159,6 +159,12 @@ int guards_get(struct guards *guards, int fd, const struct pl_fdclass *class, st
         return 0;
 }
 
+struct guarded *guards_ref(struct guarded *file) {
+        assert(file->n_registrations > 0);
+        file->n_registrations++;
+        return file;
+}
+
 struct guarded *guards_put(struct guards *guards, struct guarded *file) {
         if (!file)
                 return NULL;

@@ -57,6 +57,8 @@ void guards_done(struct guards *guards);
  * session. Counts one registration; guards_put() counts it back, and returns NULL. */
 int guards_get(struct guards *guards, int fd, const struct pl_fdclass *class, struct guarded **ret_file);
 struct guarded *guards_put(struct guards *guards, struct guarded *file);
+/* One more of a file that is counted already. */
+struct guarded *guards_ref(struct guarded *file);
 
 struct guarded *guards_find(const struct guards *guards, uint64_t device, uint64_t inode);
 

@@ -11,97 +11,6 @@
 #include "policy.h"
 #include "residency.h"
 
-#define NO_SLOT UINT32_MAX
-
-/* How long a piece of work may take before the keeper thinks that it hangs: a base, and for every byte what faulting and
- * pinning cold memory costs on a slow machine. */
-#define BUSY_BASE_MS     5000
-#define BUSY_BYTE_PER_MS (32 * 1024)
-
-void state_busy(struct registrar_state *state, uint64_t bytes) {
-        ledger_busy(&state->ledger, BUSY_BASE_MS + bytes / BUSY_BYTE_PER_MS);
-}
-
-void state_idle(struct registrar_state *state) {
-        ledger_busy(&state->ledger, 0);
-}
-
-void state_init(struct registrar_state *state,
-                const struct uverbs_ops *uverbs,
-                struct ledger *ledger,
-                const struct credit_amount *limits) {
-        *state = (struct registrar_state) {
-                .uverbs = uverbs,
-                .ledger = *ledger,
-                .credit = { .limits = *limits, .held = *limits },
-                .first_free = NO_SLOT,
-        };
-        for (size_t i = 0; i < MAX_CONTEXTS; i++)
-                state->contexts[i].device.fd = -1;
-
-        *ledger = (struct ledger) { .fd = -1 };
-}
-
-/* A slot names a registration in both tables: ours and the ledger. */
-static int slot_get(struct registrar_state *state, uint32_t *ret_slot) {
-        uint32_t n;
-        struct registration *registrations;
-
-        if (state->first_free != NO_SLOT) {
-                *ret_slot = state->first_free;
-                state->first_free = state->registrations[*ret_slot].next_free;
-                return 0;
-        }
-
-        /* The credit's limit on registrations is not larger than the ledger. */
-        n = state->n_registrations ? state->n_registrations * 2 : 16;
-        if (n > state->ledger.header->capacity)
-                n = state->ledger.header->capacity;
-        if (n <= state->n_registrations)
-                return -ENOSPC;
-
-        registrations = realloc(state->registrations, n * sizeof *registrations);
-        if (!registrations)
-                return -ENOMEM;
-        state->registrations = registrations;
-        for (uint32_t i = n; i-- > state->n_registrations;) {
-                registrations[i] = (struct registration) { .next_free = state->first_free };
-                state->first_free = i;
-        }
-        state->n_registrations = n;
-        return slot_get(state, ret_slot);
-}
-
-static void slot_put(struct registrar_state *state, uint32_t slot) {
-        state->registrations[slot] = (struct registration) { .next_free = state->first_free };
-        state->first_free = slot;
-}
-
-void request_free_slot(struct registrar_state *state, uint32_t slot) {
-        slot_put(state, slot);
-}
-
-static bool is_there(const struct registration *registration) {
-        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
-}
-
-int request_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot) {
-        uint32_t slot = (uint32_t)id;
-
-        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id ||
-            !is_there(state->registrations + slot))
-                return -ENOENT;
-        *ret_slot = slot;
-        return 0;
-}
-
-/* A number that is not given again while anybody could remember it: a slot, and a count of 32 bits. */
-static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
-        if (++state->generation == 0)
-                state->generation = 1;
-        return (uint64_t)state->generation << 32 | slot;
-}
-
 static int explain_kernel(const struct ledger_record *record,
                           const struct credit *credit,
                           int error,
@@ -163,8 +72,8 @@ static void attempt_undo(struct attempt *attempt) {
         if (attempt->entry)
                 ledger_free(attempt->entry);
         (void)mapping_put(&state->mappings, attempt->mapping);
-        if (attempt->slot != NO_SLOT)
-                slot_put(state, attempt->slot);
+        if (attempt->slot != STATE_NO_SLOT)
+                state_slot_put(state, attempt->slot);
         if (attempt->charged)
                 credit_refund(&state->credit, attempt->method, attempt->charged);
 }
@@ -204,7 +113,7 @@ static int attempt_charge(struct attempt *attempt, struct refusal *ret_refusal) 
                 return r;
         attempt->charged = bytes;
 
-        r = slot_get(attempt->state, &attempt->slot);
+        r = state_slot_get(attempt->state, &attempt->slot);
         if (r < 0)
                 return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "The service has no memory for one more registration (%s). Deregister some, or try again.", strerror(-r));
         return 0;
@@ -245,7 +154,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         /* The device finds pinned pages by its own table, so any iova does; rxe finds ODP pages by iova, so only their
          * address here does. */
         record->iova = attempt->method == PINLEASE_METHOD_ODP ? record->start : attempt->request->address;
-        record->id = next_id(state, attempt->slot);
+        record->id = state_next_id(state, attempt->slot);
         attempt->entry = ledger_intent(&state->ledger, attempt->slot, record);
 
         state_busy(state, record->length);
@@ -266,7 +175,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         state->registrations[attempt->slot] = (struct registration) {
                 .id = record->id,
                 .mapping = attempt->mapping,
-                .file = attempt->file,
+                .file = attempt->file ? guards_ref(attempt->file) : NULL,
                 .charged = attempt->charged,
         };
         return 0;
@@ -409,7 +318,7 @@ int request_register(struct registrar_state *state,
                         .class = class,
                         .fd = fd,
                         .method = decision.methods[i],
-                        .slot = NO_SLOT,
+                        .slot = STATE_NO_SLOT,
                         .file = file,
                         .record = {
                                 .length = request->length,
@@ -429,7 +338,7 @@ int request_register(struct registrar_state *state,
                 if (attempt.kernel_error != -EOPNOTSUPP)
                         break;
         }
-        if (r < 0 && file)
+        if (file)
                 (void)guards_put(state->guards, file);
         if (r < 0)
                 (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", decision.rule);
@@ -449,7 +358,7 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         if (state->gone && state->gone(state->gone_userdata, slot))
                 registration->flags |= REGISTRATION_GONE;
         else
-                slot_put(state, slot);
+                state_slot_put(state, slot);
 }
 
 static int refuse_kept(struct refusal *ret_refusal) {
@@ -480,7 +389,7 @@ static int deregister(struct registrar_state *state, uint32_t slot, struct refus
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
         uint32_t slot;
 
-        if (request_find(state, id, &slot) < 0)
+        if (state_find(state, id, &slot) < 0)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_SUCH_REGISTRATION,
                               "Registration %" PRIu64 " does not exist in this session.",
@@ -492,7 +401,7 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 int r;
 
-                if (!is_there(state->registrations + i) || state->ledger.entries[i].record.context != context)
+                if (!registration_is_there(state->registrations + i) || state->ledger.entries[i].record.context != context)
                         continue;
                 r = deregister(state, i, ret_refusal);
                 if (r < 0)
@@ -507,7 +416,7 @@ unsigned int state_done(struct registrar_state *state) {
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct refusal ignored;
 
-                if (!is_there(state->registrations + i))
+                if (!registration_is_there(state->registrations + i))
                         continue;
                 if (deregister(state, i, &ignored) < 0)
                         left++;

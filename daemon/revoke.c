@@ -123,10 +123,6 @@ void revoker_done(struct revoker *r) {
         r->state->gone = NULL;
 }
 
-static bool is_there(const struct registration *registration) {
-        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
-}
-
 /* The earliest of the revocations that cover it; 0: none does. */
 static uint64_t deadline_of(const struct revoker *r, const struct registration *registration) {
         uint64_t deadline = 0;
@@ -185,7 +181,7 @@ static bool matches(const struct revocation_order *order, const struct ledger_re
 
 static void cover_matching(struct revoker *r, const struct revocation_order *order, unsigned int index) {
         for (uint32_t slot = 0; slot < r->state->n_registrations; slot++)
-                if (is_there(registration_at(r, slot)) && matches(order, &r->state->ledger.entries[slot].record))
+                if (registration_is_there(registration_at(r, slot)) && matches(order, &r->state->ledger.entries[slot].record))
                         cover(r, slot, index, order);
 }
 
@@ -211,7 +207,7 @@ int revoker_begin(struct revoker *r, const struct revocation_order *order) {
         };
         if (order->selector != CONTROL_SELECT_ID)
                 cover_matching(r, order, index);
-        else if (request_find(r->state, order->id, &slot) == 0)
+        else if (state_find(r->state, order->id, &slot) == 0)
                 cover(r, slot, index, order);
         if (r->revocations[index].waiting == 0)
                 r->n_over++;
@@ -333,7 +329,7 @@ static void free_if_done(struct revoker *r, uint32_t slot) {
         const struct registration *registration = registration_at(r, slot);
 
         if (registration->flags & REGISTRATION_GONE && !(registration->flags & (TELL | AWAITS)))
-                request_free_slot(r->state, slot);
+                state_slot_put(r->state, slot);
 }
 
 static void forget_settled(struct revoker *r, struct registration *registration) {
