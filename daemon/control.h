@@ -45,8 +45,8 @@ enum control_type {
                                    * holds it. One at a time */
         CONTROL_CLOSED = 15,      /* registrar → keeper: has closed its own copy of that, the keeper's may go now. No ACK */
         CONTROL_YIELDED = 18,     /* registrar → keeper: cookie of a BREAK; its own part of it is over */
-        CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. The ACK to
-                                   * the first comes with the bell, see bell.h */
+        CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. Without one:
+                                   * again, on the same. The ACK to the first comes with the bell, see bell.h */
         CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
         CONTROL_FREEZE = 21,      /* registrar → keeper: stop the app for a moment (SIGSTOP); value: 1, or 0: let it go on. ACK */
 

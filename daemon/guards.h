@@ -20,8 +20,8 @@
 
 /* For what a guard cannot do in this process. */
 struct guards_config {
-        /* guard-lease.c: the keeper takes a copy of the file's descriptor, by the number file->lease.id, and directs the signals
-         * of its lease to a process of its own, see bell.h. *ret_bell: that one's pipe, with the first; else -1. Returns 0;
+        /* guard-lease.c: the keeper takes a copy of the file's descriptor, by the number file->lease.id, unless it is lent
+         * already, and directs the signals of its lease to a process of its own, see bell.h. *ret_bell: that one's pipe, with the first; else -1. Returns 0;
          * 1: it cannot be had; or a negative errno that ends the session. */
         int (*lend)(void *userdata, const struct guarded *file, int *ret_bell);
         /* It gives that copy back. Comes when the file's own descriptor is closed. */

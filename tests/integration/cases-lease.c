@@ -136,7 +136,7 @@ static void run_released(const void *argument) {
         CHECK_EQUAL(size_of(s.path), LENGTH);
         CHECK_EQUAL(transfer(&s, 2), IBV_WC_SUCCESS);
         {
-                struct pl_register request = fixture_request(&s.f, &s.memory, PINLEASE_METHOD_ANY);
+                struct pl_register request = fixture_request(&s.f, &s.memory, method_for(argument));
 
                 expect_code(fixture_try(&s.f, &request, s.memory.fd, NULL), PINLEASE_CODE_CHANGING);
         }
@@ -312,6 +312,7 @@ static void run_meddling(const void *argument) {
                 struct app breaker;
 
                 (void)signal(SIGIO, SIG_IGN);
+                (void)signal(SIGRTMIN + 1, SIG_IGN);
                 meddlers[i].meddle(s.memory.fd);
                 /* What comes of it comes to nobody who matters. It may be taken for a change, or be found out. */
                 breaker = breaker_start(truncates, s.path);
