@@ -100,6 +100,8 @@ same() { # EXPECTED WORDS…
 same 'status' st
 same 'revoke' --json re
 same '--grace' drain --g
+same '--mount' release --m
+same 'release' rel
 same '7 7.12' --socket /nonexistent show ''
 same '7.12' --socket /nonexistent revoke 7.
 same '--pid --path' list --p
