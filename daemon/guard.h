@@ -30,9 +30,15 @@ struct guard_extent {
         uint64_t logical, physical, length;
 };
 
+enum guarded_change {
+        GUARDED_QUIET = 0,
+        GUARDED_CHANGING, /* what is registered is being given back. Nothing new is registered */
+        GUARDED_SETTLING, /* all is given back, the other side does what it wanted to */
+};
+
 /* A file of which something is registered, or was until a moment ago. One per device and inode, see guards.h. */
 struct guarded {
-        struct guarded *next;
+        struct guarded *previous, *next;
         uint64_t device, inode;
         struct pl_fdclass class; /* as of the first registration */
         int fd; /* a copy of the descriptor of the first registration, of the app's own description; -1: SEALS is enough */
@@ -43,9 +49,11 @@ struct guarded {
 
         /* guard-lease.c's own */
         struct {
+                bool lent; /* the keeper has a copy of the descriptor, by the number `id` */
+                uint32_t id;
+                pid_t bell; /* who hears of it */
                 int type; /* F_WRLCK, F_RDLCK; F_UNLCK: not taken */
                 bool breaking; /* somebody waits for guard_ops.let_go */
-                uint64_t retry; /* when it is worth to try again; 0: when something happens */
         } lease;
 
         /* guard-modify.c's own */
@@ -58,11 +66,17 @@ struct guarded {
                 bool extents_known;
         } modify;
 
-        /* change.c's own */
+        /* changes.c's own */
         struct {
-                unsigned int state;
-                uint64_t cookie;
-                uint64_t deadline;
+                enum guarded_change state;
+                bool asked;          /* somebody waits until let_go() */
+                bool ours, others;   /* what this session, what the others have registered is given back */
+                uint64_t cookie;     /* of the BREAK */
+                unsigned int n_revocations;
+                uint64_t due;        /* of the state; CLOCK_MONOTONIC, ms */
+                unsigned int notices; /* the app is still to be told: a bit for each enum pl_notice_kind */
+                uint64_t first, last; /* what could not be revoked at once: from, and to before; first == last: nothing */
+                bool failed_memory;   /* that is why */
         } change;
 };
 

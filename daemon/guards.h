@@ -15,14 +15,17 @@
 /* How often guards are asked whether they still hold. */
 #define GUARDS_LOOK_MS 5000
 
+/* How many files of a session may have a lease. */
+#define GUARDS_MAX_LENT 256
+
 /* For what a guard cannot do in this process. */
 struct guards_config {
-        /* guard-lease.c: the keeper takes a copy of the descriptor and directs its lease's signals to a process of its own,
-         * whose pipe comes back with the first, in *ret_bell (else -1). Returns 0, a negative errno that says why it cannot
-         * be had, or with *ret_fatal one that ends the session. */
-        int (*lend)(void *userdata, const struct guarded *file, int *ret_bell, bool *ret_fatal);
-        /* It gives that copy back. */
-        void (*unlend)(void *userdata, const struct guarded *file);
+        /* guard-lease.c: the keeper takes a copy of the file's descriptor, by the number file->lease.id, and directs the signals
+         * of its lease to a process of its own, see bell.h. *ret_bell: that one's pipe, with the first; else -1. Returns 0;
+         * 1: it cannot be had; or a negative errno that ends the session. */
+        int (*lend)(void *userdata, const struct guarded *file, int *ret_bell);
+        /* It gives that copy back. Comes when the file's own descriptor is closed. */
+        void (*unlend)(void *userdata, uint32_t id);
 
         /* What the guards have to say. */
         void (*report)(void *userdata, struct guarded *file, const struct guard_report *report);
@@ -35,12 +38,14 @@ struct guards_config {
 struct guards {
         struct guards_config config;
         const struct guard_ops *const *ops; /* N_GUARDS of them */
+        void *tree; /* tsearch(3), by device and inode */
         struct guarded *first;
         uint64_t next_look; /* 0: nothing to look at */
+        uint64_t retry;     /* a guard wants to be asked before that; 0: none */
 
-        int bell;     /* guard-lease.c: readable when a lease is being broken; -1: none has been taken yet */
+        int bell; /* guard-lease.c: readable when a lease is being broken; -1: none has been taken yet */
         bool bell_lost;
-        pid_t bell_pid;
+        uint64_t lent[GUARDS_MAX_LENT / 64]; /* a bit each: numbers in use */
         int inotify;  /* guard-modify.c; -1 */
         int signals;  /* guard-poison.c: signalfd(2) for SIGBUS; -1 */
 };
@@ -52,6 +57,8 @@ void guards_done(struct guards *guards);
  * session. Counts one registration; guards_put() counts it back, and returns NULL. */
 int guards_get(struct guards *guards, int fd, const struct pl_fdclass *class, struct guarded **ret_file);
 struct guarded *guards_put(struct guards *guards, struct guarded *file);
+/* One more of a file that is counted already. */
+struct guarded *guards_ref(struct guarded *file);
 
 struct guarded *guards_find(const struct guards *guards, uint64_t device, uint64_t inode);
 
@@ -70,7 +77,9 @@ int guards_look(struct guards *guards, struct guarded *file);
 /* The change that was asked for may go on. */
 void guards_let_go(struct guards *guards, struct guarded *file);
 
-/* For guards. */
+/* For guards, beside what arm and look return: whether it holds, from now on. Reports it if that is new. */
+void guards_set_reason(struct guards *guards, struct guarded *file, enum guard_index index, enum pinlease_guard_reason reason);
+
 void guards_report(struct guards *guards, struct guarded *file, const struct guard_report *report);
 
 #endif

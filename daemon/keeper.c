@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "closer.h"
+#include "lent.h"
 #include "log.h"
 #include "overdue.h"
 #include "request.h"
@@ -43,6 +44,7 @@ struct keeper {
         const struct uverbs_ops *uverbs;
         struct ledger *ledger;
         struct cleanup_context contexts[MAX_CONTEXTS];
+        struct lent lent;
         int disposed; /* a descriptor that the registrar wants closed, until it has closed its own copy; -1: none */
 
         enum phase phase;
@@ -98,8 +100,11 @@ static unsigned int clean(struct keeper *k) {
 static void conclude(struct keeper *k) {
         unsigned int kept;
 
-        /* The app takes the end of the connection for the end of its memory regions, so that comes last. */
+        /* The app takes the end of the connection for the end of its memory regions, so that comes last. Whoever waits for a
+         * lease goes on when they are gone. */
         kept = clean(k);
+        if (kept == 0)
+                lent_done(&k->lent);
         (void)shutdown(k->config.client, SHUT_RDWR);
         if (kept == 0 || k->config.app < 0) {
                 k->phase = PHASE_OVER;
@@ -156,6 +161,24 @@ static int close_disposed(struct keeper *k) {
                 return -EPROTO;
         (void)closer_close(&k->disposed, 1);
         return 0;
+}
+
+/* Owns the descriptor. */
+static int lend(struct keeper *k, const struct control_message *message, int fd) {
+        struct control_message answer = { .type = CONTROL_ACK };
+        int r, bell = -1;
+
+        r = lent_add(&k->lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
+        if (r == -EPROTO)
+                return r;
+        answer.value = (uint32_t)-r;
+        r = control_send(k->config.control, &answer, bell);
+        pl_close(bell);
+        return r;
+}
+
+static int unlend(struct keeper *k, const struct control_message *message) {
+        return message->id < LENT_MAX ? lent_drop(&k->lent, (unsigned int)message->id) : -EPROTO;
 }
 
 static int acknowledge(struct keeper *k, int error) {
@@ -215,7 +238,7 @@ static int begin_break(struct keeper *k, const struct control_message *message) 
 }
 
 static int handle_registrar(struct keeper *k, const struct control_message *message, int fd) {
-        if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD && message->type != CONTROL_DISPOSE) {
+        if (fd >= 0 && message->type != CONTROL_CONTEXT_ADD && message->type != CONTROL_DISPOSE && message->type != CONTROL_LEND) {
                 closer_close(&fd, 1);
                 return -EPROTO;
         }
@@ -232,6 +255,10 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return acknowledge(k, hold_disposed(k, fd));
         case CONTROL_CLOSED:
                 return close_disposed(k);
+        case CONTROL_LEND:
+                return lend(k, message, fd);
+        case CONTROL_UNLEND:
+                return unlend(k, message);
         case CONTROL_WANT:
                 return uplink_want(&k->uplink, &message->credit);
         case CONTROL_RETURN:
@@ -376,7 +403,8 @@ static void expire(struct keeper *k, uint64_t now) {
                         conclude(k);
                         return;
                 }
-                (void)clean(k);
+                if (clean(k) == 0)
+                        lent_done(&k->lent);
                 (void)shutdown(k->config.client, SHUT_RDWR);
                 k->phase = PHASE_STUCK;
                 k->deadline = 0;
@@ -475,6 +503,7 @@ static void release(struct keeper *k) {
                 fds[n++] = k->config.control;
         fds[n++] = k->config.client;
         (void)closer_close(fds, n);
+        lent_done(&k->lent);
 }
 
 int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
@@ -489,6 +518,7 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
         for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
                 k.contexts[i].device.fd = -1;
 
+        lent_init(&k.lent);
         uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
 
         while (k.phase != PHASE_OVER)

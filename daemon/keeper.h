@@ -4,9 +4,8 @@
 
 /*
  * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, closes for the registrar what may
- * take long, watches the app, the registrar
- * and pinleased, and when the registrar ends, is killed or hangs, destroys what it leaves registered. Sets the registrar's
- * pin ceiling to what pinleased hands out.
+ * take long, watches the app, the registrar and pinleased, and when the registrar ends, is killed or hangs, destroys what it
+ * leaves registered and gives up its leases. Sets the registrar's pin ceiling to what pinleased hands out.
  *
  * A registrar that hangs is found by heartbeat only: a process that is stuck in the kernel dies of no signal, so its pidfd
  * stays silent and its sockets stay open.

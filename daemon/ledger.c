@@ -78,6 +78,10 @@ struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const 
         return entry;
 }
 
+void ledger_guards(struct ledger_entry *entry, uint32_t guards) {
+        atomic_store_explicit(&entry->guards, guards, memory_order_relaxed);
+}
+
 void ledger_live(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_LIVE, memory_order_release);
 }

@@ -109,6 +109,7 @@ void ledger_done(struct ledger *ledger);
 /* The writer's side. The index is the caller's to choose: any that is FREE. */
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);
 void ledger_live(struct ledger_entry *entry);
+void ledger_guards(struct ledger_entry *entry, uint32_t guards);
 void ledger_revoking(struct ledger_entry *entry);
 void ledger_retiring(struct ledger_entry *entry);
 void ledger_free(struct ledger_entry *entry);

@@ -5,7 +5,7 @@
 #include <poll.h>
 
 void line_init(struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
-        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata };
+        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata, .ack_fd = -1 };
         credit->ask = line_ask;
         credit->userdata = line;
 }
@@ -14,7 +14,13 @@ int line_send(const struct line *line, const struct control_message *message) {
         return control_send(line->fd, message, -1);
 }
 
-static int handle(struct line *line, const struct control_message *message) {
+/* Owns the descriptor. */
+static int handle(struct line *line, const struct control_message *message, int fd) {
+        if (fd >= 0 && (message->type != CONTROL_ACK || !line->telling)) {
+                pl_close(fd);
+                return -EPROTO;
+        }
+
         switch (message->type) {
         case CONTROL_PING:
                 return line_send(line, &(struct control_message) { .type = CONTROL_PONG });
@@ -23,6 +29,7 @@ static int handle(struct line *line, const struct control_message *message) {
                         return -EPROTO;
                 line->telling = false;
                 line->ack = *message;
+                line->ack_fd = fd;
                 return 0;
         case CONTROL_CREDIT:
                 line->asking = false;
@@ -39,10 +46,11 @@ int line_drain(struct line *line) {
                 int fd, r;
 
                 r = control_recv(line->fd, &message, &fd);
-                pl_close(fd);
-                if (r < 0)
+                if (r < 0) {
+                        pl_close(fd);
                         return r == -EAGAIN ? 0 : r;
-                r = handle(line, &message);
+                }
+                r = handle(line, &message, fd);
                 if (r < 0)
                         return r;
         }
@@ -74,7 +82,7 @@ static int wait_for(struct line *line, const bool *due, uint64_t deadline) {
         }
 }
 
-int line_tell(struct line *line, const struct control_message *message, int fd) {
+int line_try(struct line *line, const struct control_message *message, int fd, int *ret_error, int *ret_fd) {
         uint64_t deadline = pl_now_ms() + KEEPER_TIMEOUT_MS;
         int r;
 
@@ -90,7 +98,19 @@ int line_tell(struct line *line, const struct control_message *message, int fd) 
                 return r;
         if (line->telling)
                 return -ETIMEDOUT;
-        return line->ack.value == 0 ? 0 : -(int)line->ack.value;
+        *ret_error = -(int)line->ack.value;
+        *ret_fd = pl_steal_fd(&line->ack_fd);
+        return 0;
+}
+
+int line_tell(struct line *line, const struct control_message *message, int fd) {
+        int r, error, come;
+
+        r = line_try(line, message, fd, &error, &come);
+        if (r < 0)
+                return r;
+        pl_close(come);
+        return error;
 }
 
 static int refuse_unanswered(struct refusal *ret_refusal) {

@@ -36,6 +36,7 @@ struct line {
         bool telling; /* an ACK is due */
         bool asking;  /* a CREDIT is due */
         struct control_message ack, answer; /* the last of each */
+        int ack_fd; /* what came with that; -1: nothing */
 };
 
 /* The credit then asks by this line. */
@@ -51,6 +52,10 @@ int line_drain(struct line *line);
 
 /* Tells the keeper and waits until it has done so. fd: -1, or a descriptor to go with it. */
 int line_tell(struct line *line, const struct control_message *message, int fd);
+
+/* The same, for what the keeper may be unable to do: *ret_error is 0 or a negative errno that is no matter of the session's; and
+ * for what comes back with the answer: *ret_fd is the caller's, -1: nothing. */
+int line_try(struct line *line, const struct control_message *message, int fd, int *ret_error, int *ret_fd);
 
 /* credit_ask_t; userdata is the line. REFUSED with what the user may have and has, or because no answer came in time. */
 int line_ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal);

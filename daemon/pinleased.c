@@ -37,6 +37,8 @@ static void help(void) {
                      "  --sessions-per-user N    sessions of one user (default 1024)\n"
                      "  --silent-per-user N      connections of one user that have not said anything yet (default 64)\n"
                      "  --grace MS               what apps get to let go when they are told to (default 3000)\n"
+                     "  --on-layout-change WHAT  when a file is about to be truncated, opened by others …: \"revoke\" what is registered\n"
+                     "                           of it, within --grace (default), or only \"notify\" who has registered by ODP\n"
                      "  --heartbeat MS           how often a registrar is asked whether it turns (default 2000)\n"
                      "  --hang MS                how long it may owe the answer (default 5000)\n"
                      "  --hello-timeout MS       how long a connection may say nothing (default 10000)\n"
@@ -72,7 +74,7 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
         return 0;
 }
 
-enum { OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_HELP, OPT_VERSION, OPT_NUMBER };
+enum { OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_HELP, OPT_VERSION, OPT_NUMBER };
 
 /* Numeric options: name, range, default, where the value goes. */
 static const struct number {
@@ -109,7 +111,15 @@ static void set_number(struct supervisor_config *config, const struct number *nu
                 memcpy(field, &narrow, sizeof narrow);
 }
 
-#define N_WORDS 6 /* options that are no numbers */
+static int parse_layout(const char *text, unsigned int *ret_notify) {
+        *ret_notify = strcmp(text, "notify") == 0;
+        if (*ret_notify || strcmp(text, "revoke") == 0)
+                return 0;
+        (void)fprintf(stderr, "pinleased: --on-layout-change is \"revoke\" or \"notify\", not \"%s\".\n", text);
+        return -EINVAL;
+}
+
+#define N_WORDS 7 /* options that are no numbers */
 
 /* Returns 0 to go on, 1 when all is done (help), or a negative errno. */
 static int parse_options(int argc, char *argv[], struct options *options) {
@@ -118,6 +128,7 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                 { "user", required_argument, NULL, OPT_USER },
                 { "admin-group", required_argument, NULL, OPT_ADMIN_GROUP },
                 { "session-program", required_argument, NULL, OPT_PROGRAM },
+                { "on-layout-change", required_argument, NULL, OPT_LAYOUT },
                 { "help", no_argument, NULL, OPT_HELP },
                 { "version", no_argument, NULL, OPT_VERSION },
         };
@@ -141,6 +152,11 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         break;
                 case OPT_PROGRAM:
                         options->config.sessions.session_program = optarg;
+                        break;
+                case OPT_LAYOUT:
+                        r = parse_layout(optarg, &options->config.sessions.notify);
+                        if (r < 0)
+                                return r;
                         break;
                 case OPT_HELP:
                         help();
@@ -185,6 +201,32 @@ static int get_identity(struct options *options) {
         options->config.sessions.uid = pw->pw_uid;
         options->config.sessions.gid = pw->pw_gid;
         return 0;
+}
+
+/*
+ * Who waits for a lease waits so long at most (lease-break-time, seconds; 0: for ever), and then goes on whatever is registered.
+ * So the grace time, and what force takes after it, have to end well before.
+ */
+static void fit_grace(struct supervisor_config *config) {
+        static const char path[] = "/proc/sys/fs/lease-break-time";
+        unsigned int seconds = 45;
+        FILE *f = fopen(path, "re");
+
+        if (f) {
+                if (fscanf(f, "%u", &seconds) != 1)
+                        seconds = 45;
+                (void)fclose(f);
+        }
+        config->sessions.layout_grace_ms = config->grace_ms;
+        if (seconds == 0 || config->grace_ms / 1000 < seconds / 2)
+                return;
+        config->sessions.layout_grace_ms = seconds * 1000 / 2;
+        log_line(LOG_WARNING,
+                 "--grace is %u ms, but %s is %u s: for changes of files apps get %u ms",
+                 config->grace_ms,
+                 path,
+                 seconds,
+                 config->sessions.layout_grace_ms);
 }
 
 /* A session takes three descriptors here, a silent connection two; what is left over is for administrators, keepers that
@@ -256,6 +298,7 @@ int main(int argc, char *argv[]) {
                 return EXIT_FAILURE;
 
         fit_descriptors(&options.config);
+        fit_grace(&options.config);
         r = supervisor_run(&options.config);
         listeners_remove(&options.listeners);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -74,8 +74,12 @@ int privileges_drop_keeper(void) {
 
         r = limit(RLIMIT_CORE, 0);
         if (r == 0)
-                r = set_capabilities(1U << CAP_KILL | 1U << CAP_SYS_RESOURCE);
+                r = set_capabilities(1U << CAP_KILL | 1U << CAP_SYS_RESOURCE | 1U << CAP_LEASE);
         if (r < 0)
                 return r;
         return harden();
+}
+
+int privileges_drop_capabilities(void) {
+        return set_capabilities(0);
 }

@@ -20,7 +20,11 @@ struct registrar_identity {
  */
 int privileges_drop_registrar(const struct registrar_identity *identity, uint64_t pin_ceiling);
 
-/* The keeper may signal the registrar, and set its limits: another user's process. Nothing else. */
+/* The keeper may signal the registrar and the app, set the registrar's limits (another user's process), and give leases up that
+ * the registrar has taken (another user's file). Nothing else. */
 int privileges_drop_keeper(void);
+
+/* A child of the keeper's has none. */
+int privileges_drop_capabilities(void);
 
 #endif

@@ -59,17 +59,22 @@ static int send_going_away(struct registrar *r, enum pl_going_away_reason reason
 
 static int begin_revocation(struct registrar *r, const struct control_message *message) {
         const struct revocation_order order = {
-                .reason = PL_REVOKED_BY_ADMINISTRATOR,
+                .reason = (enum pl_revocation_reason)message->reason,
                 .selector = (enum control_selector)message->selector,
                 .id = message->id,
                 .device = message->device,
                 .inode = message->inode,
+                .offset = message->offset,
+                .length = message->length,
                 .grace_ms = message->value,
                 .cookie = message->cookie,
+                .spare_odp = message->reason == PL_REVOKED_LAYOUT_CHANGE && r->changes.config.notify,
         };
         struct control_message answer = { .type = CONTROL_REVOKED, .cookie = message->cookie };
         int k;
 
+        if (order.reason == PL_REVOKED_LAYOUT_CHANGE)
+                changes_elsewhere(&r->changes, order.device, order.inode);
         k = revoker_begin(&r->revoker, &order);
         if (k == 0)
                 return 0;
@@ -77,31 +82,41 @@ static int begin_revocation(struct registrar *r, const struct control_message *m
         return line_send(&r->line, &answer);
 }
 
-/* Tells the keeper of revocations that are over. */
+static void record_revocation(struct registrar *r, const struct revocation *revocation) {
+        const uint32_t *counts = revocation->counts;
+
+        for (enum revocation_outcome o = 0; o < N_REVOCATION_OUTCOMES; o++)
+                for (uint32_t i = 0; i < counts[o]; i++)
+                        stats_revoked(&r->state.ledger.header->stats, o);
+        if (counts[REVOCATION_FORCED] + counts[REVOCATION_KEPT] > 0)
+                log_event(LOG_NOTICE,
+                          EVENT_REVOKED_BY_FORCE,
+                          "had to give registrations back: %" PRIu32 " released by the app, %" PRIu32 " taken away, %" PRIu32
+                          " kept by the kernel",
+                          counts[REVOCATION_RELEASED],
+                          counts[REVOCATION_FORCED],
+                          counts[REVOCATION_KEPT]);
+}
+
+/* Revocations that are over: tells the keeper of those that it wanted. */
 static int answer_revocations(struct registrar *r) {
         struct revocation *revocation;
 
         while ((revocation = revoker_result(&r->revoker))) {
                 struct control_message answer = { .type = CONTROL_REVOKED, .cookie = revocation->cookie };
-                int k;
+                struct revocation over = *revocation;
+                int k = 0;
 
                 for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++)
-                        answer.counts[i] = revocation->counts[i];
-                k = line_send(&r->line, &answer);
+                        answer.counts[i] = over.counts[i];
+                if (!over.here)
+                        k = line_send(&r->line, &answer);
                 if (k < 0)
                         return k == -EAGAIN ? 0 : k;
-                for (enum revocation_outcome o = 0; o < N_REVOCATION_OUTCOMES; o++)
-                        for (uint32_t i = 0; i < answer.counts[o]; i++)
-                                stats_revoked(&r->state.ledger.header->stats, o);
-                if (answer.counts[REVOCATION_FORCED] + answer.counts[REVOCATION_KEPT] > 0)
-                        log_event(LOG_NOTICE,
-                                  EVENT_REVOKED_BY_FORCE,
-                                  "had to give registrations back: %" PRIu32 " released by the app, %" PRIu32 " taken away, %" PRIu32
-                                  " kept by the kernel",
-                                  answer.counts[REVOCATION_RELEASED],
-                                  answer.counts[REVOCATION_FORCED],
-                                  answer.counts[REVOCATION_KEPT]);
+                record_revocation(r, &over);
                 revoker_forget(&r->revoker, revocation);
+                if (over.here)
+                        changes_revoked(&r->changes, &over);
         }
         return 0;
 }
@@ -111,16 +126,27 @@ static int send_events(struct registrar *r) {
         struct pl_packet packet;
 
         r->blocked = false;
-        for (unsigned int i = 0; i < EVENTS_PER_TURN && revoker_next_event(&r->revoker, &packet); i++) {
-                int k = pl_wire_send(r->client, MSG_DONTWAIT, &packet, -1);
+        for (unsigned int i = 0; i < EVENTS_PER_TURN; i++) {
+                bool revocation = revoker_next_event(&r->revoker, &packet);
+                int k;
 
+                if (!revocation && !changes_next_event(&r->changes, &packet))
+                        return 0;
+                k = pl_wire_send(r->client, MSG_DONTWAIT, &packet, -1);
                 if (k == -EAGAIN)
                         r->blocked = true;
                 if (k < 0)
                         return k == -EAGAIN ? 0 : k;
-                revoker_told(&r->revoker);
+                if (revocation)
+                        revoker_told(&r->revoker);
+                else
+                        changes_told(&r->changes, &packet);
         }
         return 0;
+}
+
+static bool has_events(const struct registrar *r) {
+        return r->revoker.n_untold > 0 || r->changes.n_notices > 0;
 }
 
 /* What is due by itself, also in the middle of a request that waits. The caller says whether it is at work after that. */
@@ -159,6 +185,9 @@ static int handle_control(void *userdata, const struct control_message *message)
                                        "taken away, and RDMA to it fails.");
         case CONTROL_REVOKE:
                 return begin_revocation(r, message);
+        case CONTROL_BREAK_OVER:
+                changes_break_over(&r->changes, message->cookie);
+                return 0;
         default:
                 return -EPROTO;
         }
@@ -222,6 +251,7 @@ static int serve_client(struct registrar *r) {
 static uint64_t deadline_of(const struct registrar *r) {
         uint64_t deadline = pl_earlier(pl_earlier(r->hello_deadline, r->away_deadline), revoker_due(&r->revoker));
 
+        deadline = pl_earlier(deadline, changes_due(&r->changes));
         return line_has_surplus(&r->line) ? pl_earlier(deadline, r->worked + IDLE_MS) : deadline;
 }
 
@@ -240,11 +270,35 @@ static int expire(struct registrar *r) {
 
 int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR_N_FDS]) {
         bool answer = r->revoker.n_over > 0, blocked = r->n_waiting > 0 || r->blocked;
-        int to_client = blocked ? POLLOUT : r->revoker.n_untold > 0 ? POLLIN | POLLOUT : POLLIN;
+        int guards[N_GUARDS], to_client = blocked ? POLLOUT : has_events(r) ? POLLIN | POLLOUT : POLLIN;
 
         ret_fds[0] = (struct pollfd) { .fd = r->line.fd, .events = (short)(answer ? POLLIN | POLLOUT : POLLIN) };
         ret_fds[1] = (struct pollfd) { .fd = r->client, .events = (short)to_client };
+        guards_fds(&r->guards, guards);
+        for (size_t i = 0; i < N_GUARDS; i++)
+                ret_fds[2 + i] = (struct pollfd) { .fd = guards[i], .events = POLLIN };
         return time_until(deadline_of(r));
+}
+
+/* What has happened to files. Not in the middle of a request, which may be at work on one. */
+static int follow_files(struct registrar *r, const struct pollfd p[N_GUARDS]) {
+        uint64_t due = changes_due(&r->changes);
+
+        for (unsigned int i = 0; i < N_GUARDS; i++)
+                if (p[i].revents) {
+                        int k;
+
+                        state_busy(&r->state, 0);
+                        k = guards_event(&r->guards, (enum guard_index)i);
+                        if (k < 0)
+                                return k;
+                }
+        /* What those have reported may be due at once. */
+        due = pl_earlier(due, changes_due(&r->changes));
+        if (!due || pl_now_ms() < due)
+                return 0;
+        state_busy(&r->state, 0);
+        return changes_work(&r->changes);
 }
 
 int registrar_turn(struct registrar *r) {
@@ -259,6 +313,8 @@ int registrar_turn(struct registrar *r) {
         if (k == 0 && (p[1].revents & POLLOUT))
                 k = flush_waiting(r);
         if (k == 0)
+                k = follow_files(r, p + 2);
+        if (k == 0)
                 k = attend(r);
         state_idle(&r->state);
         if (k < 0)
@@ -270,6 +326,40 @@ int registrar_turn(struct registrar *r) {
         if (p[1].revents & (POLLHUP | POLLERR))
                 return -ECONNRESET;
         return 0;
+}
+
+/* --- for the guards --- */
+
+static int lend(void *userdata, const struct guarded *file, int *ret_bell) {
+        struct registrar *r = userdata;
+        int k, error;
+
+        k = line_try(&r->line,
+                     &(const struct control_message) { .type = CONTROL_LEND, .id = file->lease.id },
+                     file->fd,
+                     &error,
+                     ret_bell);
+        if (k < 0)
+                return k;
+        return error < 0 ? 1 : 0;
+}
+
+static void unlend(void *userdata, uint32_t id) {
+        struct registrar *r = userdata;
+
+        (void)line_send(&r->line, &(const struct control_message) { .type = CONTROL_UNLEND, .id = id });
+}
+
+static void report(void *userdata, struct guarded *file, const struct guard_report *report) {
+        struct registrar *r = userdata;
+
+        changes_report(&r->changes, file, report);
+}
+
+static int send_change(void *userdata, const struct control_message *message) {
+        struct registrar *r = userdata;
+
+        return line_send(&r->line, message);
 }
 
 void registrar_init(struct registrar *r,
@@ -285,6 +375,25 @@ void registrar_init(struct registrar *r,
         state_init(&r->state, uverbs, ledger, &config->limits);
         r->state.credit.held = config->credit;
         revoker_init(&r->revoker, &r->state);
+        guards_init(&r->guards,
+                    &(const struct guards_config) {
+                            .lend = lend,
+                            .unlend = unlend,
+                            .report = report,
+                            .userdata = r,
+                            .mappings = &r->state.mappings,
+                    });
+        r->state.guards = &r->guards;
+        changes_init(&r->changes,
+                     &(const struct changes_config) {
+                             .grace_ms = config->grace_ms,
+                             .notify = config->notify,
+                             .send = send_change,
+                             .userdata = r,
+                     },
+                     &r->guards,
+                     &r->revoker,
+                     &r->state);
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);
 }
 
@@ -295,6 +404,7 @@ unsigned int registrar_done(struct registrar *r) {
 
         revoker_done(&r->revoker);
         left = state_done(&r->state);
+        guards_done(&r->guards);
         (void)shutdown(r->client, SHUT_RDWR);
         (void)line_send(&r->line, &(struct control_message) { .type = CONTROL_BYE });
         return left;

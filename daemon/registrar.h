@@ -4,12 +4,13 @@
 
 /*
  * The process that talks to the app: receives requests, has them served (serve.h), hears the keeper (line.h), revokes
- * (revoke.h), and tells the app. Parses everything that is hostile and has no privilege; whatever it does or fails to do, the
+ * (revoke.h), follows what happens to the files (guards.h, changes.h), and tells the app. Parses everything that is hostile and has no privilege; whatever it does or fails to do, the
  * keeper cleans up behind it.
  */
 
 #include <poll.h>
 
+#include "changes.h"
 #include "codec.h"
 #include "line.h"
 #include "request.h"
@@ -26,6 +27,8 @@ struct registrar_config {
         struct credit_amount limits;
         struct credit_amount credit; /* what the session holds to begin with */
         unsigned int hello_timeout_ms;
+        uint32_t grace_ms; /* for a change of a file's layout */
+        bool notify;       /* see changes.h */
 };
 
 struct registrar {
@@ -34,6 +37,8 @@ struct registrar {
         uint64_t session;
         struct registrar_state state;
         struct revoker revoker;
+        struct guards guards;
+        struct changes changes;
         bool greeted;
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */
@@ -58,7 +63,7 @@ void registrar_init(struct registrar *r,
 int registrar_send(struct registrar *r, const struct pl_packet *packet);
 
 /* What it waits for: descriptors, and for how long (ms; 0: something is due, -1: for ever). */
-#define REGISTRAR_N_FDS 2
+#define REGISTRAR_N_FDS (2 + N_GUARDS)
 int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR_N_FDS]);
 
 /* Waits for what comes next and handles it. Returns 0, or the negative errno with which the session ends. */

@@ -11,97 +11,6 @@
 #include "policy.h"
 #include "residency.h"
 
-#define NO_SLOT UINT32_MAX
-
-/* How long a piece of work may take before the keeper thinks that it hangs: a base, and for every byte what faulting and
- * pinning cold memory costs on a slow machine. */
-#define BUSY_BASE_MS     5000
-#define BUSY_BYTE_PER_MS (32 * 1024)
-
-void state_busy(struct registrar_state *state, uint64_t bytes) {
-        ledger_busy(&state->ledger, BUSY_BASE_MS + bytes / BUSY_BYTE_PER_MS);
-}
-
-void state_idle(struct registrar_state *state) {
-        ledger_busy(&state->ledger, 0);
-}
-
-void state_init(struct registrar_state *state,
-                const struct uverbs_ops *uverbs,
-                struct ledger *ledger,
-                const struct credit_amount *limits) {
-        *state = (struct registrar_state) {
-                .uverbs = uverbs,
-                .ledger = *ledger,
-                .credit = { .limits = *limits, .held = *limits },
-                .first_free = NO_SLOT,
-        };
-        for (size_t i = 0; i < MAX_CONTEXTS; i++)
-                state->contexts[i].device.fd = -1;
-
-        *ledger = (struct ledger) { .fd = -1 };
-}
-
-/* A slot names a registration in both tables: ours and the ledger. */
-static int slot_get(struct registrar_state *state, uint32_t *ret_slot) {
-        uint32_t n;
-        struct registration *registrations;
-
-        if (state->first_free != NO_SLOT) {
-                *ret_slot = state->first_free;
-                state->first_free = state->registrations[*ret_slot].next_free;
-                return 0;
-        }
-
-        /* The credit's limit on registrations is not larger than the ledger. */
-        n = state->n_registrations ? state->n_registrations * 2 : 16;
-        if (n > state->ledger.header->capacity)
-                n = state->ledger.header->capacity;
-        if (n <= state->n_registrations)
-                return -ENOSPC;
-
-        registrations = realloc(state->registrations, n * sizeof *registrations);
-        if (!registrations)
-                return -ENOMEM;
-        state->registrations = registrations;
-        for (uint32_t i = n; i-- > state->n_registrations;) {
-                registrations[i] = (struct registration) { .next_free = state->first_free };
-                state->first_free = i;
-        }
-        state->n_registrations = n;
-        return slot_get(state, ret_slot);
-}
-
-static void slot_put(struct registrar_state *state, uint32_t slot) {
-        state->registrations[slot] = (struct registration) { .next_free = state->first_free };
-        state->first_free = slot;
-}
-
-void request_free_slot(struct registrar_state *state, uint32_t slot) {
-        slot_put(state, slot);
-}
-
-static bool is_there(const struct registration *registration) {
-        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
-}
-
-int request_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot) {
-        uint32_t slot = (uint32_t)id;
-
-        if (id == 0 || slot >= state->n_registrations || state->registrations[slot].id != id ||
-            !is_there(state->registrations + slot))
-                return -ENOENT;
-        *ret_slot = slot;
-        return 0;
-}
-
-/* A number that is not given again while anybody could remember it: a slot, and a count of 32 bits. */
-static uint64_t next_id(struct registrar_state *state, uint32_t slot) {
-        if (++state->generation == 0)
-                state->generation = 1;
-        return (uint64_t)state->generation << 32 | slot;
-}
-
 static int explain_kernel(const struct ledger_record *record,
                           const struct credit *credit,
                           int error,
@@ -151,6 +60,7 @@ struct attempt {
         uint32_t slot;
         uint64_t charged;
         struct mapping *mapping;
+        struct guarded *file; /* whoever runs it holds it */
         struct ledger_record record;
         struct ledger_entry *entry;
         int kernel_error; /* what the ioctl said */
@@ -162,8 +72,8 @@ static void attempt_undo(struct attempt *attempt) {
         if (attempt->entry)
                 ledger_free(attempt->entry);
         (void)mapping_put(&state->mappings, attempt->mapping);
-        if (attempt->slot != NO_SLOT)
-                slot_put(state, attempt->slot);
+        if (attempt->slot != STATE_NO_SLOT)
+                state_slot_put(state, attempt->slot);
         if (attempt->charged)
                 credit_refund(&state->credit, attempt->method, attempt->charged);
 }
@@ -203,7 +113,7 @@ static int attempt_charge(struct attempt *attempt, struct refusal *ret_refusal) 
                 return r;
         attempt->charged = bytes;
 
-        r = slot_get(attempt->state, &attempt->slot);
+        r = state_slot_get(attempt->state, &attempt->slot);
         if (r < 0)
                 return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "The service has no memory for one more registration (%s). Deregister some, or try again.", strerror(-r));
         return 0;
@@ -244,7 +154,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         /* The device finds pinned pages by its own table, so any iova does; rxe finds ODP pages by iova, so only their
          * address here does. */
         record->iova = attempt->method == PINLEASE_METHOD_ODP ? record->start : attempt->request->address;
-        record->id = next_id(state, attempt->slot);
+        record->id = state_next_id(state, attempt->slot);
         attempt->entry = ledger_intent(&state->ledger, attempt->slot, record);
 
         state_busy(state, record->length);
@@ -257,12 +167,15 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
                                                       &attempt->entry->response);
         if (attempt->kernel_error < 0)
                 return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
+        if (attempt->file)
+                ledger_guards(attempt->entry, attempt->file->guards);
         ledger_live(attempt->entry);
         stats_registered(&state->ledger.header->stats, attempt->method, attempt->charged);
 
         state->registrations[attempt->slot] = (struct registration) {
                 .id = record->id,
                 .mapping = attempt->mapping,
+                .file = attempt->file ? guards_ref(attempt->file) : NULL,
                 .charged = attempt->charged,
         };
         return 0;
@@ -309,8 +222,53 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
                 .handle = keys->handle,
                 .method = record->method,
                 .backing = record->backing,
+                .guards = attempt->file ? attempt->file->guards : 0,
         };
         return 0;
+}
+
+static int refuse_guard(const struct guarded *file, unsigned int missing, struct refusal *ret_refusal) {
+        unsigned int index = (unsigned int)__builtin_ctz(missing);
+
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_NO_GUARD,
+                      "The registration is wanted only with the guard \"%s\", which cannot be had: %s. Do without it, or see "
+                      "pinlease.h for what it needs.",
+                      pl_guard_name(1U << index),
+                      pl_guard_reason_name(pl_guard_reason(file->guards, index)));
+}
+
+/* The file's guards are armed before anything is registered: what happens from now on is heard of. */
+static int guard(struct registrar_state *state,
+                 const struct pl_register *request,
+                 int fd,
+                 const struct pl_fdclass *class,
+                 struct guarded **ret_file,
+                 struct refusal *ret_refusal) {
+        struct guarded *file;
+        unsigned int missing;
+        int r;
+
+        *ret_file = NULL;
+        if (!state->guards)
+                return 0;
+        r = guards_get(state->guards, fd, class, &file);
+        if (r < 0)
+                return r;
+
+        missing = request->guards & ~pl_guards_held(file->guards);
+        if (file->change.state != GUARDED_QUIET)
+                r = refuse(ret_refusal,
+                           PINLEASE_CODE_CHANGING,
+                           "The file is just being changed, and what is registered of it is being given back. Register it when it "
+                           "has settled; that is a second, or the grace time.");
+        else if (missing)
+                r = refuse_guard(file, missing, ret_refusal);
+        if (r < 0)
+                (void)guards_put(state->guards, file);
+        else
+                *ret_file = file;
+        return r;
 }
 
 int request_register(struct registrar_state *state,
@@ -321,6 +279,7 @@ int request_register(struct registrar_state *state,
                      struct refusal *ret_refusal) {
         struct policy_decision decision;
         enum pinlease_backing backing;
+        struct guarded *file;
         int r;
 
         if (request->context >= MAX_CONTEXTS || state->contexts[request->context].device.fd < 0)
@@ -347,6 +306,10 @@ int request_register(struct registrar_state *state,
         if (r < 0)
                 return r;
 
+        r = guard(state, request, fd, class, &file, ret_refusal);
+        if (r < 0)
+                return r;
+
         for (unsigned int i = 0; i < decision.n_methods; i++) {
                 bool odp = decision.methods[i] == PINLEASE_METHOD_ODP;
                 struct attempt attempt = {
@@ -355,7 +318,8 @@ int request_register(struct registrar_state *state,
                         .class = class,
                         .fd = fd,
                         .method = decision.methods[i],
-                        .slot = NO_SLOT,
+                        .slot = STATE_NO_SLOT,
+                        .file = file,
                         .record = {
                                 .length = request->length,
                                 .offset = request->offset,
@@ -375,6 +339,8 @@ int request_register(struct registrar_state *state,
                 if (attempt.kernel_error != -EOPNOTSUPP)
                         break;
         }
+        if (file)
+                (void)guards_put(state->guards, file);
         if (r < 0)
                 (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", decision.rule);
         return r;
@@ -388,10 +354,12 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         stats_deregistered(&state->ledger.header->stats, entry->record.method, registration->charged);
         registration->mapping = mapping_put(&state->mappings, registration->mapping);
         credit_refund(&state->credit, entry->record.method, registration->charged);
+        if (registration->file)
+                registration->file = guards_put(state->guards, registration->file);
         if (state->gone && state->gone(state->gone_userdata, slot))
                 registration->flags |= REGISTRATION_GONE;
         else
-                slot_put(state, slot);
+                state_slot_put(state, slot);
 }
 
 static int refuse_kept(struct refusal *ret_refusal) {
@@ -422,7 +390,7 @@ static int deregister(struct registrar_state *state, uint32_t slot, struct refus
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
         uint32_t slot;
 
-        if (request_find(state, id, &slot) < 0)
+        if (state_find(state, id, &slot) < 0)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_SUCH_REGISTRATION,
                               "Registration %" PRIu64 " does not exist in this session.",
@@ -434,7 +402,7 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 int r;
 
-                if (!is_there(state->registrations + i) || state->ledger.entries[i].record.context != context)
+                if (!registration_is_there(state->registrations + i) || state->ledger.entries[i].record.context != context)
                         continue;
                 r = deregister(state, i, ret_refusal);
                 if (r < 0)
@@ -449,7 +417,7 @@ unsigned int state_done(struct registrar_state *state) {
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct refusal ignored;
 
-                if (!is_there(state->registrations + i))
+                if (!registration_is_there(state->registrations + i))
                         continue;
                 if (deregister(state, i, &ignored) < 0)
                         left++;

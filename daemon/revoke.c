@@ -2,6 +2,7 @@
 #include "revoke.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 /* How long it works before it looks whether there is something else to do. */
@@ -14,8 +15,11 @@
 #define TELL_REVOKING (1 << 2)
 #define TELL_REVOKED  (1 << 3)
 #define KEPT          (1 << 4)
+/* The file is still to settle; it has, and the app is to be told. */
+#define AWAITS        (1 << 5)
+#define TELL_SETTLED  (1 << 6)
 
-#define TELL (TELL_REVOKING | TELL_REVOKED)
+#define TELL (TELL_REVOKING | TELL_REVOKED | TELL_SETTLED)
 
 static const struct {
         const char *revoking, *revoked;
@@ -32,18 +36,44 @@ static const struct {
                 "The administrator has had this registration taken away, which was not deregistered in time. RDMA to it fails "
                 "with a remote access error.",
         },
+        [PL_REVOKED_LAYOUT_CHANGE] = {
+                "The file is being changed, by another program as a rule, which waits for this. Stop using the registration and "
+                "release it within the grace time: after that it is taken away, and RDMA to it fails with a remote access error. "
+                "When the file has settled it can be registered again.",
+                "The file is being changed, and this registration, which was not released in time, has been taken away before "
+                "that. RDMA to it fails with a remote access error. When the file has settled it can be registered again.",
+        },
+        [PL_REVOKED_MEMORY_FAILURE] = {
+                "The memory is broken. Deregister it at once.",
+                "The memory is broken: the registration has been taken away. RDMA to it fails with a remote access error. What "
+                "the broken bytes held is lost; read what is left of them with care, reading them raises SIGBUS.",
+        },
 };
 
 static struct registration *registration_at(const struct revoker *r, uint32_t slot) {
         return r->state->registrations + slot;
 }
 
+/* `what` in place of what the app was to be told of its end; that the file has settled comes after that. */
 static void set_tell(struct revoker *r, struct registration *registration, uint8_t what) {
-        if (registration->flags & TELL)
+        uint8_t before = registration->flags & TELL;
+        uint8_t after = (uint8_t)((before & TELL_SETTLED) | what);
+
+        if (before)
                 r->n_untold--;
-        if (what)
+        if (after)
                 r->n_untold++;
-        registration->flags = (uint8_t)((registration->flags & ~TELL) | what);
+        registration->flags = (uint8_t)((registration->flags & ~TELL) | after);
+}
+
+static void set_awaits(struct revoker *r, struct registration *registration, bool awaits) {
+        if (awaits == ((registration->flags & AWAITS) != 0))
+                return;
+        registration->flags ^= AWAITS;
+        if (awaits)
+                r->n_awaiting++;
+        else
+                r->n_awaiting--;
 }
 
 /* Tells every revocation that covers it what has become of a registration. */
@@ -76,7 +106,11 @@ static bool on_gone(void *userdata, uint32_t slot) {
         settle(r, registration, r->forcing ? REVOCATION_FORCED : REVOCATION_RELEASED);
         set_kept(r, registration, false);
         set_tell(r, registration, r->forcing && r->tells ? TELL_REVOKED : 0);
-        return registration->flags & TELL_REVOKED;
+        set_awaits(r,
+                   registration,
+                   r->settles && (r->forcing || r->releasing) && registration->flags & REGISTRATION_REVOKING &&
+                           registration->reason == PL_REVOKED_LAYOUT_CHANGE);
+        return registration->flags & (TELL_REVOKED | AWAITS);
 }
 
 void revoker_init(struct revoker *r, struct registrar_state *state) {
@@ -87,10 +121,6 @@ void revoker_init(struct revoker *r, struct registrar_state *state) {
 
 void revoker_done(struct revoker *r) {
         r->state->gone = NULL;
-}
-
-static bool is_there(const struct registration *registration) {
-        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
 }
 
 /* The earliest of the revocations that cover it; 0: none does. */
@@ -104,14 +134,25 @@ static uint64_t deadline_of(const struct revoker *r, const struct registration *
 }
 
 /* Puts a registration under a revocation. The app is told once more only if it has less time than it thinks. */
-static void cover(struct revoker *r, uint32_t slot, unsigned int index) {
+static void cover(struct revoker *r, uint32_t slot, unsigned int index, const struct revocation_order *order) {
         struct registration *registration = registration_at(r, slot);
+        const struct ledger_record *record = &r->state->ledger.entries[slot].record;
         struct revocation *revocation = r->revocations + index;
         uint64_t before = deadline_of(r, registration);
 
-        if (r->tells && !(registration->flags & KEPT) && (!before || revocation->deadline < before)) {
-                set_tell(r, registration, TELL_REVOKING);
+        if (!before || revocation->deadline < before) {
+                uint64_t end = pl_range_end(record->offset, record->length), last = end;
+
                 registration->reason = (uint8_t)revocation->reason;
+                registration->hit_offset = record->offset;
+                if (order->selector == CONTROL_SELECT_FILE) {
+                        if (order->offset > record->offset)
+                                registration->hit_offset = order->offset;
+                        last = pl_range_end(order->offset, order->length);
+                }
+                registration->hit_length = (last < end ? last : end) - registration->hit_offset;
+                if (r->tells && !(registration->flags & KEPT))
+                        set_tell(r, registration, TELL_REVOKING);
         }
         /* It has been tried in vain already, and is tried again at once. */
         if (registration->flags & KEPT)
@@ -123,22 +164,32 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index) {
         ledger_revoking(r->state->ledger.entries + slot);
 }
 
-static void cover_matching(struct revoker *r, const struct revocation_order *order, unsigned int index) {
-        for (uint32_t slot = 0; slot < r->state->n_registrations; slot++) {
-                const struct ledger_record *record = &r->state->ledger.entries[slot].record;
-
-                if (is_there(registration_at(r, slot)) &&
-                    (order->selector == CONTROL_SELECT_ALL ||
-                     (record->device == order->device && record->inode == order->inode)))
-                        cover(r, slot, index);
+static bool matches(const struct revocation_order *order, const struct ledger_record *record) {
+        if (order->spare_odp && record->method == PINLEASE_METHOD_ODP)
+                return false;
+        switch (order->selector) {
+        case CONTROL_SELECT_FILE:
+                return record->device == order->device && record->inode == order->inode &&
+                       record->offset < pl_range_end(order->offset, order->length) &&
+                       order->offset < pl_range_end(record->offset, record->length);
+        case CONTROL_SELECT_DEVICE:
+                return record->device == order->device;
+        default:
+                return true;
         }
+}
+
+static void cover_matching(struct revoker *r, const struct revocation_order *order, unsigned int index) {
+        for (uint32_t slot = 0; slot < r->state->n_registrations; slot++)
+                if (registration_is_there(registration_at(r, slot)) && matches(order, &r->state->ledger.entries[slot].record))
+                        cover(r, slot, index, order);
 }
 
 int revoker_begin(struct revoker *r, const struct revocation_order *order) {
         unsigned int index = 0;
         uint32_t slot;
 
-        if (order->selector < CONTROL_SELECT_ALL || order->selector > CONTROL_SELECT_FILE)
+        if (order->selector < CONTROL_SELECT_ALL || order->selector > CONTROL_SELECT_DEVICE)
                 return -EINVAL;
         while (index < REVOKE_MAX && r->revocations[index].active)
                 index++;
@@ -148,13 +199,16 @@ int revoker_begin(struct revoker *r, const struct revocation_order *order) {
         r->revocations[index] = (struct revocation) {
                 .active = true,
                 .reason = order->reason,
+                .here = order->here,
                 .cookie = order->cookie,
+                .device = order->device,
+                .inode = order->inode,
                 .deadline = pl_now_ms() + order->grace_ms,
         };
         if (order->selector != CONTROL_SELECT_ID)
                 cover_matching(r, order, index);
-        else if (request_find(r->state, order->id, &slot) == 0)
-                cover(r, slot, index);
+        else if (state_find(r->state, order->id, &slot) == 0)
+                cover(r, slot, index, order);
         if (r->revocations[index].waiting == 0)
                 r->n_over++;
         return 0;
@@ -224,7 +278,6 @@ uint64_t revoker_due(const struct revoker *r) {
 }
 
 static void make_event(const struct revoker *r, uint32_t slot, struct pl_packet *packet) {
-        const struct ledger_record *record = &r->state->ledger.entries[slot].record;
         const struct registration *registration = registration_at(r, slot);
         unsigned int sentence = registration->reason < ELEMENTSOF(sentences) ? registration->reason : 0;
         uint64_t now = pl_now_ms(), deadline = deadline_of(r, registration);
@@ -234,20 +287,30 @@ static void make_event(const struct revoker *r, uint32_t slot, struct pl_packet 
 
                 pl_packet_init(packet, PL_OP_REVOKED, 0);
                 revoked->id = registration->id;
-                revoked->offset = record->offset;
-                revoked->length = record->length;
+                revoked->offset = registration->hit_offset;
+                revoked->length = registration->hit_length;
                 revoked->reason = registration->reason;
                 (void)snprintf(revoked->sentence, sizeof revoked->sentence, "%s", sentences[sentence].revoked);
-        } else {
+        } else if (registration->flags & TELL_REVOKING) {
                 struct pl_revoking *revoking = &packet->body.revoking;
 
                 pl_packet_init(packet, PL_OP_REVOKING, 0);
                 revoking->id = registration->id;
-                revoking->offset = record->offset;
-                revoking->length = record->length;
+                revoking->offset = registration->hit_offset;
+                revoking->length = registration->hit_length;
                 revoking->reason = registration->reason;
                 revoking->grace_ms = deadline > now ? (uint32_t)(deadline - now) : 0;
                 (void)snprintf(revoking->sentence, sizeof revoking->sentence, "%s", sentences[sentence].revoking);
+        } else {
+                struct pl_settled *settled = &packet->body.settled;
+
+                pl_packet_init(packet, PL_OP_SETTLED, 0);
+                settled->id = registration->id;
+                settled->size = registration->settled_size;
+                (void)snprintf(settled->sentence,
+                               sizeof settled->sentence,
+                               "The change of the file is over; it has %" PRIu64 " bytes now, and can be registered again.",
+                               settled->size);
         }
 }
 
@@ -262,26 +325,70 @@ bool revoker_next_event(struct revoker *r, struct pl_packet *ret_packet) {
         return true;
 }
 
-static void tell_no_more(struct revoker *r, uint32_t slot) {
-        struct registration *registration = registration_at(r, slot);
+static void free_if_done(struct revoker *r, uint32_t slot) {
+        const struct registration *registration = registration_at(r, slot);
 
-        set_tell(r, registration, 0);
-        if (registration->flags & REGISTRATION_GONE)
-                request_free_slot(r->state, slot);
+        if (registration->flags & REGISTRATION_GONE && !(registration->flags & (TELL | AWAITS)))
+                state_slot_put(r->state, slot);
+}
+
+static void forget_settled(struct revoker *r, struct registration *registration) {
+        if (!(registration->flags & TELL_SETTLED))
+                return;
+        registration->flags &= (uint8_t)~TELL_SETTLED;
+        if (!(registration->flags & TELL))
+                r->n_untold--;
 }
 
 void revoker_told(struct revoker *r) {
-        tell_no_more(r, r->tell_cursor);
+        struct registration *registration = registration_at(r, r->tell_cursor);
+
+        if (registration->flags & (TELL_REVOKING | TELL_REVOKED))
+                set_tell(r, registration, 0);
+        else
+                forget_settled(r, registration);
+        free_if_done(r, r->tell_cursor);
 }
 
-bool revoker_dismiss(struct revoker *r, uint64_t id) {
+bool revoker_dismiss(struct revoker *r, uint64_t id, bool release) {
+        struct registration *registration;
         uint32_t slot = (uint32_t)id;
 
         if (id == 0 || slot >= r->state->n_registrations || registration_at(r, slot)->id != id ||
             !(registration_at(r, slot)->flags & REGISTRATION_GONE))
                 return false;
-        tell_no_more(r, slot);
+        registration = registration_at(r, slot);
+        set_tell(r, registration, 0);
+        if (!release) {
+                set_awaits(r, registration, false);
+                forget_settled(r, registration);
+        }
+        free_if_done(r, slot);
         return true;
+}
+
+int revoker_release(struct revoker *r, uint64_t id, struct refusal *ret_refusal) {
+        int k;
+
+        r->releasing = true;
+        k = request_deregister(r->state, id, ret_refusal);
+        r->releasing = false;
+        return k;
+}
+
+void revoker_settled(struct revoker *r, uint64_t device, uint64_t inode, uint64_t size) {
+        for (uint32_t slot = 0; slot < r->state->n_registrations && r->n_awaiting > 0; slot++) {
+                const struct ledger_record *record = &r->state->ledger.entries[slot].record;
+                struct registration *registration = registration_at(r, slot);
+
+                if (!(registration->flags & AWAITS) || record->device != device || record->inode != inode)
+                        continue;
+                set_awaits(r, registration, false);
+                if (!(registration->flags & TELL))
+                        r->n_untold++;
+                registration->flags |= TELL_SETTLED;
+                registration->settled_size = size;
+        }
 }
 
 struct revocation *revoker_result(struct revoker *r) {

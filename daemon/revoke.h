@@ -14,6 +14,8 @@
  * made when they can be sent: a registration knows what its app is still to be told, so that an app that does not read costs
  * nothing, and is told only the latest.
  *
+ * What was given back for a change of the file's layout keeps its slot until the file has settled and the app has been told.
+ *
  * Knows neither the socket nor the keeper: the registrar calls when something is due, and sends what comes out.
  */
 
@@ -25,7 +27,9 @@
 struct revocation {
         bool active;
         enum pl_revocation_reason reason;
+        bool here; /* begun by changes.c, whose result it is; else the keeper's */
         uint64_t cookie;
+        uint64_t device, inode;
         uint64_t deadline;
         uint32_t cursor;  /* slots before this have been forced, once the deadline has passed */
         uint32_t waiting; /* registrations that it covers and that are still there */
@@ -35,12 +39,15 @@ struct revocation {
 struct revoker {
         struct registrar_state *state;
         bool tells; /* the app understands the events. Else what is taken away is unknown to it from then on */
+        bool settles; /* the app understands SETTLED */
         bool forcing;
+        bool releasing; /* the deregistration under way is a RELEASE */
         struct revocation revocations[REVOKE_MAX];
 
         unsigned int n_over; /* revocations whose result is there */
         uint32_t n_untold; /* registrations about which there is something to tell */
         uint32_t tell_cursor;
+        uint32_t n_awaiting; /* slots kept until their file has settled */
 
         uint32_t n_kept;
         uint32_t kept_cursor;
@@ -51,8 +58,11 @@ struct revocation_order {
         enum pl_revocation_reason reason;
         enum control_selector selector;
         uint64_t id, device, inode;
+        uint64_t offset, length; /* with CONTROL_SELECT_FILE; length UINT64_MAX: to the end */
         uint32_t grace_ms;
         uint64_t cookie;
+        bool here;
+        bool spare_odp; /* what is registered by ODP is not covered */
 };
 
 void revoker_init(struct revoker *revoker, struct registrar_state *state);
@@ -73,8 +83,14 @@ uint64_t revoker_due(const struct revoker *revoker);
 bool revoker_next_event(struct revoker *revoker, struct pl_packet *ret_packet);
 void revoker_told(struct revoker *revoker);
 
-/* The app deregisters what has been taken away, and was not told so yet. Returns false if that is not so. */
-bool revoker_dismiss(struct revoker *revoker, uint64_t id);
+/* The app deregisters or releases what has been taken away already. Returns false if that is not so. */
+bool revoker_dismiss(struct revoker *revoker, uint64_t id, bool release);
+
+/* The app releases a registration. Returns 0 or REFUSED. */
+int revoker_release(struct revoker *revoker, uint64_t id, struct refusal *ret_refusal);
+
+/* The file is what it will be, and has so many bytes: whoever gave it back is told. */
+void revoker_settled(struct revoker *revoker, uint64_t device, uint64_t inode, uint64_t size);
 
 /* A revocation that is over; NULL: none. revoker_forget() makes room for another. */
 struct revocation *revoker_result(struct revoker *revoker);

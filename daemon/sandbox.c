@@ -90,6 +90,13 @@ static const int keeper_may[] = {
         SCMP_SYS(connect),
         SCMP_SYS(getsockopt),
 
+        /* bell.c, in a child: drops what the keeper may do, and waits for signals. */
+        SCMP_SYS(capset),
+        SCMP_SYS(signalfd4),
+
+        /* lent.c */
+        SCMP_SYS(pidfd_open),
+
         /* closer.c: its pipe, and waiting for the throw-away process. The list of robust futexes is set by the C library in
          * every child. */
         SCMP_SYS(pipe2),
@@ -126,7 +133,7 @@ static const struct conditional both_may_if[] = {
         { SCMP_SYS(mmap), 1, { NONE_OF(2, PROT_EXEC) } },
         { SCMP_SYS(mprotect), 1, { NONE_OF(2, PROT_EXEC) } },
 
-        /* F_SETOWN, with F_SETSIG, would be another way to kill: by command, then. */
+        /* F_SETOWN, with F_SETSIG, would be another way to kill: by command, then. What the keeper directs goes to its bell. */
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETFD) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETFL) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_DUPFD_CLOEXEC) } },
@@ -142,6 +149,12 @@ static const struct conditional registrar_may_if[] = {
         /* residency.c: asks who it is for the file systems, which only this call tells; it changes nothing. */
         { SCMP_SYS(setfsuid), 1, { IS(0, -1) } },
 
+        /* guard-lease.c. */
+        { SCMP_SYS(fcntl), 1, { IS(1, F_SETLEASE) } },
+        { SCMP_SYS(fcntl), 1, { IS(1, F_GETLEASE) } },
+        { SCMP_SYS(fcntl), 1, { IS(1, F_GETSIG) } },
+        { SCMP_SYS(fcntl), 1, { IS(1, F_GETOWN_EX) } },
+
         /* What it may pin: reads it, of itself. */
         { SCMP_SYS(prlimit64), 2, { IS(0, 0), IS_NULL(2) } },
 };
@@ -150,6 +163,12 @@ static const struct conditional keeper_may_if[] = {
         /* The registrar: its end, and what it may pin. */
         { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGKILL) } },
         { SCMP_SYS(prlimit64), 1, { IS(1, RLIMIT_MEMLOCK) } },
+
+        /* lent.c: where the signals of a lease go, and its end. The bell, which may have been stopped. */
+        { SCMP_SYS(fcntl), 1, { IS(1, F_SETSIG) } },
+        { SCMP_SYS(fcntl), 1, { IS(1, F_SETOWN_EX) } },
+        { SCMP_SYS(fcntl), 2, { IS(1, F_SETLEASE), IS(2, F_UNLCK) } },
+        { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGCONT) } },
 
         /* A new pinleased is looked for. */
         { SCMP_SYS(socket), 1, { IS(0, AF_UNIX) } },
@@ -187,7 +206,6 @@ static const int both_die_of[] = {
         SCMP_SYS(setresgid),
         SCMP_SYS(setgroups),
         SCMP_SYS(setfsgid),
-        SCMP_SYS(capset),
         SCMP_SYS(personality),
         SCMP_SYS(keyctl),
         SCMP_SYS(add_key),
@@ -240,6 +258,9 @@ static const int both_die_of[] = {
 };
 
 static const int registrar_dies_of[] = {
+        /* It has none, and gets none. */
+        SCMP_SYS(capset),
+
         /* It speaks to whom it was given, and signals nobody. */
         SCMP_SYS(socket),
         SCMP_SYS(socketpair),

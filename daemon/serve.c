@@ -91,6 +91,7 @@ static int handle_hello(struct registrar *r, const struct pl_packet *request) {
         r->greeted = true;
         r->hello_deadline = 0;
         r->revoker.tells = request->body.hello.features & PL_FEATURE_REVOCATION;
+        r->revoker.settles = request->body.hello.features & PL_FEATURE_GUARDS;
 
         pl_packet_init(&reply, PL_OP_REPLY | PL_OP_HELLO, request->header.seq);
         reply.body.hello_reply = (struct pl_hello_reply) {
@@ -182,14 +183,16 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
         return k < 0 ? k : registrar_send(r, &reply);
 }
 
+/* DEREGISTER, or RELEASE. */
 static int handle_deregister(struct registrar *r, const struct pl_packet *request) {
+        bool release = request->header.opcode == PL_OP_RELEASE;
+        uint64_t id = release ? request->body.release.id : request->body.deregister.id;
         struct refusal refusal;
         struct pl_packet reply;
-        int k;
+        int k = 0;
 
-        k = revoker_dismiss(&r->revoker, request->body.deregister.id)
-                ? 0
-                : request_deregister(&r->state, request->body.deregister.id, &refusal);
+        if (!revoker_dismiss(&r->revoker, id, release))
+                k = release ? revoker_release(&r->revoker, id, &refusal) : request_deregister(&r->state, id, &refusal);
         if (k < 0)
                 return send_refusal(r, &request->header, &refusal);
 

@@ -30,9 +30,11 @@ struct session_args {
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;
+        unsigned int grace_ms; /* for a change of a file's layout */
+        unsigned int notify;   /* 1: see changes.h */
 };
 
-#define SESSION_ARGC 17
+#define SESSION_ARGC 19
 #define SESSION_ARG_MAX 128
 
 struct session_argv {

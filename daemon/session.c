@@ -30,9 +30,15 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .limits = args->limits,
                 .credit = args->credit,
                 .hello_timeout_ms = args->hello_timeout_ms,
+                .grace_ms = args->grace_ms,
+                .notify = args->notify,
         };
+        sigset_t signals;
         int r;
 
+        /* None is for it, see bell.h; SIGBUS tells of memory failures, see guard-poison.c. */
+        (void)sigfillset(&signals);
+        (void)sigprocmask(SIG_SETMASK, &signals, NULL);
         fds_close_except(keep, ELEMENTSOF(keep));
         r = privileges_drop_registrar(&args->identity, args->credit.pinned);
         if (r == 0)

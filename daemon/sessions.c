@@ -300,6 +300,8 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
                 .heartbeat_ms = s->config->heartbeat_ms,
                 .hang_ms = s->config->hang_ms,
                 .hello_timeout_ms = s->config->hello_timeout_ms,
+                .grace_ms = s->config->layout_grace_ms,
+                .notify = s->config->notify,
         };
         int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;

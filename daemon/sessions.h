@@ -55,6 +55,8 @@ struct sessions_config {
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;
+        unsigned int layout_grace_ms; /* what apps get when a file is about to be changed */
+        unsigned int notify;          /* 1: those who have registered by ODP are only told, see changes.h */
 };
 
 /* Who wants to know. The session is valid during the call. */

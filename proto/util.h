@@ -50,6 +50,13 @@ static inline bool pl_overflows(uint64_t a, uint64_t b) {
         return __builtin_add_overflow(a, b, &sum);
 }
 
+/* Where a range ends; UINT64_MAX: nowhere. */
+static inline uint64_t pl_range_end(uint64_t offset, uint64_t length) {
+        uint64_t end;
+
+        return __builtin_add_overflow(offset, length, &end) ? UINT64_MAX : end;
+}
+
 /* The earlier of two instants; 0 is never. */
 static inline uint64_t pl_earlier(uint64_t a, uint64_t b) {
         return !a || (b && b < a) ? b : a;

@@ -25,6 +25,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
+	tests/integration/cases-lease.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \

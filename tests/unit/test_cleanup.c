@@ -343,7 +343,7 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
                         .length = 1 + testing_below(random, PAGE),
                         .address = (uintptr_t)f->page,
                         .access = IBV_ACCESS_REMOTE_READ,
-                        .methods = 1 + testing_below(random, 3),
+                        .methods = (uint16_t)(1 + testing_below(random, 3)),
                 };
                 struct pl_register_reply reply;
                 struct refusal refusal;

@@ -120,7 +120,8 @@ TEST(test_register) {
         e.request.offset = 2 * PAGE;
         e.request.address = (uintptr_t)m.at + e.request.offset;
         e.request.access = IBV_ACCESS_REMOTE_READ;
-        e.request.methods = e.reply.method = PINLEASE_METHOD_PINNED;
+        e.reply.method = PINLEASE_METHOD_PINNED;
+        e.request.methods = PINLEASE_METHOD_PINNED;
         e.reply.iova = e.request.address;
         e.reply.backing = PINLEASE_BACKING_SHMEM;
         exchange(&m, e.request.access, PINLEASE_METHOD_PINNED, &e);

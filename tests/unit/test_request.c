@@ -610,7 +610,7 @@ TEST(test_truncated_meanwhile) {
                 during.fd = testing_memfd(SIZE);
                 fixture_init(&f, &generous);
                 request.context = must_attach(&f, "/dev/null");
-                request.methods = methods;
+                request.methods = (uint16_t)methods;
                 fake->instant = truncate_it;
                 refused(&f, &request, during.fd, PINLEASE_CODE_CHANGED);
                 assert_nothing(&f);
@@ -803,7 +803,7 @@ static void live(struct fixture *f, int fd, uint64_t address) {
                         continue;
                 request.context = index;
                 for (unsigned int i = 0; i < 9; i++) {
-                        request.methods = 1 + i % 3;
+                        request.methods = (uint16_t)(1 + i % 3);
                         request.offset = i % 4 * PAGE;
                         request.access = i % 2 ? READING : WRITING;
                         if (run(f, &request, fd, &reply, &refusal) == 0)
@@ -919,7 +919,7 @@ TEST(test_model) {
                         struct pl_register_reply reply;
                         int r;
 
-                        request.methods = 1 + testing_below(&random, 3);
+                        request.methods = (uint16_t)(1 + testing_below(&random, 3));
                         request.pd = testing_below(&random, FAKE_N_PDS + 1);
                         r = run(&f, &request, fds[testing_below(&random, ELEMENTSOF(fds))], &reply, &refusal);
                         if (r < 0)

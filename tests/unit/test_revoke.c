@@ -195,7 +195,7 @@ TEST(test_select) {
         assert_int_equal(begin(&f, CONTROL_SELECT_ID, 0, 100, 3), 0);
         expect_result(&f, 3, 0, 0, 0);
         assert_int_equal(begin(&f, (enum control_selector)0, a, 100, 3), -EINVAL);
-        assert_int_equal(begin(&f, (enum control_selector)4, a, 100, 3), -EINVAL);
+        assert_int_equal(begin(&f, (enum control_selector)5, a, 100, 3), -EINVAL);
         expect_no_result(&f);
 
         assert_int_equal(begin(&f, CONTROL_SELECT_ID, b, 0, 4), 0);
@@ -210,6 +210,7 @@ TEST(test_select) {
                                                .selector = CONTROL_SELECT_FILE,
                                                .device = class.dev,
                                                .inode = class.inode,
+                                               .length = UINT64_MAX,
                                                .cookie = 5,
                                        }),
                          0);
@@ -330,17 +331,17 @@ TEST(test_untold) {
         expect_result(&f, 1, 0, 2, 0);
         assert_true(credit_is_zero(&f.state.credit));
         assert_int_not_equal((uint32_t)reg(&f, 0), (uint32_t)a);
-        assert_false(revoker_dismiss(&f.revoker, 0));
-        assert_false(revoker_dismiss(&f.revoker, a + (UINT64_C(1) << 32)));
+        assert_false(revoker_dismiss(&f.revoker, 0, false));
+        assert_false(revoker_dismiss(&f.revoker, a + (UINT64_C(1) << 32), false));
         testing_assert_refusal(request_deregister(&f.state, a, &refusal), &refusal, PINLEASE_CODE_NO_SUCH_REGISTRATION);
 
         /* It deregisters one of them before it knows: that is as it should be, and it is not told any more. */
-        assert_true(revoker_dismiss(&f.revoker, a));
-        assert_false(revoker_dismiss(&f.revoker, a));
+        assert_true(revoker_dismiss(&f.revoker, a, false));
+        assert_false(revoker_dismiss(&f.revoker, a, false));
         assert_int_equal((uint32_t)reg(&f, 0), (uint32_t)a);
         expect_event(&f, PL_OP_REVOKED, b, 0);
         expect_no_event(&f);
-        assert_false(revoker_dismiss(&f.revoker, b));
+        assert_false(revoker_dismiss(&f.revoker, b, false));
         assert_int_equal(request_deregister_all(&f.state, 0, &refusal), 0);
 
         /* One that does not understand the events is told nothing. */
@@ -415,7 +416,7 @@ static void model_order(struct fixture *f) {
                 struct known *known = model.known + i;
                 uint32_t slot;
 
-                if ((!all && known->id != id) || request_find(&f->state, known->id, &slot) < 0)
+                if ((!all && known->id != id) || state_find(&f->state, known->id, &slot) < 0)
                         continue;
                 known->deadline = pl_earlier(known->deadline, deadline);
                 n++;
@@ -429,7 +430,7 @@ static void model_dereg(struct fixture *f) {
         struct known *known = model.known + testing_below(&model.random, model.n);
         struct refusal refusal;
 
-        if (revoker_dismiss(&f->revoker, known->id)) {
+        if (revoker_dismiss(&f->revoker, known->id, false)) {
                 assert_true(known->deadline && known->deadline <= pl_now_ms());
                 model.n_dismissed++;
         } else {

@@ -384,7 +384,7 @@ static const struct call deadly[] = {
         CALL(process_madvise, -1), CALL(pidfd_getfd, -1), CALL(kcmp), CALL(kill, 0, 0), CALL(tkill, 1, 0), CALL(tgkill, 1, 1, 0),
         CALL(rt_sigqueueinfo), CALL(rt_tgsigqueueinfo),
         CALL(setuid, -1), CALL(setgid, -1), CALL(setreuid, -1, -1), CALL(setregid, -1, -1), CALL(setresuid, -1, -1, -1),
-        CALL(setresgid, -1, -1, -1), CALL(setgroups, -1), CALL(setfsgid, -1), CALL(capset), CALL(personality, 0xffffffff),
+        CALL(setresgid, -1, -1, -1), CALL(setgroups, -1), CALL(setfsgid, -1), CALL(personality, 0xffffffff),
         CALL(keyctl, -1), CALL(add_key), CALL(request_key),
         CALL(unshare), CALL(setns, -1), CALL(chroot), CALL(pivot_root), CALL(mount), CALL(umount2), CALL(open_tree, -1),
         CALL(move_mount, -1, 0, -1), CALL(fsopen), CALL(fsconfig, -1), CALL(fsmount, -1), CALL(fspick, -1),
@@ -399,6 +399,7 @@ static const struct call deadly[] = {
 };
 
 static const struct call deadly_for_registrar[] = {
+        CALL(capset),
         CALL(socket, AF_UNIX, SOCK_STREAM), CALL(socketpair, AF_UNIX, SOCK_STREAM), CALL(connect, -1), CALL(pidfd_open, 1),
         CALL(pidfd_send_signal, -1),
         /* fork() of the C library, in whichever way; threads. */
@@ -413,17 +414,18 @@ static const struct call deadly_for_registrar[] = {
 static const struct call missing[] = {
         CALL(mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS), CALL(mprotect, 0, 0, PROT_READ | PROT_EXEC),
         CALL(pkey_mprotect, 0, 0, PROT_EXEC, -1), CALL(ioctl, 0, FIONREAD), CALL(ioctl, 0, FIOASYNC), CALL(ioctl, 0, TIOCSTI),
-        CALL(fcntl, 0, F_SETOWN), CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETFL, O_ASYNC),
+        CALL(fcntl, 0, F_SETOWN), CALL(fcntl, 0, F_SETFL, O_ASYNC),
         CALL(prctl, PR_SET_DUMPABLE, 1), CALL(prctl, PR_SET_NAME), CALL(seccomp), CALL(memfd_create), CALL(dup3, 0, 0),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_WRONLY),
         CALL(openat, AT_FDCWD, (long)"/", O_TMPFILE | O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_CREAT),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_TRUNC), CALL(openat2, -1), CALL(unlinkat, -1), CALL(mkdirat, -1), CALL(fchmod, -1),
-        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1), CALL(pread64, -1), CALL(inotify_init1), CALL(signalfd4, -1),
+        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1), CALL(pread64, -1), CALL(inotify_init1),
         CALL(prlimit64, 0, RLIMIT_NOFILE, (long)"16 bytes of limit"), CALL(prlimit64, 1, RLIMIT_NOFILE),
         CALL(setpriority), CALL(sched_setaffinity), CALL(mlock), CALL(setsid), CALL(getdents64, -1), CALL(ioprio_set),
 };
 
 static const struct call missing_for_registrar[] = {
+        CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX), CALL(signalfd4, -1),
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
         CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
 };
@@ -433,7 +435,7 @@ static const struct call missing_for_keeper[] = {
         CALL(clone, SIGCHLD), CALL(clone, FORK_FLAGS | CLONE_NEWNET),
         CALL(openat, AT_FDCWD, (long)"/proc/devices", O_RDONLY), CALL(statx, -1), CALL(statmount), CALL(cachestat, -1),
         CALL(readlink), CALL(socket, AF_INET, SOCK_DGRAM), CALL(socket, AF_NETLINK, SOCK_RAW), CALL(socket, AF_VSOCK, SOCK_STREAM),
-        CALL(pidfd_send_signal, -1, SIGTERM), CALL(pidfd_open, 1), CALL(setsockopt, -1),
+        CALL(pidfd_send_signal, -1, SIGTERM), CALL(fcntl, 0, F_SETLEASE, F_WRLCK), CALL(fcntl, 0, F_GETLEASE), CALL(setsockopt, -1),
 };
 
 static const struct call deadly_for_keeper[] = {

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_STATE_H
+#define PL_STATE_H
+
+/* What a registrar has: verbs contexts, credit, mappings, and the table of its registrations. */
+
+#include "credit.h"
+#include "fdclass.h"
+#include "guards.h"
+#include "ledger.h"
+#include "mapping.h"
+#include "uverbs.h"
+
+#define MAX_CONTEXTS 16
+
+/* A verbs context of the app. */
+struct context {
+        struct uverbs_device device; /* the descriptor is owned; -1: free slot */
+        unsigned int methods;        /* enum pinlease_method that it offers */
+        unsigned int unsound;        /* those of them that it does wrong */
+};
+
+/* What the registrar remembers of a registration, beside the ledger's entry at the same index. */
+struct registration {
+        uint64_t id; /* 0: free slot */
+        struct mapping *mapping;
+        struct guarded *file; /* NULL: no guards are wanted, or it is GONE */
+        uint64_t charged; /* bytes */
+        uint32_t next_free;
+
+        /* revoke.h's */
+        uint16_t revocations; /* a bit each: those that wait for it */
+        uint8_t flags;
+        uint8_t reason; /* enum pl_revocation_reason, of the latest */
+        uint64_t hit_offset, hit_length; /* what of it is meant by that, in bytes of the file */
+        uint64_t settled_size;
+};
+
+/* The app has been asked to let go. */
+#define REGISTRATION_REVOKING (1 << 0)
+/* Nothing is registered any more; the slot is kept until the app has been told. */
+#define REGISTRATION_GONE     (1 << 1)
+/* The rest of the flags is revoke.c's own. */
+
+struct registrar_state {
+        const struct uverbs_ops *uverbs;
+        struct ledger ledger;
+        struct credit credit;
+        struct mapping_table mappings;
+        struct guards *guards; /* NULL: none */
+        struct context contexts[MAX_CONTEXTS];
+
+        struct registration *registrations; /* grows up to the ledger's capacity */
+        uint32_t n_registrations;           /* slots allocated */
+        uint32_t first_free;
+        uint32_t generation;
+
+        /* A registration has been undone, whoever did it. Returns whether its slot is kept; then it is GONE, and its owner
+         * calls state_slot_put(). NULL: none is. */
+        bool (*gone)(void *userdata, uint32_t slot);
+        void *gone_userdata;
+};
+
+/* Takes the ledger over. The credit holds all that the limits allow; whoever has less says so in state->credit. */
+void state_init(struct registrar_state *state,
+                const struct uverbs_ops *uverbs,
+                struct ledger *ledger,
+                const struct credit_amount *limits);
+
+/* Announces to the keeper that something is being worked on, of so many bytes; and that it is done. */
+void state_busy(struct registrar_state *state, uint64_t bytes);
+void state_idle(struct registrar_state *state);
+
+/* The slot of a registration that is there, or -ENOENT. */
+int state_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot);
+
+/* A free slot, which names a registration in both tables: this and the ledger. -ENOSPC, -ENOMEM. */
+#define STATE_NO_SLOT UINT32_MAX
+int state_slot_get(struct registrar_state *state, uint32_t *ret_slot);
+void state_slot_put(struct registrar_state *state, uint32_t slot);
+
+/* A number that is not given again while anybody could remember it: a slot, and a count of 32 bits. */
+uint64_t state_next_id(struct registrar_state *state, uint32_t slot);
+
+/* Not GONE. */
+static inline bool registration_is_there(const struct registration *registration) {
+        return registration->id != 0 && !(registration->flags & REGISTRATION_GONE);
+}
+
+#endif
