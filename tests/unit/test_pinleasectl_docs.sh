@@ -98,7 +98,7 @@ same() { # EXPECTED WORDS…
         n=$((n + 1))
 }
 same 'status' st
-same 'revoke' --json re
+same 'revoke' --json rev
 same '--grace' drain --g
 same '--mount' release --m
 same 'release' rel
