@@ -204,6 +204,7 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
         class.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
         class.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
         class.inode = sx.stx_ino;
+        class.owner = sx.stx_uid;
 
         if (class.flags & O_PATH) {
                 /* Closing it never reaches the file system. */

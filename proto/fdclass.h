@@ -35,6 +35,7 @@ struct pl_fdclass {
         uint64_t size;       /* bytes; regular files that do not hang */
         dev_t dev, rdev;
         uint64_t inode;
+        uid_t owner;
 };
 
 /* Returns 0, or -EBADF for a descriptor that is not open. */

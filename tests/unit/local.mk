@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/test_roster \
 	tests/unit/test_waiting \
 	tests/unit/test_sessions \
+	tests/unit/test_breaks \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
 	tests/unit/test_supervisor \
@@ -194,6 +195,12 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_breaks_SOURCES = tests/unit/test_breaks.c $(SERVICE_FILES)
+tests_unit_test_breaks_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_breaks_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_breaks_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_breaks_DEPENDENCIES = tests/unit/fake_keeper
 
 tests_unit_test_restart_SOURCES = tests/unit/test_restart.c $(SERVICE_FILES)
 tests_unit_test_restart_CPPFLAGS = $(SERVICE_CPPFLAGS)
