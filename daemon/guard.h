@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "fdclass.h"
+#include "layout.h"
 #include "proto.h"
 
 /* Place in the table; the bit in enum pinlease_guard. */
@@ -24,10 +25,6 @@ enum guard_index {
         GUARD_MODIFY,
         GUARD_POISON,
         N_GUARDS,
-};
-
-struct guard_extent {
-        uint64_t logical, physical, length;
 };
 
 enum guarded_change {
@@ -59,11 +56,12 @@ struct guarded {
         /* guard-modify.c's own */
         struct {
                 int watch; /* -1: none */
-                uint64_t size;
-                struct guard_extent *extents;
-                size_t n_extents;
-                bool unlinked;
-                bool extents_known;
+                uint32_t seen;        /* events that have not been dealt with */
+                struct layout layout; /* what is registered lies in */
+                uint64_t due;         /* when it is to be compared again; 0: no need to */
+                uint64_t not_before;  /* to bound what comparing costs */
+                bool mounted;         /* when it was last looked at, and that can be known */
+                bool unlinked, read_only;
         } modify;
 
         /* changes.c's own */
@@ -122,6 +120,9 @@ struct guard_ops {
 
         /* A descriptor that is readable when there is something for event(); -1: none yet. */
         int (*fd)(const struct guards *guards);
+
+        /* When event() is to be called even if nothing has come: CLOCK_MONOTONIC, ms; 0: never. */
+        uint64_t (*due)(const struct guards *guards);
 
         /* Handles what has come, and reports it by guards_report(). Returns 0 or a negative errno that ends the session. */
         int (*event)(struct guards *guards);

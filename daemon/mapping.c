@@ -209,6 +209,17 @@ const char *mapping_name(const struct mapping *mapping) {
         return mapping->object->name;
 }
 
+void mapping_views(const struct mapping_table *table, dev_t dev, uint64_t inode, mapping_view *function, void *userdata) {
+        struct object key = { .dev = dev, .inode = inode };
+        void *node;
+
+        node = tfind(&key, &table->objects, compare);
+        if (!node)
+                return;
+        for (const struct mapping *view = (*(struct object **)node)->views; view; view = view->next)
+                function(userdata, view->offset, view->base, view->length);
+}
+
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping) {
         struct object *object;
 

@@ -21,6 +21,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-exhaust.c \
 	tests/integration/cases-flood.c \
+	tests/integration/cases-guard-modify.c \
 	tests/integration/cases-hanging.c \
 	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
@@ -50,7 +51,8 @@ pl_raw_SOURCES = \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
-	tests/integration/view.c tests/integration/view.h
+	tests/integration/view.c tests/integration/view.h \
+	daemon/guard-modify.c daemon/layout.c daemon/mapping.c
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
 	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'

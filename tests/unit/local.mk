@@ -36,6 +36,7 @@ UNIT_TESTS = \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
+	tests/unit/test_guard_modify \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
@@ -108,6 +109,9 @@ tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_guard_modify_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_modify_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fds_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fds_LDADD = $(UNIT_LIBS)
