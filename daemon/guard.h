@@ -36,6 +36,10 @@ enum guarded_change {
         GUARDED_SETTLING, /* all is given back, the other side does what it wanted to */
 };
 
+struct guard_range {
+        uint64_t offset, length;
+};
+
 /* A file of which something is registered, or was until a moment ago. One per device and inode, see guards.h. */
 struct guarded {
         struct guarded *previous, *next;
@@ -65,6 +69,12 @@ struct guarded {
                 bool unlinked;
                 bool extents_known;
         } modify;
+
+        /* guard-poison.c's own: what has been reported */
+        struct {
+                struct guard_range *broken;
+                size_t n_broken;
+        } poison;
 
         /* changes.c's own */
         struct {

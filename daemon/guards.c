@@ -212,7 +212,7 @@ int guards_event(struct guards *guards, enum guard_index index) {
 }
 
 uint64_t guards_due(const struct guards *guards) {
-        return pl_earlier(guards->next_look, guards->retry);
+        return pl_earlier(pl_earlier(guards->next_look, guards->retry), guards->poison.due);
 }
 
 static bool is_over(const struct guarded *file, uint64_t now) {
@@ -225,6 +225,11 @@ int guards_work(struct guards *guards) {
         uint64_t now = pl_now_ms();
         int r;
 
+        if (guards->poison.due && now >= guards->poison.due) {
+                r = guards_event(guards, GUARD_POISON);
+                if (r < 0)
+                        return r;
+        }
         if (!every && !(guards->retry && now >= guards->retry))
                 return 0;
         guards->next_look = guards->retry = 0;
