@@ -33,6 +33,10 @@ enum guarded_change {
         GUARDED_SETTLING, /* all is given back, the other side does what it wanted to */
 };
 
+struct guard_range {
+        uint64_t offset, length;
+};
+
 /* A file of which something is registered, or was until a moment ago. One per device and inode, see guards.h. */
 struct guarded {
         struct guarded *previous, *next;
@@ -63,6 +67,12 @@ struct guarded {
                 bool mounted;         /* when it was last looked at, and that can be known */
                 bool unlinked, read_only;
         } modify;
+
+        /* guard-poison.c's own: what has been reported */
+        struct {
+                struct guard_range *broken;
+                size_t n_broken;
+        } poison;
 
         /* changes.c's own */
         struct {

@@ -11,6 +11,7 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -93,6 +94,10 @@ static const int registrar_may[] = {
 
         /* layout.c: whether FIEMAP would have to wait. */
         SCMP_SYS(preadv2),
+
+        /* guard-poison.c: a descriptor for SIGBUS. mincore and faccessat are its too, and madvise, rt_sigprocmask and read,
+         * which both have. */
+        SCMP_SYS(signalfd4),
 };
 
 static const int keeper_may[] = {
@@ -167,6 +172,9 @@ static const struct conditional registrar_may_if[] = {
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETLEASE) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETSIG) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETOWN_EX) } },
+
+        /* guard-poison.c: memory failures are told at once. For itself, and changes nothing else. */
+        { SCMP_SYS(prctl), 2, { IS(0, PR_MCE_KILL), IS(1, PR_MCE_KILL_SET) } },
 
         /* What it may pin: reads it, of itself. */
         { SCMP_SYS(prlimit64), 2, { IS(0, 0), IS_NULL(2) } },

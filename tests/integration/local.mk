@@ -30,6 +30,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
+	tests/integration/cases-poison.c \
 	tests/integration/cases-protocol.c \
 	tests/integration/cases-restart.c \
 	tests/integration/cases-revoke.c \
@@ -57,7 +58,7 @@ pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/in
 	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'
 pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
-pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
+pl_raw_LDADD = libpinlease.la libpl-session.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
 
 # The service as an older version would be, as far as the others can see: its numbers are lower.
 pinleased_old_SOURCES = daemon/pinleased.c daemon/sessions.c

@@ -37,6 +37,7 @@ UNIT_TESTS = \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
 	tests/unit/test_guard_modify \
+	tests/unit/test_guard_poison \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
@@ -101,6 +102,11 @@ tests_unit_test_residency_SOURCES = tests/unit/test_residency.c
 tests_unit_test_residency_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_residency_LDFLAGS = -Wl,--wrap=syscall
 tests_unit_test_residency_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_guard_poison_SOURCES = tests/unit/test_guard_poison.c
+tests_unit_test_guard_poison_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_poison_LDFLAGS = -Wl,--wrap=madvise,--wrap=signalfd,--wrap=faccessat,--wrap=prctl,--wrap=realloc,--wrap=syscall
+tests_unit_test_guard_poison_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -74,8 +74,8 @@ only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
-# Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
+# Memory is mapped by few, and asked after by two: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
+only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/timer.h daemon/pause.h
 # JSON is what pinleased says to administrators; a session has none.
@@ -92,7 +92,8 @@ only 'sys/inotify\.h' daemon/guard-modify.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h' daemon/privileges.c
-only 'sys/prctl\.h' daemon/privileges.c daemon/session.c
+only 'sys/prctl\.h' daemon/privileges.c daemon/session.c daemon/guard-poison.c daemon/sandbox.c
+only 'sys/signalfd\.h' daemon/bell.c daemon/guard-poison.c
 only 'grp\.h' daemon/privileges.c daemon/admin-server.c
 only 'seccomp\.h' daemon/sandbox.c
 

@@ -18,6 +18,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -270,9 +271,26 @@ static int map_memory(const void *unused _unused_) {
         return 0;
 }
 
+static int listen_to_failures(const void *unused _unused_) {
+        struct signalfd_siginfo info;
+        sigset_t set;
+        int fd;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGBUS);
+        NEED(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+        fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+        NEED(fd >= 0);
+        NEED(read(fd, &info, sizeof info) < 0 && errno == EAGAIN);
+        NEED(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0);
+        NEED(pl_close(fd) == -1);
+        return 0;
+}
+
 TEST(test_registrar_reads_and_maps) {
         assert_lives(in_sandbox(sandbox_registrar, read_proc, NULL));
         assert_lives(in_sandbox(sandbox_registrar, map_memory, NULL));
+        assert_lives(in_sandbox(sandbox_registrar, listen_to_failures, NULL));
 }
 
 static int watch(const void *unused _unused_) {
@@ -441,7 +459,8 @@ static const struct call missing[] = {
         CALL(mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS), CALL(mprotect, 0, 0, PROT_READ | PROT_EXEC),
         CALL(pkey_mprotect, 0, 0, PROT_EXEC, -1), CALL(ioctl, 0, FIONREAD), CALL(ioctl, 0, FIOASYNC), CALL(ioctl, 0, TIOCSTI),
         CALL(fcntl, 0, F_SETOWN), CALL(fcntl, 0, F_SETFL, O_ASYNC),
-        CALL(prctl, PR_SET_DUMPABLE, 1), CALL(prctl, PR_SET_NAME), CALL(seccomp), CALL(memfd_create), CALL(dup3, 0, 0),
+        CALL(prctl, PR_SET_DUMPABLE, 1), CALL(prctl, PR_SET_NAME),
+        CALL(prctl, PR_MCE_KILL, PR_MCE_KILL_CLEAR), CALL(seccomp), CALL(memfd_create), CALL(dup3, 0, 0),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_WRONLY),
         CALL(openat, AT_FDCWD, (long)"/", O_TMPFILE | O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_CREAT),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_TRUNC), CALL(openat2, -1), CALL(unlinkat, -1), CALL(mkdirat, -1), CALL(fchmod, -1),
@@ -451,12 +470,13 @@ static const struct call missing[] = {
 };
 
 static const struct call missing_for_registrar[] = {
-        CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX), CALL(signalfd4, -1),
+        CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX),
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
         CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
 };
 
 static const struct call missing_for_keeper[] = {
+        CALL(prctl, PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY),
         CALL(clone3), CALL(clone, CLONE_NEWUSER | SIGCHLD), CALL(clone, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD),
         CALL(clone, SIGCHLD), CALL(clone, FORK_FLAGS | CLONE_NEWNET),
         CALL(openat, AT_FDCWD, (long)"/proc/devices", O_RDONLY), CALL(statx, -1), CALL(statmount), CALL(cachestat, -1),
