@@ -19,6 +19,7 @@
         MESSAGE(MEMORY_KEPT, "e7902cbf2b1945e4b81e5890b503ca55", "memory that stays registered")                       \
         MESSAGE(LEDGER_LIES, "171f5a4a357b4a52a52731cd020ad7f3", "false ledgers")                                      \
         MESSAGE(REVOKED_BY_FORCE, "ec04484788214de092b69eb58cd0a877", "registrations taken away")                      \
+        MESSAGE(FORCE_FAILED, "e50c4829b60447bebd3b97551de49787", "registrations that could not be taken away")          \
         MESSAGE(CANNOT_START_SESSION, "a2590f8b4809445c95558cca757c7ed5", "sessions that could not be started")        \
         MESSAGE(SESSION_RESUMED, "2a931a0be32341268d9e3e655759208d", "sessions taken over")                            \
         MESSAGE(SESSION_OTHER_VERSION, "aefa1daf15084a11bee4c3fe3a9d0113", "sessions of another version")              \
