@@ -12,6 +12,7 @@
 
 #include "credit.h"
 #include "fdclass.h"
+#include "force.h"
 #include "ledger.h"
 #include "mapping.h"
 #include "uverbs.h"
@@ -69,8 +70,8 @@ void state_init(struct registrar_state *state,
                 const struct credit_amount *limits);
 
 /*
- * Deregisters everything, unmaps everything, closes the contexts, frees memory. What the kernel would not let go
- * (EBUSY for too long, a bound memory window) stays in the ledger for the keeper. Returns how many those are.
+ * Deregisters everything, by force but without doing anything to the app, unmaps everything, closes the contexts, frees
+ * memory. What the kernel would not let go stays in the ledger for the keeper. Returns how many those are.
  */
 unsigned int state_done(struct registrar_state *state);
 
@@ -104,6 +105,9 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
 
 /* Returns 0 or REFUSED. */
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal);
+
+/* The same, against the app's will. The caller calls force_end(). */
+int request_force(struct registrar_state *state, uint32_t slot, struct force *force);
 
 /* The slot of a registration that is there, or -ENOENT. */
 int request_find(const struct registrar_state *state, uint64_t id, uint32_t *ret_slot);
