@@ -8,8 +8,9 @@
 #define STOPPED_MS 100
 #define KILLED_MS 100
 
-/* For all that is waited for between two force_end(). */
-#define PATIENCE_MS 1000
+/* What is waited for altogether; it comes back with time, a fifth of it. */
+#define PATIENCE_MS    1000
+#define PATIENCE_SHARE 5
 
 /* When an app is stopped again that was stopped in vain. */
 #define AGAIN_MS 10000
@@ -85,7 +86,15 @@ static void release(struct force *force) {
 
 void force_end(struct force *force) {
         release(force);
-        force->patience_end = 0;
+}
+
+/* How much of it is left. */
+static unsigned int patience(struct force *force) {
+        uint64_t now = pl_now_ms(), back = force->waited_at ? (now - force->waited_at) / PATIENCE_SHARE : PATIENCE_MS;
+
+        force->waited_ms -= back < force->waited_ms ? back : force->waited_ms;
+        force->waited_at = now;
+        return force->waited_ms < PATIENCE_MS ? (unsigned int)(PATIENCE_MS - force->waited_ms) : 0;
 }
 
 /* Returns whether the app has been stopped just now. */
@@ -118,24 +127,28 @@ static unsigned int time_left(const struct force *force) {
         return force->stopped_until > now ? (unsigned int)(force->stopped_until - now) : 0;
 }
 
+static unsigned int at_most(unsigned int ms, unsigned int limit) {
+        return ms < limit ? ms : limit;
+}
+
 /* Before the app is stopped, or while it is. */
 static enum mr_outcome try_patiently(struct force *force,
                                      const struct uverbs_device *device,
                                      const struct ledger_record *record,
                                      const struct uverbs_mr_keys *keys) {
-        unsigned int busy_ms = BUSY_MS, windows_ms = WINDOWS_MS;
         enum mr_outcome outcome;
+        unsigned int left;
 
         if (force->stopped && !force_holds(force))
                 release(force);
-        if (!force->patience_end)
-                force->patience_end = pl_now_ms() + PATIENCE_MS;
-        if (force->stopped)
-                busy_ms = windows_ms = time_left(force);
-        else if (pl_now_ms() >= force->patience_end)
-                busy_ms = windows_ms = 0;
-
-        outcome = try_for(force, device, record, keys, busy_ms, windows_ms);
+        if (force->stopped) {
+                left = time_left(force);
+                outcome = try_for(force, device, record, keys, left, left);
+        } else {
+                left = patience(force);
+                outcome = try_for(force, device, record, keys, at_most(BUSY_MS, left), at_most(WINDOWS_MS, left));
+                force->waited_ms += pl_now_ms() - force->waited_at;
+        }
         if (outcome != MR_KEPT)
                 force->fruitful = true;
         return outcome;

@@ -18,8 +18,8 @@
  * context.
  *
  * An app is stopped once for as many memory regions as can be had in that time, and if that brought nothing, not again
- * for a while. Any number of memory regions is waited for no longer than a second altogether; after that each gets a
- * few tries.
+ * for a while. Any number of memory regions is waited for no longer than a second, and later a fifth of the time: what
+ * is left then gets a few tries each.
  */
 
 #include <stdbool.h>
@@ -45,7 +45,8 @@ struct force {
         bool stopped, fruitful, killed;
         uint64_t stopped_until; /* when this stop is over, at the latest */
         uint64_t next_stop;
-        uint64_t patience_end; /* 0: nothing has been waited for yet */
+        uint64_t waited_ms; /* out of what may be waited for altogether, */
+        uint64_t waited_at; /* at that time; 0: never */
 };
 
 /* Destroys it, see mr.h: nothing but what the ledger names. The app may stand still after that. */
