@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "closer.h"
+#include "freeze.h"
 #include "lent.h"
 #include "log.h"
 #include "overdue.h"
@@ -23,8 +24,10 @@
 /* How long after SIGKILL a process that can die is dead. */
 #define KILL_MS 3000
 
-/* How often memory regions are tried again that the kernel keeps. */
-#define KEPT_MS 1000
+/* How often memory regions are tried again that the kernel keeps; and how many times when the app is gone: others that have
+ * its verbs context may go on for ever. */
+#define KEPT_MS      1000
+#define ORPHAN_TRIES 10
 
 /* A registrar that has nothing to do is looked at again after so many heartbeats: looking is all that idle sessions do, and
  * hundreds of them should cost the busy ones nothing. */
@@ -41,10 +44,12 @@ enum phase {
 
 struct keeper {
         struct keeper_config config;
-        const struct uverbs_ops *uverbs;
         struct ledger *ledger;
         struct cleanup_context contexts[MAX_CONTEXTS];
         struct lent lent;
+        struct freeze freeze;
+        struct force force;
+        unsigned int orphan_tries;
         int disposed; /* a descriptor that the registrar wants closed, until it has closed its own copy; -1: none */
 
         enum phase phase;
@@ -87,15 +92,15 @@ static void begin_end(struct keeper *k, uint64_t grace_ms) {
 static unsigned int clean(struct keeper *k) {
         struct cleanup_result result;
 
-        result = cleanup_ledger(k->ledger, k->uverbs, k->contexts, ELEMENTSOF(k->contexts));
+        result = cleanup_ledger(k->ledger, &k->force, k->contexts, ELEMENTSOF(k->contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
         return result.kept;
 }
 
 /*
- * The registrar is dead, or as good as. What the kernel does not let go (a memory window is bound, or other calls work on
- * it) is pinned memory, and stays this session's: it ends when that is gone, or the app, whose verbs context takes it along.
+ * The registrar is dead, or as good as. What the kernel does not let go, force or not, is pinned memory, and stays this
+ * session's: it ends when that is gone, or soon after the app, whose verbs context takes it along if nobody else has it.
  */
 static void conclude(struct keeper *k) {
         unsigned int kept;
@@ -106,7 +111,9 @@ static void conclude(struct keeper *k) {
         if (kept == 0)
                 lent_done(&k->lent);
         (void)shutdown(k->config.client, SHUT_RDWR);
-        if (kept == 0 || k->config.app < 0) {
+        if (kept > 0 && k->config.app < 0 && ++k->orphan_tries == ORPHAN_TRIES)
+                log_event(LOG_ERR, EVENT_FORCE_FAILED, "leaves %u memory regions to others that have its app's verbs context", kept);
+        if (kept == 0 || k->orphan_tries == ORPHAN_TRIES) {
                 k->phase = PHASE_OVER;
                 return;
         }
@@ -114,8 +121,7 @@ static void conclude(struct keeper *k) {
         if (k->phase != PHASE_KEPT)
                 log_event(LOG_WARNING,
                           EVENT_MEMORY_KEPT,
-                          "cannot destroy %u memory regions that the app has in use (a memory window is bound); tries on until "
-                          "the app ends",
+                          "cannot destroy %u memory regions that the app has in use; tries on until the app ends",
                           kept);
         k->phase = PHASE_KEPT;
         k->deadline = pl_now_ms() + KEPT_MS;
@@ -253,6 +259,10 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return acknowledge(k, drop_context(k, message));
         case CONTROL_DISPOSE:
                 return acknowledge(k, hold_disposed(k, fd));
+        case CONTROL_FREEZE:
+                if (message->value == CONTROL_FREEZE_RELEASE)
+                        return freeze_order(&k->freeze, message->value);
+                return acknowledge(k, freeze_order(&k->freeze, message->value));
         case CONTROL_CLOSED:
                 return close_disposed(k);
         case CONTROL_LEND:
@@ -466,6 +476,7 @@ static void turn(struct keeper *k) {
         }
 
         if (p[0].revents) {
+                freeze_release(&k->freeze);
                 (void)waitpid((pid_t)k->config.introduction.registrar_pid, NULL, WNOHANG);
                 k->config.registrar = pl_close(k->config.registrar);
                 conclude(k);
@@ -509,12 +520,14 @@ static void release(struct keeper *k) {
 int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
         struct keeper k = {
                 .config = *config,
-                .uverbs = uverbs,
                 .ledger = ledger,
+                .freeze = FREEZE_INIT(&k.config.app, config->app_state),
+                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->force_kill },
                 .disposed = -1,
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 
+        k.freeze.may_kill = config->force_kill;
         for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
                 k.contexts[i].device.fd = -1;
 
@@ -524,6 +537,7 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
         while (k.phase != PHASE_OVER)
                 turn(&k);
 
+        freeze_done(&k.freeze);
         uplink_done(&k.uplink);
         release(&k);
         return EXIT_SUCCESS;
