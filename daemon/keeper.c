@@ -11,8 +11,8 @@
 #include <sys/wait.h>
 
 #include "closer.h"
+#include "custody.h"
 #include "freeze.h"
-#include "lent.h"
 #include "log.h"
 #include "overdue.h"
 #include "request.h"
@@ -45,12 +45,10 @@ enum phase {
 struct keeper {
         struct keeper_config config;
         struct ledger *ledger;
-        struct cleanup_context contexts[MAX_CONTEXTS];
-        struct lent lent;
+        struct custody custody;
         struct freeze freeze;
         struct force force;
         unsigned int orphan_tries;
-        int disposed; /* a descriptor that the registrar wants closed, until it has closed its own copy; -1: none */
 
         enum phase phase;
         uint64_t deadline; /* of the phase; 0: none */
@@ -92,7 +90,7 @@ static void begin_end(struct keeper *k, uint64_t grace_ms) {
 static unsigned int clean(struct keeper *k) {
         struct cleanup_result result;
 
-        result = cleanup_ledger(k->ledger, &k->force, k->contexts, ELEMENTSOF(k->contexts));
+        result = cleanup_ledger(k->ledger, &k->force, k->custody.contexts, ELEMENTSOF(k->custody.contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
         return result.kept;
@@ -109,7 +107,7 @@ static void conclude(struct keeper *k) {
          * lease goes on when they are gone. */
         kept = clean(k);
         if (kept == 0)
-                lent_done(&k->lent);
+                lent_done(&k->custody.lent);
         (void)shutdown(k->config.client, SHUT_RDWR);
         if (kept > 0 && k->config.app < 0 && ++k->orphan_tries == ORPHAN_TRIES)
                 log_event(LOG_ERR, EVENT_FORCE_FAILED, "leaves %u memory regions to others that have its app's verbs context", kept);
@@ -127,54 +125,12 @@ static void conclude(struct keeper *k) {
         k->deadline = pl_now_ms() + KEPT_MS;
 }
 
-/* Owns the descriptor. */
-static int add_context(struct keeper *k, const struct control_message *message, int fd) {
-        struct cleanup_context *context;
-
-        if (fd < 0 || message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd >= 0) {
-                closer_close(&fd, 1);
-                return -EPROTO;
-        }
-
-        context = k->contexts + message->context;
-        context->device.fd = fd;
-        context->device.driver_id = message->value;
-        return 0;
-}
-
-static int drop_context(struct keeper *k, const struct control_message *message) {
-        if (message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd < 0)
-                return -EPROTO;
-        return closer_close(&k->contexts[message->context].device.fd, 1);
-}
-
-/* Not closed yet: the registrar still has its copy, and if that were the last one the registrar would hang for as long as the
- * close takes. Owns the descriptor. */
-static int hold_disposed(struct keeper *k, int fd) {
-        if (fd < 0)
-                return -EPROTO;
-        if (k->disposed >= 0) {
-                closer_close(&fd, 1);
-                return -EPROTO;
-        }
-        k->disposed = fd;
-        return 0;
-}
-
-/* If no process could be had it is closed here: that is no matter of the registrar's. */
-static int close_disposed(struct keeper *k) {
-        if (k->disposed < 0)
-                return -EPROTO;
-        (void)closer_close(&k->disposed, 1);
-        return 0;
-}
-
-/* Owns the descriptor. */
+/* Owns the descriptor. The first comes back with the bell. */
 static int lend(struct keeper *k, const struct control_message *message, int fd) {
         struct control_message answer = { .type = CONTROL_ACK };
         int r, bell = -1;
 
-        r = lent_add(&k->lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
+        r = lent_add(&k->custody.lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
         if (r == -EPROTO)
                 return r;
         answer.value = (uint32_t)-r;
@@ -184,7 +140,7 @@ static int lend(struct keeper *k, const struct control_message *message, int fd)
 }
 
 static int unlend(struct keeper *k, const struct control_message *message) {
-        return message->id < LENT_MAX ? lent_drop(&k->lent, (unsigned int)message->id) : -EPROTO;
+        return message->id < LENT_MAX ? lent_drop(&k->custody.lent, (unsigned int)message->id) : -EPROTO;
 }
 
 static int acknowledge(struct keeper *k, int error) {
@@ -254,17 +210,17 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 k->ping_sent = 0;
                 return 0;
         case CONTROL_CONTEXT_ADD:
-                return acknowledge(k, add_context(k, message, fd));
+                return acknowledge(k, custody_add_context(&k->custody, message, fd));
         case CONTROL_CONTEXT_DROP:
-                return acknowledge(k, drop_context(k, message));
+                return acknowledge(k, custody_drop_context(&k->custody, message));
         case CONTROL_DISPOSE:
-                return acknowledge(k, hold_disposed(k, fd));
+                return acknowledge(k, custody_hold(&k->custody, fd));
         case CONTROL_FREEZE:
                 if (message->value == CONTROL_FREEZE_RELEASE)
                         return freeze_order(&k->freeze, message->value);
                 return acknowledge(k, freeze_order(&k->freeze, message->value));
         case CONTROL_CLOSED:
-                return close_disposed(k);
+                return custody_close(&k->custody);
         case CONTROL_LEND:
                 return lend(k, message, fd);
         case CONTROL_UNLEND:
@@ -414,7 +370,7 @@ static void expire(struct keeper *k, uint64_t now) {
                         return;
                 }
                 if (clean(k) == 0)
-                        lent_done(&k->lent);
+                        lent_done(&k->custody.lent);
                 (void)shutdown(k->config.client, SHUT_RDWR);
                 k->phase = PHASE_STUCK;
                 k->deadline = 0;
@@ -499,22 +455,12 @@ static void turn(struct keeper *k) {
         expire(k, now);
 }
 
-/* Hands everything whose last close may take long to a throw-away process: the command fds, what was to be disposed of, and
- * both sockets for what may be in flight to them. */
+/* Both sockets go to a throw-away process as well, for what may be in flight to them. */
 static void release(struct keeper *k) {
-        int fds[MAX_CONTEXTS + 3];
-        unsigned int n = 0;
+        int fds[2] = { k->config.client, k->config.control };
 
-        for (size_t i = 0; i < ELEMENTSOF(k->contexts); i++)
-                if (k->contexts[i].device.fd >= 0)
-                        fds[n++] = k->contexts[i].device.fd;
-        if (k->disposed >= 0)
-                fds[n++] = k->disposed;
-        if (k->config.control >= 0)
-                fds[n++] = k->config.control;
-        fds[n++] = k->config.client;
-        (void)closer_close(fds, n);
-        lent_done(&k->lent);
+        custody_done(&k->custody);
+        (void)closer_close(fds, k->config.control >= 0 ? 2 : 1);
 }
 
 int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
@@ -523,15 +469,11 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 .ledger = ledger,
                 .freeze = FREEZE_INIT(&k.config.app, config->app_state),
                 .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->force_kill },
-                .disposed = -1,
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 
         k.freeze.may_kill = config->force_kill;
-        for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
-                k.contexts[i].device.fd = -1;
-
-        lent_init(&k.lent);
+        custody_init(&k.custody);
         uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
 
         while (k.phase != PHASE_OVER)

@@ -184,8 +184,7 @@ static const struct conditional registrar_may_if[] = {
 };
 
 static const struct conditional keeper_may_if[] = {
-        /* The registrar: its end, and what it may pin. The app: freeze.c. There are pidfds of these two only, and none can be
-         * opened. */
+        /* The registrar: its end, and what it may pin. The app: freeze.c. The bell: lent.c. */
         { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGKILL) } },
         { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGSTOP) } },
         { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGCONT) } },
@@ -195,7 +194,6 @@ static const struct conditional keeper_may_if[] = {
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETSIG) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETOWN_EX) } },
         { SCMP_SYS(fcntl), 2, { IS(1, F_SETLEASE), IS(2, F_UNLCK) } },
-        { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGCONT) } },
 
         /* A new pinleased is looked for. */
         { SCMP_SYS(socket), 1, { IS(0, AF_UNIX) } },
