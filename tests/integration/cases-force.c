@@ -4,6 +4,7 @@
  * is. */
 
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <rdma/ib_user_ioctl_cmds.h>
 #include <rdma/ib_user_ioctl_verbs.h>
@@ -462,7 +463,7 @@ static void run_by_keeper(const void *argument) {
  * ------------------------------------------------------------- */
 
 /* The app: has a verbs context that its parent has opened, and a child that keeps context and session. */
-static _Noreturn void leave_child(int line, const struct rdma *target) {
+static _Noreturn void leave_child(int line, int childs_line, const struct rdma *target) {
         struct fixture *f = &state.f;
 
         *f = (struct fixture) { .rdma = *target, .raw = raw_open(NULL) };
@@ -472,7 +473,8 @@ static _Noreturn void leave_child(int line, const struct rdma *target) {
                 state.replies[i] = fixture_register(f, state.memories + i, PINLEASE_METHOD_PINNED);
         }
         if (CHECK_CALL(fork()) == 0) {
-                await_end(line);
+                close(line);
+                await_end(childs_line);
                 _exit(0);
         }
         CHECK_EQUAL(send(line, state.replies, sizeof state.replies, 0), sizeof state.replies);
@@ -490,15 +492,18 @@ static void run_child(const void *argument _unused_) {
         struct app other = bystander_start(NULL), app = { 0 };
         struct rdma peer = rdma_open("rxe_a"), target = rdma_open("rxe_a");
         const struct pl_register_reply *r = state.replies;
-        int line[2];
+        int line[2], childs_line[2];
 
         CHECK_CALL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line));
+        CHECK_CALL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, childs_line));
         app.pid = CHECK_CALL(fork());
         if (app.pid == 0) {
                 close(line[0]);
-                leave_child(line[1], &target);
+                close(childs_line[0]);
+                leave_child(line[1], childs_line[1], &target);
         }
         close(line[1]);
+        close(childs_line[1]);
         await_readable(line[0], "the app's registrations");
         CHECK_EQUAL(recv(line[0], state.replies, sizeof state.replies, 0), sizeof state.replies);
 
@@ -519,6 +524,9 @@ static void run_child(const void *argument _unused_) {
                     IBV_WC_REM_ACCESS_ERR);
         CHECK_EQUAL(write_by_peer(&peer, &target, r[0].iova, r[0].rkey), IBV_WC_REM_ACCESS_ERR);
         CHECK_EQUAL(write_by_peer(&peer, &target, r[1].iova, r[1].rkey), IBV_WC_REM_ACCESS_ERR);
+        /* The child has been there all the while: nobody else has that end. */
+        CHECK_EQUAL(poll(&(struct pollfd) { .fd = childs_line[0] }, 1, 0), 0);
+        close(childs_line[0]);
         close(line[0]);
         bystander_stop(&other);
 }
