@@ -342,9 +342,15 @@ void changes_revoked(struct changes *c, const struct revocation *revocation) {
         advance(c, file);
 }
 
-void changes_break_over(struct changes *c, uint64_t cookie) {
+void changes_break_over(struct changes *c, uint64_t cookie, unsigned int error) {
         for (struct guarded *file = c->guards->first; file; file = file->next)
                 if (file->change.asked && file->change.cookie == cookie) {
+                        if (error)
+                                log_event(LOG_ERR,
+                                          EVENT_BREAK_FAILED,
+                                          "other sessions have not given %s back before it is changed: %s",
+                                          name_of(c, file),
+                                          strerror((int)error));
                         file->change.others = true;
                         advance(c, file);
                         return;

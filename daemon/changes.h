@@ -53,8 +53,8 @@ void changes_elsewhere(struct changes *changes, uint64_t device, uint64_t inode)
 /* A revocation that was begun here is over. */
 void changes_revoked(struct changes *changes, const struct revocation *revocation);
 
-/* BREAK_OVER */
-void changes_break_over(struct changes *changes, uint64_t cookie);
+/* BREAK_OVER; error: a positive errno, or 0. */
+void changes_break_over(struct changes *changes, uint64_t cookie, unsigned int error);
 
 /* When there is something to do: CLOCK_MONOTONIC, ms; 0: never. */
 uint64_t changes_due(const struct changes *changes);

@@ -228,7 +228,7 @@ static int handle_control(void *userdata, const struct control_message *message)
         case CONTROL_REVOKE:
                 return begin_revocation(r, message);
         case CONTROL_BREAK_OVER:
-                changes_break_over(&r->changes, message->cookie);
+                changes_break_over(&r->changes, message->cookie, message->value);
                 return 0;
         default:
                 return -EPROTO;

@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#include "guards.h"
+#include "alone.h"
 #include "harness.h"
 #include "memory.h"
 
@@ -30,7 +30,7 @@ static struct {
         char said[512];
 } g;
 
-void guards_report(struct guards *guards _unused_, struct guarded *file _unused_, const struct guard_report *report) {
+static void report(struct guarded *file _unused_, const struct guard_report *report) {
         static const char *const names[] = {
                 [GUARD_UNLINKED] = "unlinked ", [GUARD_UNMOUNTED] = "unmounted ", [GUARD_REMOUNTED] = "remounted ",
                 [GUARD_ACTIVITY] = "", [GUARD_CHANGED] = "changed",
@@ -52,6 +52,7 @@ void guards_report(struct guards *guards _unused_, struct guarded *file _unused_
 }
 
 static void arm(int fd) {
+        alone_report = report;
         g.guards = (struct guards) { .inotify = -1, .first = &g.file, .config.mappings = &g.mappings };
         g.file = (struct guarded) { .fd = fd, .modify.watch = -1 };
         CHECK_EQUAL(pl_fdclass_get(fd, &g.file.class), 0);

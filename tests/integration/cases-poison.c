@@ -20,8 +20,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "alone.h"
 #include "fixture.h"
-#include "guards.h"
 #include "harness.h"
 #include "mapping.h"
 
@@ -56,14 +56,14 @@ static struct {
 } reports[N_REPORTS];
 static unsigned int n_reports;
 
-struct guarded *guards_find(const struct guards *guards _unused_, uint64_t device, uint64_t inode) {
+static struct guarded *find(uint64_t device, uint64_t inode) {
         for (unsigned int i = 0; i < N_FILES; i++)
                 if (files[i].device == device && files[i].inode == inode)
                         return &files[i];
         return NULL;
 }
 
-void guards_report(struct guards *guards _unused_, struct guarded *file, const struct guard_report *report) {
+static void report(struct guarded *file, const struct guard_report *report) {
         CHECK_EQUAL(report->kind, GUARD_POISONED);
         CHECK_EQUAL(report->guard, GUARD_POISON);
         CHECK(n_reports < N_REPORTS);
@@ -148,6 +148,8 @@ static struct mapping *open_file(struct guards *guards,
                 memory = memory_new(failure->kind, N_PAGES * (failure->kind == MEMORY_HUGETLB ? UINT64_C(2) << 20 : 4096));
                 CHECK_CALL(munmap(memory.start, memory.length));
         }
+        alone_find = find;
+        alone_report = report;
         files[i] = (struct guarded) { .fd = memory.fd };
         CHECK_EQUAL(pl_fdclass_get(memory.fd, &files[i].class), 0);
         files[i].device = files[i].class.dev;

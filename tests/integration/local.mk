@@ -38,6 +38,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-stranger.c \
 	tests/integration/cases-transfer.c \
 	tests/integration/cases-version.c \
+	tests/integration/alone.c tests/integration/alone.h \
 	tests/integration/chance.c tests/integration/chance.h \
 	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/fixture.c tests/integration/fixture.h \
@@ -53,8 +54,7 @@ pl_raw_SOURCES = \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
-	tests/integration/view.c tests/integration/view.h \
-	daemon/guard-modify.c daemon/layout.c daemon/mapping.c
+	tests/integration/view.c tests/integration/view.h
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
 	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'

@@ -229,7 +229,7 @@ TEST(test_sizes) {
 
                 assert_int_equal(ledger_create(capacities[i], &ledger), 0);
                 assert_int_equal(fstat(ledger.fd, &st), 0);
-                assert_int_equal(st.st_size, LEDGER_HEADER_SIZE + (uint64_t)capacities[i] * 216);
+                assert_int_equal(st.st_size, LEDGER_HEADER_SIZE + (uint64_t)capacities[i] * 224);
                 /* Its pages are taken when entries are used. */
                 assert_true(st.st_blocks * 512 <= 4096);
                 ledger_done(&ledger);
