@@ -150,6 +150,25 @@ static const struct member session[] = {
         { 0 },
 };
 
+static const char *const guard_names[] = { "seals", "lease", "modify", "poison", NULL };
+
+static void guards_missing(const char *name, struct json_object *value, const void *argument _unused_) {
+        static const char *const reasons[] = {
+                "not-for-this", "not-sealed",   "not-owner",   "open-elsewhere", "other-lease", "meddled",
+                "reader",       "no-resources", "unsupported", "changing",       "unknown",     NULL,
+        };
+
+        if (!json_object_is_type(value, json_type_object))
+                wrong(name, value, "an object");
+        json_object_object_foreach(value, key, part) {
+                struct json_object *guard = json_object_new_string(key);
+
+                one_of(key, guard, guard_names);
+                json_object_put(guard);
+                one_of(key, part, reasons);
+        }
+}
+
 static const struct member registration[] = {
         { "type", one_of, NAMES("registration") },
         { "id", id, "2" },
@@ -165,6 +184,8 @@ static const struct member registration[] = {
         { "access", array_of, &(const struct array) { text, NULL } },
         { "method", one_of, NAMES("pinned", "odp", "unknown") },
         { "age_ms", number, NULL },
+        { "guards", array_of, &(const struct array) { one_of, guard_names } },
+        { "guards_missing", guards_missing, NULL },
         { 0 },
 };
 
