@@ -14,6 +14,7 @@ struct account {
         unsigned int n_waiting;  /* those that have, and whose session has not been started yet */
         unsigned int n_starting; /* sessions whose keeper has not introduced itself yet */
         unsigned int n_sessions; /* those that start included */
+        unsigned int n_breaks;   /* breaks.h's: open ones, of all sessions */
         struct credit_amount held;
 };
 

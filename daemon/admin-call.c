@@ -9,6 +9,7 @@
 #include "admin-params.h"
 #include "admin-report.h"
 #include "log.h"
+#include "proto.h"
 #include "supervisor.h"
 #include "util.h"
 
@@ -47,7 +48,8 @@ static bool session_matches(const struct admin_filter *f, const struct session *
 
 static bool listing_matches(const struct admin_filter *f, const struct ledger_listing *listing) {
         return (!f->by_registration || listing->id >> 32 == f->registration) &&
-               (!f->by_file || (listing->device == f->device && listing->inode == f->inode));
+               (!f->by_file || (listing->device == f->device && listing->inode == f->inode)) &&
+               (!f->by_device || listing->device == f->device);
 }
 
 /* The next session that is meant, or NULL. */
@@ -184,7 +186,11 @@ static enum admin_step step_list(struct admin_call *call, struct json_object **r
         return ADMIN_STEP_AGAIN;
 }
 
-/* --- revoke --- */
+/* --- revoke, release --- */
+
+static bool takes_back(const struct admin_call *call) {
+        return call->method == ADMIN_REVOKE || call->method == ADMIN_RELEASE;
+}
 
 /* The id on the wire of the registration with this number; 0: there is none. */
 static uint64_t find_registration(struct admin_call *call, const struct session *session) {
@@ -196,7 +202,7 @@ static uint64_t find_registration(struct admin_call *call, const struct session 
         return 0;
 }
 
-static bool has_matching_file(struct admin_call *call, const struct session *session) {
+static bool has_matching(struct admin_call *call, const struct session *session) {
         call->cursor = 0;
         while (read_listings(call, session))
                 for (unsigned int i = 0; i < call->n_listings; i++)
@@ -215,6 +221,7 @@ static void lose(struct admin_call *call, bool matches) {
 static void revoke_in(struct admin_call *call, struct session *session) {
         struct control_message message = {
                 .type = CONTROL_REVOKE,
+                .reason = PL_REVOKED_BY_ADMINISTRATOR,
                 .value = (uint32_t)call->grace_ms,
                 .selector = CONTROL_SELECT_ALL,
                 .cookie = call->cookie,
@@ -231,14 +238,19 @@ static void revoke_in(struct admin_call *call, struct session *session) {
                 message.selector = CONTROL_SELECT_FILE;
                 message.device = call->filter.device;
                 message.inode = call->filter.inode;
-                matches = has_matching_file(call, session);
+                message.length = UINT64_MAX;
+                matches = has_matching(call, session);
+        } else if (call->filter.by_device) {
+                message.selector = CONTROL_SELECT_DEVICE;
+                message.device = call->filter.device;
+                matches = has_matching(call, session);
         }
 
         waits_for = realloc(call->waits_for, (call->n_waits_for + 1) * sizeof *waits_for);
         if (!waits_for)
                 return;
         call->waits_for = waits_for;
-        if (session_revoke(session, &message) < 0)
+        if (session_tell(session, &message) < 0)
                 lose(call, matches);
         else
                 call->waits_for[call->n_waits_for++] = (struct admin_waits_for) { session->id, matches };
@@ -302,7 +314,7 @@ static bool stop_waiting_for(struct admin_call *call, const struct session *sess
 bool admin_call_revoked(struct admin_call *call, const struct session *session, const struct control_message *message) {
         bool any = false, ignored;
 
-        if (call->method != ADMIN_REVOKE || call->cookie != message->cookie || !stop_waiting_for(call, session, &ignored))
+        if (!takes_back(call) || call->cookie != message->cookie || !stop_waiting_for(call, session, &ignored))
                 return false;
         for (size_t i = 0; i < N_REVOCATION_OUTCOMES; i++) {
                 call->counts[i] += message->counts[i];
@@ -316,7 +328,7 @@ bool admin_call_revoked(struct admin_call *call, const struct session *session, 
 bool admin_call_session_ended(struct admin_call *call, const struct session *session) {
         bool matches;
 
-        if (call->method != ADMIN_REVOKE || !stop_waiting_for(call, session, &matches))
+        if (!takes_back(call) || !stop_waiting_for(call, session, &matches))
                 return false;
         lose(call, matches);
         return call->waiting && call->n_waits_for == 0;
@@ -392,6 +404,7 @@ enum admin_step admin_call_step(struct admin_call *call, struct json_object **re
         case ADMIN_LIST:
                 return step_list(call, ret_object);
         case ADMIN_REVOKE:
+        case ADMIN_RELEASE:
                 step = step_revoke(call, ret_object);
                 break;
         case ADMIN_DRAIN:

@@ -21,6 +21,7 @@ enum admin_method {
         ADMIN_STATUS,
         ADMIN_LIST,
         ADMIN_REVOKE,
+        ADMIN_RELEASE,
         ADMIN_DRAIN,
         ADMIN_UNDRAIN,
         ADMIN_METRICS,
@@ -29,7 +30,7 @@ enum admin_method {
 
 /* Which sessions and registrations are meant. */
 struct admin_filter {
-        bool by_session, by_registration, by_pid, by_uid, by_file;
+        bool by_session, by_registration, by_pid, by_uid, by_file, by_device;
         uint64_t session, registration; /* the latter: the number in an ID, not the id on the wire */
         uint64_t pid, uid;
         uint64_t device, inode;

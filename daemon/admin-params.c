@@ -29,6 +29,7 @@ static const struct {
         [ADMIN_STATUS] = { "status", 0 },
         [ADMIN_LIST] = { "list", WHICH },
         [ADMIN_REVOKE] = { "revoke", WHICH | 1U << PARAM_GRACE },
+        [ADMIN_RELEASE] = { "release", 1U << PARAM_DEVICE | 1U << PARAM_GRACE },
         [ADMIN_DRAIN] = { "drain", 1U << PARAM_GRACE },
         [ADMIN_UNDRAIN] = { "undrain", 0 },
         [ADMIN_METRICS] = { "metrics", 0 },
@@ -81,7 +82,7 @@ static bool parse_param(struct admin_call *call, enum param param, struct json_o
                 f->by_uid = true;
                 return parse_number(value, UINT32_MAX, &f->uid);
         case PARAM_DEVICE:
-                f->by_file = true;
+                *(call->method == ADMIN_RELEASE ? &f->by_device : &f->by_file) = true;
                 return parse_number(value, UINT64_MAX, &f->device);
         case PARAM_INODE:
                 f->by_file = true;
@@ -104,6 +105,8 @@ static int shown(const char *name) {
 
 #define REVOKE_NEEDS "revoke needs exactly one of id, pid, uid, or device with inode."
 
+#define RELEASE_NEEDS "release needs the device of a file system."
+
 /* Without memory for the answer it is wrong all the same. Returns false. */
 #define wrong(call, ...) ((call)->wrong = true, (call)->error = admin_error("bad-call", __VA_ARGS__), false)
 
@@ -123,6 +126,8 @@ static bool parse_params(struct admin_call *call, struct json_object *params) {
                 seen |= 1U << param;
         }
 
+        if (call->method == ADMIN_RELEASE)
+                return call->filter.by_device || wrong(call, RELEASE_NEEDS);
         file = seen & 1U << PARAM_DEVICE;
         if (file != !!(seen & 1U << PARAM_INODE))
                 return wrong(call, "\"device\" and \"inode\" go together.");
@@ -156,7 +161,9 @@ static bool parse_call(struct admin_call *call, struct json_object *root) {
                         call->method = m;
                         if (params)
                                 return parse_params(call, params);
-                        return m != ADMIN_REVOKE || wrong(call, REVOKE_NEEDS);
+                        return m == ADMIN_REVOKE    ? wrong(call, REVOKE_NEEDS)
+                               : m == ADMIN_RELEASE ? wrong(call, RELEASE_NEEDS)
+                                                    : true;
                 }
         return wrong(call, "There is no method \"%.*s\".", shown(name), name);
 }

@@ -20,19 +20,23 @@
 enum control_type {
         /* pinleased → keeper → registrar */
         CONTROL_GOING_AWAY = 1, /* value: grace, ms */
-        CONTROL_CREDIT = 8,     /* answer to WANT. credit: what is handed out on top, perhaps nothing; then value: the enum
-                                 * credit_kind that is used up, limit: what the user may have, use: what it has */
-        CONTROL_REVOKE = 10,    /* cookie, reason, selector, id or device and inode; offset, length; value: grace, ms */
-        CONTROL_BREAK_OVER = 17, /* cookie of a BREAK: no other session has anything of that file any more */
+        CONTROL_CREDIT = 8,  /* answer to WANT. credit: what is handed out on top, perhaps nothing; then value: the enum
+                              * credit_kind that is used up, limit: what the user may have, use: what it has */
+        CONTROL_REVOKE = 10, /* cookie, reason, selector, id or device and inode; offset, length; value: grace, ms */
+        CONTROL_BREAK_OVER =
+                17, /* cookie of a BREAK. value: 0: no other session has anything of that file any more; or a positive
+                     * errno: some may have. EBUSY: nothing was done, there are too many breaks at once, or the
+                     * kernel does not let go; ETIMEDOUT: some have not done it in time; ENOMEM */
 
         /* registrar → keeper → pinleased */
         CONTROL_WANT = 9,     /* credit: how much more is needed. One at a time */
         CONTROL_RETURN = 11,  /* credit: what is not needed any more */
-        CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome. value: 0, or a
-                               * positive errno: nothing was done (EBUSY: too many at once) */
+        CONTROL_REVOKED = 12, /* cookie; everything selected is gone: counts[] by enum revocation_outcome. value: 0, or
+                               * a positive errno: nothing was done (EBUSY: too many at once) */
 
-        CONTROL_BREAK = 16,   /* cookie, device, inode, offset, length: somebody waits to change that file. The registrar gives its
-                               * own registrations back; value: within so many ms, by when the others' must be gone, too */
+        CONTROL_BREAK =
+                16, /* cookie, device, inode, offset, length: somebody waits to change that file. The registrar gives
+                     * its own registrations back; value: within so many ms, by when the others' must be gone, too */
 
         /* between keeper and registrar */
         CONTROL_PING = 2,         /* keeper → registrar: do you still turn? */
@@ -45,8 +49,8 @@ enum control_type {
                                    * holds it. One at a time */
         CONTROL_CLOSED = 15,      /* registrar → keeper: has closed its own copy of that, the keeper's may go now. No ACK */
         CONTROL_YIELDED = 18,     /* registrar → keeper: cookie of a BREAK; its own part of it is over */
-        CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. The ACK to
-                                   * the first comes with the bell, see bell.h */
+        CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. Without one:
+                                   * again, on the same. The ACK to the first comes with the bell, see bell.h */
         CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
         CONTROL_FREEZE = 21,      /* registrar → keeper: stop the app for a moment (SIGSTOP); value: 1, or 0: let it go on. ACK */
 
@@ -61,6 +65,11 @@ enum control_selector {
         CONTROL_SELECT_FILE = 3, /* registrations of the file `device`, `inode` that overlap `offset`, `length` there */
         CONTROL_SELECT_DEVICE = 4, /* registrations of files of the file system `device` */
 };
+
+/* Open BREAKs of one session; one more is answered at once. */
+#define CONTROL_MAX_BREAKS 64
+/* Nobody waits longer for a change: `value` of a BREAK is at most taken as this. */
+#define CONTROL_BREAK_MAX_MS (10 * 60 * 1000)
 
 enum revocation_outcome {
         REVOCATION_RELEASED, /* the app let go in time */

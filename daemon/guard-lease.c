@@ -90,18 +90,19 @@ static void put_number(struct guards *guards, uint32_t id) {
         guards->lent[id / 64] &= ~(UINT64_C(1) << id % 64);
 }
 
-/* Once per file: whoever tries again has its signals in order already. */
+/* Each time: a lease that is given up takes the description's owner and signal along, see lease_modify() of the kernel. */
 static int lend(struct guards *guards, struct guarded *file) {
         struct f_owner_ex owner;
         int r, bell = -1;
 
-        if (!get_number(guards, &file->lease.id))
+        if (!file->lease.lent && !get_number(guards, &file->lease.id))
                 return PINLEASE_GUARD_NO_RESOURCES;
         r = guards->config.lend(guards->config.userdata, file, &bell);
         if (bell >= 0)
                 guards->bell = bell;
         if (r != 0) {
-                put_number(guards, file->lease.id);
+                if (!file->lease.lent)
+                        put_number(guards, file->lease.id);
                 return r < 0 ? r : PINLEASE_GUARD_NO_RESOURCES;
         }
         file->lease.lent = true;
@@ -123,12 +124,8 @@ static int lease_arm(struct guards *guards, struct guarded *file) {
         /* Somebody's who knows what to do with it, and shall go on to hear of it. */
         if (!file->lease.lent && fcntl(file->fd, F_GETLEASE) != F_UNLCK)
                 return PINLEASE_GUARD_OTHER_LEASE;
-        if (!file->lease.lent) {
-                r = lend(guards, file);
-                if (r != PINLEASE_GUARD_HOLDS)
-                        return r;
-        }
-        return take(guards, file);
+        r = lend(guards, file);
+        return r == PINLEASE_GUARD_HOLDS ? take(guards, file) : r;
 }
 
 static void lease_disarm(struct guards *guards, struct guarded *file) {

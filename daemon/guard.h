@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "fdclass.h"
+#include "layout.h"
 #include "proto.h"
 
 /* Place in the table; the bit in enum pinlease_guard. */
@@ -26,14 +27,14 @@ enum guard_index {
         N_GUARDS,
 };
 
-struct guard_extent {
-        uint64_t logical, physical, length;
-};
-
 enum guarded_change {
         GUARDED_QUIET = 0,
         GUARDED_CHANGING, /* what is registered is being given back. Nothing new is registered */
         GUARDED_SETTLING, /* all is given back, the other side does what it wanted to */
+};
+
+struct guard_range {
+        uint64_t offset, length;
 };
 
 /* A file of which something is registered, or was until a moment ago. One per device and inode, see guards.h. */
@@ -59,12 +60,19 @@ struct guarded {
         /* guard-modify.c's own */
         struct {
                 int watch; /* -1: none */
-                uint64_t size;
-                struct guard_extent *extents;
-                size_t n_extents;
-                bool unlinked;
-                bool extents_known;
+                uint32_t seen;        /* events that have not been dealt with */
+                struct layout layout; /* what is registered lies in */
+                uint64_t due;         /* when it is to be compared again; 0: no need to */
+                uint64_t not_before;  /* to bound what comparing costs */
+                bool mounted;         /* when it was last looked at, and that can be known */
+                bool unlinked, read_only;
         } modify;
+
+        /* guard-poison.c's own: what has been reported */
+        struct {
+                struct guard_range *broken;
+                size_t n_broken;
+        } poison;
 
         /* changes.c's own */
         struct {
@@ -122,6 +130,9 @@ struct guard_ops {
 
         /* A descriptor that is readable when there is something for event(); -1: none yet. */
         int (*fd)(const struct guards *guards);
+
+        /* When event() is to be called even if nothing has come: CLOCK_MONOTONIC, ms; 0: never. */
+        uint64_t (*due)(const struct guards *guards);
 
         /* Handles what has come, and reports it by guards_report(). Returns 0 or a negative errno that ends the session. */
         int (*event)(struct guards *guards);

@@ -211,8 +211,16 @@ int guards_event(struct guards *guards, enum guard_index index) {
         return guards->ops[index]->event(guards);
 }
 
+static uint64_t due_of(const struct guards *guards, unsigned int index) {
+        return guards->ops[index]->due ? guards->ops[index]->due(guards) : 0;
+}
+
 uint64_t guards_due(const struct guards *guards) {
-        return pl_earlier(guards->next_look, guards->retry);
+        uint64_t due = pl_earlier(guards->next_look, guards->retry);
+
+        for (unsigned int i = 0; i < N_GUARDS; i++)
+                due = pl_earlier(due, due_of(guards, i));
+        return due;
 }
 
 static bool is_over(const struct guarded *file, uint64_t now) {
@@ -225,6 +233,13 @@ int guards_work(struct guards *guards) {
         uint64_t now = pl_now_ms();
         int r;
 
+        for (unsigned int i = 0; i < N_GUARDS; i++) {
+                uint64_t due = due_of(guards, i);
+
+                r = due && now >= due ? guards->ops[i]->event(guards) : 0;
+                if (r < 0)
+                        return r;
+        }
         if (!every && !(guards->retry && now >= guards->retry))
                 return 0;
         guards->next_look = guards->retry = 0;

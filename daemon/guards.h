@@ -20,8 +20,8 @@
 
 /* For what a guard cannot do in this process. */
 struct guards_config {
-        /* guard-lease.c: the keeper takes a copy of the file's descriptor, by the number file->lease.id, and directs the signals
-         * of its lease to a process of its own, see bell.h. *ret_bell: that one's pipe, with the first; else -1. Returns 0;
+        /* guard-lease.c: the keeper takes a copy of the file's descriptor, by the number file->lease.id, unless it is lent
+         * already, and directs the signals of its lease to a process of its own, see bell.h. *ret_bell: that one's pipe, with the first; else -1. Returns 0;
          * 1: it cannot be had; or a negative errno that ends the session. */
         int (*lend)(void *userdata, const struct guarded *file, int *ret_bell);
         /* It gives that copy back. Comes when the file's own descriptor is closed. */
@@ -48,6 +48,15 @@ struct guards {
         uint64_t lent[GUARDS_MAX_LENT / 64]; /* a bit each: numbers in use */
         int inotify;  /* guard-modify.c; -1 */
         int signals;  /* guard-poison.c: signalfd(2) for SIGBUS; -1 */
+
+        /* guard-poison.c: where it is on its way through all mappings */
+        struct {
+                uint64_t due;         /* CLOCK_MONOTONIC, ms: when guard_poison.event() is to go on; 0: it is on no way */
+                uint64_t number, at;  /* mapping.h: the view it is in, and how far */
+                uint64_t last;        /* the last view on this way */
+                uint64_t span;        /* bytes without any memory that it skips next */
+                bool again;           /* something has happened behind it */
+        } poison;
 };
 
 void guards_init(struct guards *guards, const struct guards_config *config);
@@ -67,7 +76,8 @@ void guards_fds(const struct guards *guards, int ret_fds[N_GUARDS]);
 /* One of them is readable. */
 int guards_event(struct guards *guards, enum guard_index index);
 
-/* When there is something to do: CLOCK_MONOTONIC, ms; 0: never. */
+/* When there is something to do: CLOCK_MONOTONIC, ms; 0: never. guards->poison.due is one of the reasons, and guards_work()
+ * calls guard_poison.event() when it has come. */
 uint64_t guards_due(const struct guards *guards);
 int guards_work(struct guards *guards);
 

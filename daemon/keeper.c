@@ -13,6 +13,7 @@
 #include "closer.h"
 #include "lent.h"
 #include "log.h"
+#include "overdue.h"
 #include "request.h"
 #include "uplink.h"
 
@@ -53,9 +54,8 @@ struct keeper {
         bool bye;           /* the registrar has closed everything by itself */
 
         struct uplink uplink;
-        uint64_t revoke_deadline; /* when what is being revoked must be gone; 0: nothing is */
-        uint64_t revoke_end;      /* the same, however busy the registrar says it is */
-        unsigned int n_revoking;  /* revocations that the registrar has not reported done */
+        struct overdue revoking; /* what it was told to take away; */
+        struct overdue breaking; /* and what it does so of itself, for somebody waits for it to let go */
 
         uint64_t next_ping;
         uint64_t ping_sent; /* 0: none is owed */
@@ -208,11 +208,32 @@ static int take_back(struct keeper *k, const struct credit_amount *credit) {
 }
 
 static int end_revocation(struct keeper *k, const struct control_message *message) {
-        if (k->n_revoking == 0)
+        if (overdue_done(&k->revoking) < 0)
                 return -EPROTO;
-        if (--k->n_revoking == 0)
-                k->revoke_deadline = 0;
         uplink_tell(&k->uplink, message);
+        return 0;
+}
+
+static void tell_registrar(struct keeper *k, const struct control_message *message) {
+        if (k->config.control >= 0)
+                (void)control_send(k->config.control, message, -1);
+}
+
+/* Its own part has a deadline here, that of the others in pinleased. */
+static int begin_break(struct keeper *k, const struct control_message *message) {
+        int r;
+
+        overdue_begin(&k->breaking,
+                      (message->value < CONTROL_BREAK_MAX_MS ? message->value : CONTROL_BREAK_MAX_MS) + END_MS);
+        r = uplink_break(&k->uplink, message);
+        if (r != -EBUSY)
+                return r;
+        tell_registrar(k,
+                       &(struct control_message) {
+                               .type = CONTROL_BREAK_OVER,
+                               .cookie = message->cookie,
+                               .value = EBUSY,
+                       });
         return 0;
 }
 
@@ -244,6 +265,10 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return take_back(k, &message->credit);
         case CONTROL_REVOKED:
                 return end_revocation(k, message);
+        case CONTROL_BREAK:
+                return begin_break(k, message);
+        case CONTROL_YIELDED:
+                return overdue_done(&k->breaking);
         case CONTROL_BYE:
                 k->bye = true;
                 return -ECONNRESET;
@@ -280,21 +305,6 @@ static void drain_registrar(struct keeper *k) {
         }
 }
 
-static void tell_registrar(struct keeper *k, const struct control_message *message) {
-        if (k->config.control >= 0)
-                (void)control_send(k->config.control, message, -1);
-}
-
-static void begin_revocation(struct keeper *k, const struct control_message *message) {
-        uint64_t deadline = pl_now_ms() + message->value + END_MS;
-
-        k->n_revoking++;
-        if (deadline > k->revoke_deadline) {
-                k->revoke_deadline = deadline;
-                k->revoke_end = deadline + LEDGER_BUSY_MAX_MS;
-        }
-}
-
 static void drain_uplink(struct keeper *k) {
         struct control_message message;
 
@@ -311,7 +321,9 @@ static void drain_uplink(struct keeper *k) {
                         set_ceiling(k);
                 break;
         case CONTROL_REVOKE:
-                begin_revocation(k, &message);
+                overdue_begin(&k->revoking, (uint64_t)message.value + END_MS);
+                break;
+        case CONTROL_BREAK_OVER:
                 break;
         default:
                 return;
@@ -406,15 +418,15 @@ static void expire(struct keeper *k, uint64_t now) {
 }
 
 /* The registrar takes away by force what the app does not let go in time. If it does not, it is taken away from it. */
-static void check_revocation(struct keeper *k, uint64_t now) {
-        if (!k->revoke_deadline || now < k->revoke_deadline || k->phase > PHASE_ENDING)
+static void check_overdue(struct keeper *k, uint64_t now) {
+        bool revoking = overdue_check(&k->revoking, k->ledger, now, END_MS);
+        bool breaking = overdue_check(&k->breaking, k->ledger, now, END_MS);
+
+        if (k->phase > PHASE_ENDING || (!revoking && !breaking))
                 return;
-        if (ledger_is_busy(k->ledger, now) && now < k->revoke_end) {
-                k->revoke_deadline = now + END_MS;
-                return;
-        }
-        log_line(LOG_ERR, "kills its registrar, which has not taken away what it was told to");
-        k->revoke_deadline = 0;
+        log_line(LOG_ERR,
+                 "kills its registrar, which has not taken away what it %s",
+                 revoking ? "was told to" : "had to");
         kill_registrar(k);
 }
 
@@ -429,8 +441,10 @@ static int timeout_of(const struct keeper *k, uint64_t now) {
 
                 if (!next || beat < next)
                         next = beat;
-                if (k->revoke_deadline && k->revoke_deadline < next)
-                        next = k->revoke_deadline;
+                if (k->revoking.deadline && k->revoking.deadline < next)
+                        next = k->revoking.deadline;
+                if (k->breaking.deadline && k->breaking.deadline < next)
+                        next = k->breaking.deadline;
         }
         if (!next)
                 return -1;
@@ -470,7 +484,7 @@ static void turn(struct keeper *k) {
                 uplink_retire(&k->uplink);
         uplink_turn(&k->uplink, now);
         heartbeat(k, now);
-        check_revocation(k, now);
+        check_overdue(k, now);
         expire(k, now);
 }
 

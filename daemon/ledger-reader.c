@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "proto.h"
 #include "util.h"
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
@@ -83,6 +84,22 @@ static enum pinlease_method known_method(uint16_t method) {
         return method == PINLEASE_METHOD_ODP || method == PINLEASE_METHOD_PINNED ? (enum pinlease_method)method : 0;
 }
 
+/* One that holds has no reason why it does not, and one that does not has one. 0: the session says nothing about
+ * guards. */
+static uint32_t known_guards(uint32_t guards) {
+        uint32_t known = 0;
+
+        for (unsigned int i = 0; i < PL_N_GUARDS; i++) {
+                unsigned int reason = pl_guard_reason(guards, i);
+
+                if (pl_guards_held(guards) >> i & 1)
+                        known = pl_guards_set(known, i, 0);
+                else if (reason > 0)
+                        known = pl_guards_set(known, i, reason);
+        }
+        return known;
+}
+
 /* The entry is a copy. */
 static void list(const struct ledger_entry *entry, uint32_t index, struct ledger_listing *ret) {
         const struct ledger_record *record = &entry->record;
@@ -96,11 +113,13 @@ static void list(const struct ledger_entry *entry, uint32_t index, struct ledger
                 .inode = record->inode,
                 .bytes = record->bytes,
                 .created_ms = record->created_ms,
+                .owner = record->owner,
+                .guards = known_guards(atomic_load_explicit(&entry->guards, memory_order_relaxed)),
                 .access = record->access,
                 .state = state < N_LEDGER_STATES ? (enum ledger_state)state : LEDGER_FREE,
                 .method = known_method(record->method),
-                .backing = record->backing <= PINLEASE_BACKING_PAGECACHE ? (enum pinlease_backing)record->backing :
-                                                                           PINLEASE_BACKING_OTHER,
+                .backing = record->backing <= PINLEASE_BACKING_PAGECACHE ? (enum pinlease_backing)record->backing
+                                                                         : PINLEASE_BACKING_OTHER,
         };
         /* Nothing after the end, wherever it is. */
         memcpy(ret->name, record->name, strnlen(record->name, sizeof ret->name - 1));

@@ -34,6 +34,8 @@ struct ledger_listing {
         uint64_t inode;
         uint64_t bytes;
         uint64_t created_ms; /* CLOCK_BOOTTIME */
+        uint32_t owner;      /* of the file */
+        uint32_t guards;     /* pl_guards_set(), of known guards and any reasons */
         uint32_t access;
         enum ledger_state state;       /* LEDGER_FREE: unknown */
         enum pinlease_method method;   /* exactly one; 0: unknown */

@@ -8,8 +8,8 @@
 #include "util.h"
 
 /* The layout is read by other processes. Header, statistics and the first entries share a page: an idle session has one. */
-_Static_assert(sizeof(struct ledger_record) == 192, "record");
-_Static_assert(sizeof(struct ledger_entry) == 216, "entry");
+_Static_assert(sizeof(struct ledger_record) == 200, "record");
+_Static_assert(sizeof(struct ledger_entry) == 224, "entry");
 _Static_assert(offsetof(struct ledger_header, stats) == 64, "statistics");
 _Static_assert(sizeof(struct ledger_header) == LEDGER_HEADER_SIZE, "header");
 

@@ -65,6 +65,8 @@ struct ledger_record {
         uint16_t backing; /* enum pinlease_backing */
         uint64_t created_ms; /* CLOCK_BOOTTIME */
         uint64_t bytes;      /* what has been charged for it */
+        uint32_t owner;      /* of the file, when it was registered */
+        uint32_t reserved;
         char name[LEDGER_NAME_MAX]; /* what the kernel called the descriptor, see mapping_name() */
 };
 

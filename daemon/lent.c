@@ -43,6 +43,11 @@ int lent_add(struct lent *lent, unsigned int id, int fd, int *ret_bell) {
         _cleanup_(pl_closep) int bell = -1;
         int r = 0;
 
+        if (fd < 0 && id < LENT_MAX && lent->fds[id] >= 0) {
+                *ret_bell = -1;
+                signal_bell(lent, SIGCONT);
+                return direct_signals(lent, lent->fds[id]);
+        }
         if (fd < 0 || id >= LENT_MAX || lent->fds[id] >= 0)
                 r = -EPROTO;
         if (r == 0 && !lent->bell)

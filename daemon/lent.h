@@ -23,7 +23,8 @@ void lent_init(struct lent *lent);
 
 /*
  * Takes the descriptor over by this number, and directs the signals of its description to the bell, see bell.h; starts that with
- * the first: then *ret_bell is its pipe, the caller's to close, else -1. Returns 0; a negative errno; -EPROTO: no such number is
+ * the first: then *ret_bell is its pipe, the caller's to close, else -1. Of one that is lent already, without a descriptor, the
+ * signals are directed anew. Returns 0; a negative errno; -EPROTO: no such number is
  * to be had.
  */
 int lent_add(struct lent *lent, unsigned int id, int fd, int *ret_bell);

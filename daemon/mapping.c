@@ -21,7 +21,9 @@ struct object {
 
 struct mapping {
         struct object *object;
-        struct mapping *previous, *next;
+        struct mapping *previous, *next; /* of the same file */
+        struct mapping *older, *younger; /* of the whole table */
+        uint64_t number;
         uint64_t base;   /* address of `offset` */
         uint64_t offset; /* bytes, a multiple of the page size */
         uint64_t length;
@@ -113,6 +115,30 @@ static int map_view(const struct mapping_request *request, bool at_address, stru
         return 0;
 }
 
+static void link_view(struct mapping_table *table, struct object *object, struct mapping *view) {
+        view->object = object;
+        view->next = object->views;
+        if (view->next)
+                view->next->previous = view;
+        object->views = view;
+
+        view->number = ++table->n_made;
+        view->older = table->last;
+        *(table->last ? &table->last->younger : &table->first) = view;
+        table->last = view;
+        table->n_views++;
+}
+
+static void unlink_view(struct mapping_table *table, struct mapping *view) {
+        *(view->previous ? &view->previous->next : &view->object->views) = view->next;
+        if (view->next)
+                view->next->previous = view->previous;
+
+        *(view->older ? &view->older->younger : &table->first) = view->younger;
+        *(view->younger ? &view->younger->older : &table->last) = view->older;
+        table->n_views--;
+}
+
 /* The link of /proc is made up from names that the kernel has in memory: no file server is asked. */
 static void name_object(struct object *object, int fd) {
         static const char ellipsis[] = "…";
@@ -167,12 +193,7 @@ static int new_view(struct mapping_table *table,
                 return r;
         }
 
-        view->object = object;
-        view->next = object->views;
-        if (view->next)
-                view->next->previous = view;
-        object->views = view;
-        table->n_views++;
+        link_view(table, object, view);
         name_object(object, request->fd);
         *ret_view = view;
         return 0;
@@ -209,6 +230,40 @@ const char *mapping_name(const struct mapping *mapping) {
         return mapping->object->name;
 }
 
+void mapping_views(const struct mapping_table *table, dev_t dev, uint64_t inode, mapping_viewer *function, void *userdata) {
+        struct object key = { .dev = dev, .inode = inode };
+        void *node;
+
+        node = tfind(&key, &table->objects, compare);
+        if (!node)
+                return;
+        for (const struct mapping *view = (*(struct object **)node)->views; view; view = view->next)
+                function(userdata, view->offset, view->base, view->length);
+}
+
+const struct mapping *mapping_from(const struct mapping_table *table, uint64_t number) {
+        const struct mapping *view = table->first;
+
+        while (view && view->number < number)
+                view = view->younger;
+        return view;
+}
+
+const struct mapping *mapping_younger(const struct mapping *mapping) {
+        return mapping->younger;
+}
+
+struct mapping_view mapping_view(const struct mapping *mapping) {
+        return (struct mapping_view) {
+                .number = mapping->number,
+                .base = mapping->base,
+                .length = mapping->length,
+                .dev = mapping->object->dev,
+                .inode = mapping->object->inode,
+                .offset = mapping->offset,
+        };
+}
+
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping) {
         struct object *object;
 
@@ -220,15 +275,9 @@ struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping
                 return NULL;
 
         object = mapping->object;
-        if (mapping->previous)
-                mapping->previous->next = mapping->next;
-        else
-                object->views = mapping->next;
-        if (mapping->next)
-                mapping->next->previous = mapping->previous;
+        unlink_view(table, mapping);
         (void)munmap((void *)(uintptr_t)mapping->base, mapping->length);
         free(mapping);
-        table->n_views--;
         object_gc(table, object);
         return NULL;
 }

@@ -8,7 +8,9 @@
  * because page-table entries are what makes a registration of mapped memory ten times faster than one of fresh memory.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "fdclass.h"
 
@@ -17,6 +19,8 @@ struct mapping;
 struct mapping_table {
         void *objects; /* tsearch(3) tree, by device and inode */
         unsigned int n_views;
+        struct mapping *first, *last; /* all views, in the order in which they were made */
+        uint64_t n_made;
 };
 
 struct mapping_request {
@@ -48,6 +52,24 @@ int mapping_get(struct mapping_table *table,
  */
 #define MAPPING_NAME_MAX 104
 const char *mapping_name(const struct mapping *mapping);
+
+/* Calls function() for each view of a file: `length` bytes of it from `offset` on are at `start`. It must not change the table. */
+typedef void mapping_viewer(void *userdata, uint64_t offset, uint64_t start, uint64_t length);
+void mapping_views(const struct mapping_table *table, dev_t dev, uint64_t inode, mapping_viewer *function, void *userdata);
+
+/* For who looks at all views: in the order in which they were made. */
+struct mapping_view {
+        uint64_t number; /* from 1 on; never used twice */
+        uint64_t base, length;
+        dev_t dev;
+        uint64_t inode, offset; /* what lies at `base` */
+};
+
+/* The oldest view whose number is at least that; NULL: none. Costs a walk, mapping_younger() none; but between two calls of that
+ * no view may go. */
+const struct mapping *mapping_from(const struct mapping_table *table, uint64_t number);
+const struct mapping *mapping_younger(const struct mapping *mapping);
+struct mapping_view mapping_view(const struct mapping *mapping);
 
 /* Drops a reference; the last one unmaps. Returns NULL. */
 struct mapping *mapping_put(struct mapping_table *table, struct mapping *mapping);

@@ -336,7 +336,7 @@ static int lend(void *userdata, const struct guarded *file, int *ret_bell) {
 
         k = line_try(&r->line,
                      &(const struct control_message) { .type = CONTROL_LEND, .id = file->lease.id },
-                     file->fd,
+                     file->lease.lent ? -1 : file->fd,
                      &error,
                      ret_bell);
         if (k < 0)

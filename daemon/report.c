@@ -65,6 +65,29 @@ static struct json_object *access_names(uint32_t access) {
         return builder_finish(&names);
 }
 
+static struct json_object *guard_names(uint32_t guards) {
+        struct builder names = builder_array();
+
+        for (unsigned int i = 0; i < PL_N_GUARDS; i++)
+                if (pl_guards_held(guards) >> i & 1)
+                        builder_append(&names, json_object_new_string(pl_guard_name((enum pinlease_guard)(1U << i))));
+        return builder_finish(&names);
+}
+
+static struct json_object *guards_missing(uint32_t guards) {
+        struct builder object = builder_object();
+
+        for (unsigned int i = 0; i < PL_N_GUARDS; i++) {
+                unsigned int reason = pl_guard_reason(guards, i);
+
+                if (reason > 0)
+                        builder_text(&object,
+                                     pl_guard_name((enum pinlease_guard)(1U << i)),
+                                     pl_guard_reason_name((enum pinlease_guard_reason)reason));
+        }
+        return builder_finish(&object);
+}
+
 struct json_object *report_registration(uint64_t session, const struct ledger_listing *listing, uint64_t now_ms) {
         struct builder item = builder_object();
         char name[REPORT_NAME_MAX], id[48], session_id[24];
@@ -87,6 +110,8 @@ struct json_object *report_registration(uint64_t session, const struct ledger_li
         builder_add(&item, "access", access_names(listing->access));
         builder_text(&item, "method", pl_method_name(listing->method));
         builder_number(&item, "age_ms", now_ms > listing->created_ms ? now_ms - listing->created_ms : 0);
+        builder_add(&item, "guards", guard_names(listing->guards));
+        builder_add(&item, "guards_missing", guards_missing(listing->guards));
         return builder_finish(&item);
 }
 

@@ -22,14 +22,14 @@ struct cachestat_ {
         uint64_t nr_cache, nr_dirty, nr_writeback, nr_evicted, nr_recently_evicted;
 };
 
-static int by_cachestat(int fd, uint64_t offset, uint64_t length, uint64_t page) {
+/* Returns how many pages, or a negative errno. */
+static int64_t by_cachestat(int fd, uint64_t offset, uint64_t length) {
         struct cachestat_range_ range = { .off = offset, .len = length };
-        uint64_t pages = (offset + length - 1) / page - offset / page + 1;
         struct cachestat_ cs;
 
         if (syscall(SYS_cachestat, fd, &range, &cs, 0) < 0)
                 return -errno;
-        return cs.nr_cache >= pages;
+        return (int64_t)cs.nr_cache;
 }
 
 /* To whom mincore() does not want to tell it says "all there" (can_do_mincore() of the kernel), so that is asked first. */
@@ -64,14 +64,33 @@ static int by_mincore(uint64_t start, uint64_t length, uint64_t page) {
 
 int residency_check(int fd, uint64_t offset, uint64_t start, uint64_t length) {
         uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        uint64_t pages = (offset + length - 1) / page - offset / page + 1;
+        int64_t present;
         int r;
 
-        r = by_cachestat(fd, offset, length, page);
-        if (r != -ENOSYS)
-                return r;
+        present = by_cachestat(fd, offset, length);
+        if (present >= 0)
+                return (uint64_t)present >= pages;
+        if (present != -ENOSYS)
+                return (int)present;
 
         r = may_ask_mincore(fd);
         if (r <= 0)
                 return r < 0 ? r : -EPERM;
         return by_mincore(start, length, page);
+}
+
+int residency_any(int fd, uint64_t offset, uint64_t length) {
+        int64_t present;
+        int r;
+
+        present = by_cachestat(fd, offset, length);
+        if (present >= 0)
+                return present > 0;
+        if (present == -EPERM)
+                return -EPERM;
+
+        /* It does not know huge pages. */
+        r = may_ask_mincore(fd);
+        return r != 0 ? r : -EPERM;
 }

@@ -15,4 +15,8 @@
  */
 int residency_check(int fd, uint64_t offset, uint64_t start, uint64_t length);
 
+/* Is anything of the range there? 0: no; 1: yes, or mincore() is to be asked; -EPERM as above, and mincore() would say that
+ * everything is there. */
+int residency_any(int fd, uint64_t offset, uint64_t length);
+
 #endif

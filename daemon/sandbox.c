@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/sched.h>
 #include <malloc.h>
 #include <rdma/rdma_user_ioctl_cmds.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -78,11 +81,23 @@ static const int registrar_may[] = {
         SCMP_SYS(readlink),
         SCMP_SYS(readlinkat),
 
-        /* residency.c. Before Linux 6.5 by mincore(), which is not told the truth unless the file may be written: faccessat(). */
+        /* residency.c, layout.c. Before Linux 6.5 by mincore(), which is not told the truth unless the file may be written: faccessat(). */
         SYS_cachestat,
         SCMP_SYS(mincore),
         SCMP_SYS(faccessat),
         SCMP_SYS(faccessat2),
+
+        /* guard-modify.c. Watches of files that it has open, and of others it could open by name: it is told that they change. */
+        SCMP_SYS(inotify_init1),
+        SCMP_SYS(inotify_add_watch),
+        SCMP_SYS(inotify_rm_watch),
+
+        /* layout.c: whether FIEMAP would have to wait. */
+        SCMP_SYS(preadv2),
+
+        /* guard-poison.c: a descriptor for SIGBUS. mincore and faccessat are its too, and madvise, rt_sigprocmask and read,
+         * which both have. */
+        SCMP_SYS(signalfd4),
 };
 
 static const int keeper_may[] = {
@@ -146,6 +161,9 @@ static const struct conditional registrar_may_if[] = {
         /* fdclass.c. */
         { SCMP_SYS(fcntl), 1, { IS(1, F_GET_SEALS) } },
 
+        /* layout.c: in which blocks a file lies; it changes nothing. */
+        { SCMP_SYS(ioctl), 1, { IS(1, FS_IOC_FIEMAP) } },
+
         /* residency.c: asks who it is for the file systems, which only this call tells; it changes nothing. */
         { SCMP_SYS(setfsuid), 1, { IS(0, -1) } },
 
@@ -154,6 +172,9 @@ static const struct conditional registrar_may_if[] = {
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETLEASE) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETSIG) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_GETOWN_EX) } },
+
+        /* guard-poison.c: memory failures are told at once. For itself, and changes nothing else. */
+        { SCMP_SYS(prctl), 2, { IS(0, PR_MCE_KILL), IS(1, PR_MCE_KILL_SET) } },
 
         /* What it may pin: reads it, of itself. */
         { SCMP_SYS(prlimit64), 2, { IS(0, 0), IS_NULL(2) } },

@@ -167,6 +167,9 @@ static int handle_message(struct session *session, const struct control_message 
         case CONTROL_REVOKED:
                 s->listener->revoked(s->userdata, session, message);
                 return 0;
+        case CONTROL_BREAK:
+                s->listener->asks(s->userdata, session, message);
+                return 0;
         default:
                 return -EPROTO;
         }
@@ -481,8 +484,13 @@ void session_end(struct session *session, uint32_t grace_ms) {
                 lose_control(session);
 }
 
-int session_revoke(struct session *session, const struct control_message *message) {
+int session_tell(struct session *session, const struct control_message *message) {
+        int r;
+
         if (session->state != SESSION_SERVING || session->control < 0)
                 return -ENOTCONN;
-        return control_send(session->control, message, -1);
+        r = control_send(session->control, message, -1);
+        if (r < 0)
+                lose_control(session);
+        return r;
 }

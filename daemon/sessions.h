@@ -37,6 +37,7 @@ struct session {
         uint64_t started_ms; /* CLOCK_BOOTTIME */
         bool resumed; /* started by a former pinleased */
         bool ending;  /* told to let go */
+        unsigned int n_breaks; /* breaks.h's: open ones */
         int control; /* to the keeper; -1: lost, the keeper comes again or ends */
         int ledger;  /* -1: not known yet */
         int keeper;  /* pidfd, of a resumed session */
@@ -63,6 +64,9 @@ struct sessions_listener {
         void (*introduced)(void *userdata, struct session *session); /* by its keeper, perhaps anew */
         void (*revoked)(void *userdata, struct session *session, const struct control_message *message);
         void (*ended)(void *userdata, struct session *session);
+        void (*asks)(void *userdata,
+                     struct session *session,
+                     const struct control_message *message); /* CONTROL_BREAK */
 };
 
 struct sessions {
@@ -114,7 +118,7 @@ struct session *sessions_after(const struct sessions *sessions, uint64_t id);
 /* Says GOING_AWAY. If it cannot be said, the keeper will introduce itself anew; it is for the listener to say it again. */
 void session_end(struct session *session, uint32_t grace_ms);
 
-/* Returns 0 or a negative errno: it was not said. */
-int session_revoke(struct session *session, const struct control_message *message);
+/* Returns 0 or a negative errno: it was not said, and its keeper introduces itself anew, if it can. */
+int session_tell(struct session *session, const struct control_message *message);
 
 #endif

@@ -188,6 +188,7 @@ static void on_introduced(void *userdata, struct session *session) {
         /* Also one that comes late: nothing may be registered any more. */
         if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
                 session_end(session, s->drain_grace_ms);
+        breaks_introduced(&s->breaks, session);
         waiting_resume(&s->waiting, session->account);
         report_status(s);
 }
@@ -195,7 +196,14 @@ static void on_introduced(void *userdata, struct session *session) {
 static void on_revoked(void *userdata, struct session *session, const struct control_message *message) {
         struct supervisor *s = userdata;
 
-        admin_revoked(&s->admin, session, message);
+        if (!breaks_revoked(&s->breaks, session, message))
+                admin_revoked(&s->admin, session, message);
+}
+
+static void on_asks(void *userdata, struct session *session, const struct control_message *message) {
+        struct supervisor *s = userdata;
+
+        breaks_ask(&s->breaks, session, message);
 }
 
 static void end_drain(struct supervisor *s) {
@@ -212,6 +220,7 @@ static void end_drain(struct supervisor *s) {
 static void on_ended(void *userdata, struct session *session) {
         struct supervisor *s = userdata;
 
+        breaks_ended(&s->breaks, session);
         admin_session_ended(&s->admin, session);
         waiting_resume(&s->waiting, session->account);
         report_status(s);
@@ -223,6 +232,7 @@ static const struct sessions_listener sessions_listener = {
         .introduced = on_introduced,
         .revoked = on_revoked,
         .ended = on_ended,
+        .asks = on_asks,
 };
 
 /* --- ending --- */
@@ -394,6 +404,7 @@ static int prepare(struct supervisor *s) {
         disposal_init(&s->disposal, s->event);
         waiting_init(&s->waiting, s->event, &s->accounts, &s->disposal, s->config.sessions.hello_timeout_ms, on_ready, s);
         sessions_init(&s->sessions, &s->config.sessions, s->event, &s->accounts, &s->roster, &sessions_listener, s);
+        breaks_init(&s->breaks, s->event, &s->sessions);
         admin_init(&s->admin, s);
         r = handover_init(&s->handover, s->event, &s->sessions, &s->disposal, s->config.keepers);
         if (r < 0)
@@ -406,6 +417,7 @@ static void supervisor_done(struct supervisor *s) {
         admin_done(&s->admin);
         handover_done(&s->handover);
         waiting_done(&s->waiting);
+        breaks_done(&s->breaks);
         sessions_done(&s->sessions);
         disposal_done(&s->disposal);
         accounts_done(&s->accounts);

@@ -10,6 +10,7 @@
 
 #include "admin-server.h"
 #include "admission.h"
+#include "breaks.h"
 #include "handover.h"
 #include "sessions.h"
 #include "waiting.h"
@@ -42,6 +43,7 @@ struct supervisor {
         struct disposal disposal;
         struct waiting waiting;
         struct handover handover;
+        struct breaks breaks;
         struct admin admin;
         struct pause pause;
         sd_event_source *listener, *status, *settle, *drain;

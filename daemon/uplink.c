@@ -90,6 +90,53 @@ void uplink_turn(struct uplink *u, uint64_t now_ms) {
         introduce(u);
 }
 
+static void send_break(struct uplink *u, const struct uplink_break *b) {
+        uint64_t now = pl_now_ms();
+
+        send_or_drop(u,
+                     &(struct control_message) {
+                             .type = CONTROL_BREAK,
+                             .cookie = b->cookie,
+                             .device = b->device,
+                             .inode = b->inode,
+                             .offset = b->offset,
+                             .length = b->length,
+                             .reason = b->reason,
+                             .value = b->due > now ? (uint32_t)(b->due - now) : 0,
+                     });
+}
+
+/* Forgets those that nobody waits for any more. */
+static void expire_breaks(struct uplink *u) {
+        uint64_t now = pl_now_ms();
+
+        for (size_t i = 0; i < ELEMENTSOF(u->breaks); i++)
+                if (now > u->breaks[i].due + UPLINK_BREAK_MARGIN_MS)
+                        u->breaks[i].due = 0;
+}
+
+static void send_breaks(struct uplink *u) {
+        expire_breaks(u);
+        for (size_t i = 0; i < ELEMENTSOF(u->breaks) && u->welcome; i++)
+                if (u->breaks[i].due)
+                        send_break(u, u->breaks + i);
+}
+
+static struct uplink_break *find_break(struct uplink *u, uint64_t cookie) {
+        for (size_t i = 0; i < ELEMENTSOF(u->breaks); i++)
+                if (u->breaks[i].due && u->breaks[i].cookie == cookie)
+                        return u->breaks + i;
+        return NULL;
+}
+
+static bool end_break(struct uplink *u, uint64_t cookie) {
+        struct uplink_break *b = find_break(u, cookie);
+
+        if (b)
+                b->due = 0;
+        return b != NULL;
+}
+
 int uplink_recv(struct uplink *u, struct control_message *ret_message) {
         struct control_message message;
         int fd, r;
@@ -111,7 +158,12 @@ int uplink_recv(struct uplink *u, struct control_message *ret_message) {
                 u->welcome = true;
                 if (u->wanting)
                         send_or_drop(u, &(struct control_message) { .type = CONTROL_WANT, .credit = u->wanted });
+                send_breaks(u);
                 return -EAGAIN;
+        case CONTROL_BREAK_OVER:
+                if (!end_break(u, message.cookie))
+                        return -EAGAIN;
+                break;
         case CONTROL_CREDIT:
                 /* An answer that nobody waits for is one to an earlier life of this connection. */
                 if (!u->wanting)
@@ -141,6 +193,31 @@ int uplink_return(struct uplink *u, const struct credit_amount *amount) {
                 return -EPROTO;
         if (u->fd >= 0)
                 send_or_drop(u, &(struct control_message) { .type = CONTROL_RETURN, .credit = *amount });
+        return 0;
+}
+
+int uplink_break(struct uplink *u, const struct control_message *message) {
+        uint32_t ms = message->value < CONTROL_BREAK_MAX_MS ? message->value : CONTROL_BREAK_MAX_MS;
+        struct uplink_break *b = u->breaks;
+
+        expire_breaks(u);
+        if (find_break(u, message->cookie))
+                return -EPROTO;
+        while (b < u->breaks + ELEMENTSOF(u->breaks) && b->due)
+                b++;
+        if (b == u->breaks + ELEMENTSOF(u->breaks))
+                return -EBUSY;
+        *b = (struct uplink_break) {
+                .cookie = message->cookie,
+                .device = message->device,
+                .inode = message->inode,
+                .offset = message->offset,
+                .length = message->length,
+                .reason = message->reason,
+                .due = pl_now_ms() + ms,
+        };
+        if (u->welcome)
+                send_break(u, b);
         return 0;
 }
 

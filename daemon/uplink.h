@@ -17,6 +17,17 @@
 #define UPLINK_RETRY_MIN_MS 50
 #define UPLINK_RETRY_MAX_MS 2000
 
+/* What waits longer than it was to wait is not asked for again. */
+#define UPLINK_BREAK_MARGIN_MS 20000
+
+/* A BREAK that has not been answered. */
+struct uplink_break {
+        uint64_t cookie; /* the registrar's */
+        uint64_t device, inode, offset, length;
+        uint64_t due; /* CLOCK_MONOTONIC, ms; 0: free */
+        uint32_t reason;
+};
+
 struct uplink {
         const char *path; /* of the socket for sessions; NULL: no successor is looked for */
         struct control_introduction introduction;
@@ -27,6 +38,7 @@ struct uplink {
         struct credit_amount wanted;
         uint64_t next_attempt;       /* when not connected; 0: never */
         unsigned int retry_ms;
+        struct uplink_break breaks[CONTROL_MAX_BREAKS];
 };
 
 /* Takes the socket over and introduces the keeper. The introduction's credit is what the session begins with. */
@@ -52,6 +64,10 @@ int uplink_want(struct uplink *uplink, const struct credit_amount *amount);
 
 /* Gives credit back. -EPROTO: more than the session holds. */
 int uplink_return(struct uplink *uplink, const struct credit_amount *amount);
+
+/* Sends a BREAK, again after a reconnect, until it is over. -EBUSY: too many are open; -EPROTO: there is one of that
+ * cookie. */
+int uplink_break(struct uplink *uplink, const struct control_message *message);
 
 /* Something that only matters to the pinleased that asked for it. */
 void uplink_tell(struct uplink *uplink, const struct control_message *message);

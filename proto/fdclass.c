@@ -28,6 +28,7 @@
  */
 #define STATMOUNT_BY_FD_FLAG   0x1U
 #define STATMOUNT_SB_BASIC_BIT 0x1U
+#define STATMOUNT_NS_ID_BIT    0x40U
 
 struct statmount_request {
         uint32_t size;
@@ -46,11 +47,11 @@ struct statmount_result {
         uint8_t rest[480];
 };
 
-static int statmount_by_fd(int fd, struct statmount_result *ret_result) {
+static int statmount_by_fd(int fd, uint64_t param, struct statmount_result *ret_result) {
         struct statmount_request request = {
                 .size = sizeof request,
                 .fd = (uint32_t)fd,
-                .param = STATMOUNT_SB_BASIC_BIT,
+                .param = param,
         };
 
         if (syscall(SYS_statmount, &request, ret_result, sizeof *ret_result, STATMOUNT_BY_FD_FLAG) < 0)
@@ -65,7 +66,7 @@ static bool have_statmount_by_fd(void) {
         _cleanup_(pl_closep) int root = -1;
 
         root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        return root >= 0 && statmount_by_fd(root, &result) == 0;
+        return root >= 0 && statmount_by_fd(root, STATMOUNT_SB_BASIC_BIT, &result) == 0;
 }
 
 /* -ENXIO: on no file system that anybody could have mounted. -EOPNOTSUPP: this kernel cannot tell. */
@@ -73,7 +74,7 @@ static int magic_by_statmount(int fd, uint64_t *ret_magic) {
         struct statmount_result result;
         int r;
 
-        r = statmount_by_fd(fd, &result);
+        r = statmount_by_fd(fd, STATMOUNT_SB_BASIC_BIT, &result);
         if (r == 0)
                 *ret_magic = result.sb_magic;
         else if (have_statmount_by_fd())
@@ -204,6 +205,7 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
         class.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
         class.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
         class.inode = sx.stx_ino;
+        class.owner = sx.stx_uid;
 
         if (class.flags & O_PATH) {
                 /* Closing it never reaches the file system. */
@@ -242,6 +244,16 @@ int pl_fdclass_size(int fd, uint64_t *ret_size) {
                 return -errno;
         *ret_size = sx.stx_size;
         return 0;
+}
+
+int pl_fdclass_mounted(int fd) {
+        struct statmount_result result;
+        int r;
+
+        r = statmount_by_fd(fd, STATMOUNT_SB_BASIC_BIT | STATMOUNT_NS_ID_BIT, &result);
+        if (r < 0)
+                return r;
+        return (result.mask & STATMOUNT_NS_ID_BIT) != 0;
 }
 
 const char *pl_fdclass_name(const struct pl_fdclass *class) {

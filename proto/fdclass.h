@@ -35,6 +35,7 @@ struct pl_fdclass {
         uint64_t size;       /* bytes; regular files that do not hang */
         dev_t dev, rdev;
         uint64_t inode;
+        uid_t owner;
 };
 
 /* Returns 0, or -EBADF for a descriptor that is not open. */
@@ -42,6 +43,10 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class);
 
 /* The file's present size. Only for descriptors that do not hang. */
 int pl_fdclass_size(int fd, uint64_t *ret_size);
+
+/* Is the descriptor's mount in any namespace still? 0: it has been unmounted lazily (MNT_DETACH). Returns 1, 0, or a negative errno where
+ * nobody tells: memfd, or Linux before 7.0. */
+int pl_fdclass_mounted(int fd);
 
 /* "a pipe", "a socket", "a file on xfs" … for refusals; the text is static. */
 const char *pl_fdclass_name(const struct pl_fdclass *class);

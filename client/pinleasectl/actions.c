@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* pinleasectl revoke, drain, undrain: what changes something. */
+/* pinleasectl revoke, release, drain, undrain: what changes something. */
 
 #include <err.h>
 #include <inttypes.h>
@@ -79,15 +79,23 @@ static enum status run(struct action *action, const char *method, uint64_t patie
         return status;
 }
 
-enum status revoke_run(struct context *context) {
+static enum status take_back(struct context *context, const char *method) {
         struct action action = { .context = context, .print = print_revoke };
-        enum status status = run(&action, "revoke", request_long_patience_ms(context->options));
+        enum status status = run(&action, method, request_long_patience_ms(context->options));
 
         if (status != STATUS_OK || action.kept == 0)
                 return status;
         warnx("%" PRIu64 " registrations are kept by the kernel: a memory window is bound to them. They go with their app",
               action.kept);
         return STATUS_FAILED;
+}
+
+enum status revoke_run(struct context *context) {
+        return take_back(context, "revoke");
+}
+
+enum status release_run(struct context *context) {
+        return take_back(context, "release");
 }
 
 enum status drain_run(struct context *context) {

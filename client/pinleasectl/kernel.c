@@ -66,6 +66,18 @@ int kernel_vmstat(const char *proc, const char *name, uint64_t *ret_value) {
         return r;
 }
 
+int kernel_mount(const char *path, uint64_t *ret_device) {
+        struct statx stx;
+
+        if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &stx) < 0)
+                return -errno;
+        /* Before Linux 5.8 it is not said. */
+        if (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT && !(stx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+                return -EINVAL;
+        *ret_device = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+        return 0;
+}
+
 int kernel_file(const char *path, uint64_t *ret_device, uint64_t *ret_inode) {
         struct statx stx;
 

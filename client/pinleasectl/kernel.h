@@ -22,4 +22,8 @@ int kernel_vmstat(const char *proc, const char *name, uint64_t *ret_value);
  * is not asked. Returns 0 or a negative errno. */
 int kernel_file(const char *path, uint64_t *ret_device, uint64_t *ret_inode);
 
+/* Device of the file system that is mounted there, as above; nothing is mounted for that. -EINVAL: nothing is mounted
+ * there. */
+int kernel_mount(const char *path, uint64_t *ret_device);
+
 #endif

@@ -188,6 +188,43 @@ static void session_details(struct list *list, struct json_object *item) {
         amount_pair(list, "credit", field_object(item, "credit"));
 }
 
+/* What the service calls it, in words; what is of a later version, as it calls it. */
+static const char *reason_in_words(struct json_object *missing, const char *guard) {
+        static const char *const words[][2] = {
+                { "not-for-this", "not for this kind of memory" },
+                { "not-sealed", "the file is not sealed against shrinking" },
+                { "not-owner", "the user does not own the file" },
+                { "open-elsewhere", "the file is open a second time" },
+                { "other-lease", "the application has a lease of its own" },
+                { "meddled", "the application has undone or redirected it" },
+                { "reader", "another program reads the file just now" },
+                { "no-resources", "out of memory, descriptors, processes or watches" },
+                { "unsupported", "this kernel or file system does not have it" },
+                { "changing", "the file is just being changed" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(words); i++)
+                if (field_is(missing, guard, words[i][0]))
+                        return words[i][1];
+        return NULL;
+}
+
+static void guard_details(struct list *list, struct json_object *item) {
+        static const char *const names[] = { "seals", "lease", "modify", "poison" };
+        _cleanup_(pl_freep) char *guards = field_list(item, "guards");
+        struct json_object *missing = field_object(item, "guards_missing");
+
+        terminal_pair(&list->context->terminal, 0, "guards", guards);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                const char *words = reason_in_words(missing, names[i]);
+                _cleanup_(pl_freep) char *reason = field_printable(missing, names[i]);
+                size_t length;
+
+                if (field_string(missing, names[i], &length))
+                        terminal_pairf(&list->context->terminal, 0, "", "no %s: %s", names[i], words ? words : reason);
+        }
+}
+
 static void registration_details(struct list *list, struct json_object *item) {
         _cleanup_(pl_freep) char *access = field_list(item, "access");
 
@@ -203,6 +240,7 @@ static void registration_details(struct list *list, struct json_object *item) {
         size_pair(list, "bytes", item, "bytes");
         terminal_pair(&list->context->terminal, 0, "access", access);
         pair(list, "method", item, "method");
+        guard_details(list, item);
         age_pair(list, item);
 }
 

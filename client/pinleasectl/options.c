@@ -14,40 +14,41 @@
 #define MIN_WATCH_MS     100
 #define MAX_TIME_MS      UINT64_C(86400000)
 
-static const char help_text[] =
-        "usage: pinleasectl [OPTION...] COMMAND\n"
-        "\n"
-        "What is registered for RDMA through pinlease, and what to do about it.\n"
-        "\n"
-        "  status                 the service, what is in use, limits\n"
-        "  list                   sessions and their registrations\n"
-        "  show ID                everything about session 7, or registration 7.12\n"
-        "  revoke ID              take registrations away; or --pid, --uid, --path\n"
-        "  drain                  end all sessions, accept no new ones\n"
-        "  undrain                accept sessions again\n"
-        "  metrics                counters and histograms as OpenMetrics text\n"
-        "  devices                RDMA devices of this network namespace\n"
-        "\n"
-        "Which sessions and registrations (list: all must match; revoke: exactly one):\n"
-        "  --pid PID              of a process\n"
-        "  --uid UID              of a user, by number or name\n"
-        "  --path PATH            of a file, whatever it is called\n"
-        "revoke, drain:\n"
-        "  --grace TIME           what apps get to let go by themselves; at most 10min\n"
-        "status, list:\n"
-        "  --watch[=TIME]         again and again, every 2 s or TIME\n"
-        "All:\n"
-        "  --json                 one JSON document per line, as doc/ADMIN.md describes\n"
-        "  --socket PATH          of the service; default $PINLEASE_ADMIN_SOCKET or\n"
-        "                         " PL_ADMIN_SOCKET "\n"
-        "  --color, --no-color    default: on a terminal, unless NO_COLOR is set\n"
-        "  --help, --version\n"
-        "\n"
-        "TIME is 500ms, 3s, 2min; a number alone counts seconds.\n"
-        "\n"
-        "Exit status: 0 done; 1 failed, or something is still registered; 2 usage;\n"
-        "3 the service cannot be reached; 4 not permitted; 5 no such session or\n"
-        "registration.\n";
+static const char help_text[] = "usage: pinleasectl [OPTION...] COMMAND\n"
+                                "\n"
+                                "What is registered for RDMA through pinlease, and what to do about it.\n"
+                                "\n"
+                                "  status                 the service, what is in use, limits\n"
+                                "  list                   sessions and their registrations\n"
+                                "  show ID                everything about session 7, or registration 7.12\n"
+                                "  revoke ID              take registrations away; or --pid, --uid, --path\n"
+                                "  release --mount PATH   take away what is registered of a file system, before\n"
+                                "                         it is unmounted\n"
+                                "  drain                  end all sessions, accept no new ones\n"
+                                "  undrain                accept sessions again\n"
+                                "  metrics                counters and histograms as OpenMetrics text\n"
+                                "  devices                RDMA devices of this network namespace\n"
+                                "\n"
+                                "Which sessions and registrations (list: all must match; revoke: exactly one):\n"
+                                "  --pid PID              of a process\n"
+                                "  --uid UID              of a user, by number or name\n"
+                                "  --path PATH            of a file, whatever it is called\n"
+                                "revoke, release, drain:\n"
+                                "  --grace TIME           what apps get to let go by themselves; at most 10min\n"
+                                "status, list:\n"
+                                "  --watch[=TIME]         again and again, every 2 s or TIME\n"
+                                "All:\n"
+                                "  --json                 one JSON document per line, as doc/ADMIN.md describes\n"
+                                "  --socket PATH          of the service; default $PINLEASE_ADMIN_SOCKET or\n"
+                                "                         " PL_ADMIN_SOCKET "\n"
+                                "  --color, --no-color    default: on a terminal, unless NO_COLOR is set\n"
+                                "  --help, --version\n"
+                                "\n"
+                                "TIME is 500ms, 3s, 2min; a number alone counts seconds.\n"
+                                "\n"
+                                "Exit status: 0 done; 1 failed, or something is still registered; 2 usage;\n"
+                                "3 the service cannot be reached; 4 not permitted; 5 no such session or\n"
+                                "registration.\n";
 
 enum {
         MASK_STATUS = 1 << 0,
@@ -58,25 +59,23 @@ enum {
         MASK_UNDRAIN = 1 << 5,
         MASK_METRICS = 1 << 6,
         MASK_DEVICES = 1 << 7,
-        MASK_ALL = (1 << 8) - 1,
+        MASK_RELEASE = 1 << 8,
+        MASK_ALL = (1 << 9) - 1,
 };
 
 const struct command commands[] = {
-        { "status", MASK_STATUS, status_run },
-        { "list", MASK_LIST, list_run },
-        { "show", MASK_SHOW, show_run },
-        { "revoke", MASK_REVOKE, revoke_run },
-        { "drain", MASK_DRAIN, drain_run },
-        { "undrain", MASK_UNDRAIN, undrain_run },
-        { "metrics", MASK_METRICS, metrics_run },
-        { "devices", MASK_DEVICES, devices_run },
-        { 0 },
+        { "status", MASK_STATUS, status_run },    { "list", MASK_LIST, list_run },
+        { "show", MASK_SHOW, show_run },          { "revoke", MASK_REVOKE, revoke_run },
+        { "release", MASK_RELEASE, release_run }, { "drain", MASK_DRAIN, drain_run },
+        { "undrain", MASK_UNDRAIN, undrain_run }, { "metrics", MASK_METRICS, metrics_run },
+        { "devices", MASK_DEVICES, devices_run }, { 0 },
 };
 
 enum {
         OPTION_PID = 1,
         OPTION_UID,
         OPTION_PATH,
+        OPTION_MOUNT,
         OPTION_GRACE,
         OPTION_WATCH,
         OPTION_JSON,
@@ -92,6 +91,7 @@ static const struct option longs[] = {
         { "pid", required_argument, NULL, OPTION_PID },
         { "uid", required_argument, NULL, OPTION_UID },
         { "path", required_argument, NULL, OPTION_PATH },
+        { "mount", required_argument, NULL, OPTION_MOUNT },
         { "grace", required_argument, NULL, OPTION_GRACE },
         { "watch", optional_argument, NULL, OPTION_WATCH },
         { "json", no_argument, NULL, OPTION_JSON },
@@ -108,7 +108,8 @@ static const unsigned int masks[N_OPTIONS] = {
         [OPTION_PID] = MASK_LIST | MASK_REVOKE,
         [OPTION_UID] = MASK_LIST | MASK_REVOKE,
         [OPTION_PATH] = MASK_LIST | MASK_REVOKE,
-        [OPTION_GRACE] = MASK_REVOKE | MASK_DRAIN,
+        [OPTION_MOUNT] = MASK_RELEASE,
+        [OPTION_GRACE] = MASK_REVOKE | MASK_RELEASE | MASK_DRAIN,
         [OPTION_WATCH] = MASK_STATUS | MASK_LIST,
 };
 
@@ -204,6 +205,9 @@ static void set_option(struct options *o, int option, const char *value) {
         case OPTION_PATH:
                 o->path = value;
                 break;
+        case OPTION_MOUNT:
+                o->mount = value;
+                break;
         case OPTION_GRACE:
                 o->has_grace = true;
                 o->grace_ms = need_time("grace", value, 0, PL_ADMIN_MAX_GRACE_MS);
@@ -263,6 +267,8 @@ static void check(struct options *o, unsigned int used, int n_arguments, char *c
                 errx(STATUS_USAGE, "show: the ID of a session or a registration is needed; see pinleasectl list");
         if (o->command->run == revoke_run && selectors + (o->id != NULL) != 1)
                 errx(STATUS_USAGE, "revoke: exactly one of ID, --pid, --uid, --path is needed");
+        if (o->command->run == release_run && !o->mount)
+                errx(STATUS_USAGE, "release: --mount is needed, where the file system is mounted");
 }
 
 int options_parse(int argc, char *argv[], struct options *ret_options) {

@@ -49,6 +49,8 @@ struct options {
         bool by_pid, by_uid;
         uint32_t pid, uid;
 
+        const char *mount; /* release */
+
         bool has_grace;
         uint64_t grace_ms;
 };
@@ -77,6 +79,7 @@ enum status status_run(struct context *context);
 enum status list_run(struct context *context);
 enum status show_run(struct context *context);
 enum status revoke_run(struct context *context);
+enum status release_run(struct context *context);
 enum status drain_run(struct context *context);
 enum status undrain_run(struct context *context);
 enum status metrics_run(struct context *context);

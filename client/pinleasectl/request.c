@@ -31,8 +31,26 @@ static enum status add_file(struct request *request, const char *path) {
         return STATUS_OK;
 }
 
+static enum status add_mount(struct request *request, const char *path) {
+        uint64_t device;
+        int r;
+
+        r = kernel_mount(path, &device);
+        if (r == -EINVAL) {
+                warnx("%s: nothing is mounted there; findmnt --target shows where the file system is", request->what);
+                return STATUS_NOT_FOUND;
+        }
+        if (r < 0) {
+                warnx("%s: %s", request->what, strerror(-r));
+                return r == -EACCES || r == -EPERM ? STATUS_NOT_PERMITTED : STATUS_NOT_FOUND;
+        }
+        add(request, "device", json_object_new_uint64(device));
+        return STATUS_OK;
+}
+
 static char *describe(const struct options *o) {
-        _cleanup_(pl_freep) char *path = o->path ? text_printable(o->path, strlen(o->path)) : NULL;
+        const char *of = o->mount ? o->mount : o->path;
+        _cleanup_(pl_freep) char *path = of ? text_printable(of, strlen(of)) : NULL;
         char pid[32] = "", uid[32] = "", *what;
 
         if (o->by_pid)
@@ -46,7 +64,9 @@ static char *describe(const struct options *o) {
                      o->id ? o->id : "",
                      pid,
                      uid,
-                     path ? " --path " : "",
+                     o->mount ? " --mount "
+                     : path   ? " --path "
+                              : "",
                      path ? path : "") < 0)
                 err(STATUS_FAILED, "%s", o->command->name);
         return what;
@@ -65,6 +85,8 @@ enum status request_init(struct request *request, const struct options *o) {
                 add(request, "uid", json_object_new_uint64(o->uid));
         if (o->has_grace)
                 add(request, "grace_ms", json_object_new_uint64(o->grace_ms));
+        if (o->mount)
+                return add_mount(request, o->mount);
         return o->path ? add_file(request, o->path) : STATUS_OK;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "proto.h"
 #include "report.h"
 #include "util.h"
 
@@ -75,6 +76,10 @@ static void check_listing(const struct ledger_reader *reader, const struct ledge
         MUST(listing->state < N_LEDGER_STATES);
         MUST(listing->backing <= PINLEASE_BACKING_PAGECACHE);
         MUST(listing->method == 0 || listing->method == PINLEASE_METHOD_ODP || listing->method == PINLEASE_METHOD_PINNED);
+        /* A guard holds, or there is a reason why it does not, or nothing is known of it. */
+        MUST(pl_guards_held(listing->guards) <= PINLEASE_GUARD_ALL && listing->guards >> (8 + 4 * PL_N_GUARDS) == 0);
+        for (unsigned int i = 0; i < PL_N_GUARDS; i++)
+                MUST(!(pl_guards_held(listing->guards) >> i & 1) || pl_guard_reason(listing->guards, i) == 0);
         MUST(memchr(listing->name, '\0', sizeof listing->name));
 
         item = report_registration(7, listing, UINT64_C(1) << 40);

@@ -135,9 +135,9 @@ STATS = 183
 
 
 def entry(state=LIVE, number=1, index=0, name=b"/memfd:buffer (deleted)", method=PINNED, backing=1, access=WRITE,
-          length=4096, created=1000, size=4096, guards=0):
-    record = struct.pack("=QQQQQQQIIIHHQQ", number << 32 | index, 0x10000, 0x20000, length, 0, 1, 3077, 0, 1, access,
-                         method, backing, created, size)
+          length=4096, created=1000, size=4096, guards=0, owner=1000):
+    record = struct.pack("=QQQQQQQIIIHHQQII", number << 32 | index, 0x10000, 0x20000, length, 0, 1, 3077, 0, 1, access,
+                         method, backing, created, size, owner, 0)
     return struct.pack("=IIII", state, 5, 6, 7) + record + name[:104].ljust(104, b"\0") + struct.pack("=II", guards, 0)
 
 

@@ -21,13 +21,16 @@ pl_raw_SOURCES = \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-exhaust.c \
 	tests/integration/cases-flood.c \
+	tests/integration/cases-guard-modify.c \
 	tests/integration/cases-hanging.c \
 	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
+	tests/integration/cases-lease.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
+	tests/integration/cases-poison.c \
 	tests/integration/cases-protocol.c \
 	tests/integration/cases-restart.c \
 	tests/integration/cases-revoke.c \
@@ -49,12 +52,13 @@ pl_raw_SOURCES = \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
-	tests/integration/view.c tests/integration/view.h
+	tests/integration/view.c tests/integration/view.h \
+	daemon/guard-modify.c daemon/layout.c daemon/mapping.c
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
 	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'
 pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
-pl_raw_LDADD = libpinlease.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
+pl_raw_LDADD = libpinlease.la libpl-session.la libpl-proto.la $(IBVERBS_LIBS) $(JSON_C_LIBS)
 
 # The service as an older version would be, as far as the others can see: its numbers are lower.
 pinleased_old_SOURCES = daemon/pinleased.c daemon/sessions.c

@@ -69,7 +69,7 @@ int raw_send(const struct raw *raw, const void *packet, size_t size, const int *
         return sendmsg(raw->sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-int raw_recv(const struct raw *raw, struct pl_packet *ret_packet) {
+static int recv_any(const struct raw *raw, struct pl_packet *ret_packet) {
         struct pl_received received;
         int r;
 
@@ -82,6 +82,28 @@ int raw_recv(const struct raw *raw, struct pl_packet *ret_packet) {
         CHECK_EQUAL(pl_packet_check(&received.packet, received.size, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
         *ret_packet = received.packet;
         return 0;
+}
+
+int raw_recv(const struct raw *raw, struct pl_packet *ret_packet) {
+        int r;
+
+        do
+                r = recv_any(raw, ret_packet);
+        while (r == 0 && ret_packet->header.opcode == PL_OP_NOTICE);
+        return r;
+}
+
+struct pl_packet raw_expect_notice(const struct raw *raw, enum pl_notice_kind kind) {
+        struct pl_packet packet;
+
+        do {
+                int r = recv_any(raw, &packet);
+
+                if (r < 0)
+                        FAIL("a notice was to come: the session has ended: %s", strerror(-r));
+                CHECK_EQUAL(packet.header.opcode, PL_OP_NOTICE);
+        } while (packet.body.notice.kind != kind);
+        return packet;
 }
 
 static enum pinlease_code check_refusal(const struct pl_packet *packet) {
@@ -190,6 +212,14 @@ struct pl_register_reply raw_register(struct raw *raw, const struct pl_register 
         expect_code(raw_call(raw, &packet, fd, &reply), PINLEASE_CODE_NONE);
         CHECK_EQUAL(reply.body.register_reply.length, request->length);
         return reply.body.register_reply;
+}
+
+void raw_release(struct raw *raw, uint64_t id) {
+        struct pl_packet request, reply;
+
+        pl_packet_init(&request, PL_OP_RELEASE, 0);
+        request.body.release.id = id;
+        expect_code(raw_call(raw, &request, -1, &reply), PINLEASE_CODE_NONE);
 }
 
 void raw_deregister(struct raw *raw, uint64_t id) {

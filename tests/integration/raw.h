@@ -21,7 +21,7 @@ void raw_close(struct raw *raw);
 /* Sends size bytes of a packet with n_fds descriptors. Returns 0 or a negative errno. */
 int raw_send(const struct raw *raw, const void *packet, size_t size, const int *fds, size_t n_fds);
 
-/* Receives a packet and judges it as the library would. Returns 0, or -ECONNRESET when the session has ended. */
+/* Receives a packet that is no notice and judges it as the library would. Returns 0, or -ECONNRESET when the session has ended. */
 int raw_recv(const struct raw *raw, struct pl_packet *ret_packet);
 
 /* A request and its answer. fd: -1 for none. Returns NONE and the reply, or the refusal's code. */
@@ -36,6 +36,8 @@ void raw_expect_refusal(const struct raw *raw, enum pinlease_code code);
 void raw_expect_end(const struct raw *raw);
 /* The next packet is this event. */
 struct pl_packet raw_expect_event(const struct raw *raw, uint16_t opcode);
+/* The next packets are notices, this kind among them. */
+struct pl_packet raw_expect_notice(const struct raw *raw, enum pl_notice_kind kind);
 /* The session answers. */
 void raw_ping(struct raw *raw);
 
@@ -43,6 +45,7 @@ uint32_t raw_attach(struct raw *raw, int command_fd);
 void raw_detach(struct raw *raw, uint32_t context);
 struct pl_register_reply raw_register(struct raw *raw, const struct pl_register *request, int fd);
 void raw_deregister(struct raw *raw, uint64_t id);
+void raw_release(struct raw *raw, uint64_t id);
 
 /* The code that a call was answered with is `code`; says both by name if not. */
 void expect_code(enum pinlease_code is, enum pinlease_code code);

@@ -41,9 +41,13 @@ const char fake_admin_session[] =
                 1048576, 0, 1) ", \"credit\": " AMOUNT(16777216, 16777216, 272) "}";
 
 const char fake_admin_registration[] =
-        "{\"type\": \"registration\", \"id\": \"7.12\", \"session\": \"7\", \"state\": \"live\", \"backing\": \"shmem\", "
+        "{\"type\": \"registration\", \"id\": \"7.12\", \"session\": \"7\", \"state\": \"live\", \"backing\": "
+        "\"shmem\", "
         "\"name\": \"/memfd:buffer (deleted)\", \"device\": 1, \"inode\": 3077, \"offset\": 0, \"length\": 1048576, "
-        "\"bytes\": 1048576, \"access\": [\"local-write\", \"remote-write\"], \"method\": \"pinned\", \"age_ms\": 60000}";
+        "\"bytes\": 1048576, \"access\": [\"local-write\", \"remote-write\"], \"method\": \"pinned\", \"age_ms\": "
+        "60000, "
+        "\"guards\": [\"modify\", \"poison\"], \"guards_missing\": {\"seals\": \"not-sealed\", \"lease\": "
+        "\"not-for-this\"}}";
 
 const char fake_admin_metrics[] =
         "{\"sessions\": 2, \"sessions_started\": 17, \"sessions_turned_away\": 0, \"sessions_resumed\": 1, \"silent\": 0,\n"

@@ -79,6 +79,26 @@ static void fill(uint32_t n) {
         }
 }
 
+static void enter(uint32_t index, const struct control_message *message) {
+        struct ledger_record record = {
+                .id = (uint64_t)(index + 1) << 32 | index,
+                .length = message->length,
+                .offset = message->offset,
+                .device = message->device,
+                .inode = message->inode,
+                .owner = (uint32_t)message->id,
+        };
+
+        ledger_live(ledger_intent(&ledger, index, &record));
+}
+
+static void tell(const struct control_message *message) {
+        if (message->type == CONTROL_BREAK)
+                (void)uplink_break(&uplink, message);
+        else
+                uplink_tell(&uplink, message);
+}
+
 static void tell_state(void) {
         state.session = args.session;
         state.held = uplink.introduction.credit;
@@ -112,7 +132,7 @@ static void obey(void) {
                 give_back(&command.amount);
                 return;
         case FAKE_TELL:
-                uplink_tell(&uplink, &command.message);
+                tell(&command.message);
                 return;
         case FAKE_DROP:
                 if (uplink.fd >= 0)
@@ -120,6 +140,9 @@ static void obey(void) {
                 return;
         case FAKE_FILL:
                 fill(command.value);
+                return;
+        case FAKE_REGISTER:
+                enter(command.value, &command.message);
                 return;
         case FAKE_STATE:
                 tell_state();
@@ -146,6 +169,10 @@ static void hear(void) {
         case CONTROL_REVOKE:
                 state.n_revoke++;
                 state.revoke = message;
+                return;
+        case CONTROL_BREAK_OVER:
+                state.n_break_over++;
+                state.break_over = message;
                 return;
         default:
                 _exit(41);

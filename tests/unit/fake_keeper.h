@@ -12,14 +12,16 @@
 enum fake_keeper_what {
         FAKE_INTRODUCE,    /* first: as a keeper does */
         FAKE_INTRODUCE_AS, /* or with this introduction, and no successor looked for */
-        FAKE_SEND,         /* these bytes to pinleased, with the ledger if value is 1; no introduction is needed before */
+        FAKE_SEND, /* these bytes to pinleased, with the ledger if value is 1; no introduction is needed before */
         FAKE_WANT,
-        FAKE_RETURN, /* as much of the amount as it holds */
-        FAKE_TELL,   /* this message */
-        FAKE_DROP,   /* loses its connection to pinleased */
-        FAKE_FILL,   /* so many registrations stand in the ledger */
-        FAKE_STATE,  /* answers with a fake_keeper_state */
-        FAKE_EXIT,   /* with this status */
+        FAKE_RETURN,   /* as much of the amount as it holds */
+        FAKE_TELL,     /* this message */
+        FAKE_DROP,     /* loses its connection to pinleased */
+        FAKE_FILL,     /* so many registrations stand in the ledger */
+        FAKE_REGISTER, /* registration `value` stands in the ledger: the message's device, inode, offset, length; id:
+                          owner */
+        FAKE_STATE,    /* answers with a fake_keeper_state */
+        FAKE_EXIT,     /* with this status */
 };
 
 struct fake_keeper_command {
@@ -41,7 +43,8 @@ struct fake_keeper_state {
         uint32_t n_credit;     /* answers */
         uint32_t n_going_away;
         uint32_t n_revoke;
-        struct control_message credit, revoke, going_away; /* the last of each */
+        uint32_t n_break_over;
+        struct control_message credit, revoke, going_away, break_over; /* the last of each */
 };
 
 #endif

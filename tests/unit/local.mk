@@ -19,6 +19,7 @@ UNIT_TESTS = \
 	tests/unit/test_roster \
 	tests/unit/test_waiting \
 	tests/unit/test_sessions \
+	tests/unit/test_breaks \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
 	tests/unit/test_supervisor \
@@ -37,6 +38,8 @@ UNIT_TESTS = \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
+	tests/unit/test_guard_modify \
+	tests/unit/test_guard_poison \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
@@ -102,6 +105,11 @@ tests_unit_test_residency_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_residency_LDFLAGS = -Wl,--wrap=syscall
 tests_unit_test_residency_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_guard_poison_SOURCES = tests/unit/test_guard_poison.c
+tests_unit_test_guard_poison_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_poison_LDFLAGS = -Wl,--wrap=madvise,--wrap=signalfd,--wrap=faccessat,--wrap=prctl,--wrap=realloc,--wrap=syscall
+tests_unit_test_guard_poison_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mapping_LDFLAGS = $(WRAPS)
@@ -109,6 +117,9 @@ tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_guard_modify_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_modify_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fds_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fds_LDADD = $(UNIT_LIBS)
@@ -196,6 +207,12 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_breaks_SOURCES = tests/unit/test_breaks.c $(SERVICE_FILES)
+tests_unit_test_breaks_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_breaks_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_breaks_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_breaks_DEPENDENCIES = tests/unit/fake_keeper
 
 tests_unit_test_restart_SOURCES = tests/unit/test_restart.c $(SERVICE_FILES)
 tests_unit_test_restart_CPPFLAGS = $(SERVICE_CPPFLAGS)

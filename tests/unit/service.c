@@ -15,6 +15,7 @@ static void on_introduced(void *userdata, struct session *session) {
         struct service *s = userdata;
 
         s->n_introduced++;
+        breaks_introduced(&s->breaks, session);
         if (s->settling)
                 (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_OFF);
 }
@@ -27,18 +28,29 @@ static void look_who_has_come(struct service *s) {
                 (void)sd_event_source_set_enabled(session->control_source, SD_EVENT_ON);
 }
 
-static void on_revoked(void *userdata, struct session *session _unused_, const struct control_message *message) {
+static void on_revoked(void *userdata, struct session *session, const struct control_message *message) {
         struct service *s = userdata;
 
+        if (breaks_revoked(&s->breaks, session, message))
+                return;
         s->n_revoked++;
         s->revoked = *message;
 }
 
-static void on_ended(void *userdata, struct session *session _unused_) {
-        ((struct service *)userdata)->n_ended++;
+static void on_ended(void *userdata, struct session *session) {
+        struct service *s = userdata;
+
+        breaks_ended(&s->breaks, session);
+        s->n_ended++;
 }
 
-static const struct sessions_listener listener = { on_introduced, on_revoked, on_ended };
+static void on_asks(void *userdata, struct session *session, const struct control_message *message) {
+        struct service *s = userdata;
+
+        breaks_ask(&s->breaks, session, message);
+}
+
+static const struct sessions_listener listener = { on_introduced, on_revoked, on_ended, on_asks };
 
 static void listen_on(struct service *s) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -84,6 +96,7 @@ void service_begin(struct service *s) {
         assert_int_equal(roster_open(s->roster_path, 64, &s->roster), 0);
         disposal_init(&s->disposal, s->event);
         sessions_init(&s->sessions, &s->config, s->event, &s->accounts, &s->roster, &listener, s);
+        breaks_init(&s->breaks, s->event, &s->sessions);
         s->settling = true;
         look_who_has_come(s);
         assert_true(handover_init(&s->handover, s->event, &s->sessions, &s->disposal, dup(s->listener)) >= 0);
@@ -91,6 +104,7 @@ void service_begin(struct service *s) {
 
 void service_end(struct service *s) {
         handover_done(&s->handover);
+        breaks_done(&s->breaks);
         sessions_done(&s->sessions);
         disposal_done(&s->disposal);
         /* Every account has been emptied by those who filled it. */

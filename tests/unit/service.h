@@ -7,6 +7,7 @@
  * sessions that are fake_keeper's. It can be ended and begun anew as often as the test likes.
  */
 
+#include "breaks.h"
 #include "fake_keeper.h"
 #include "handover.h"
 #include "testing.h"
@@ -20,6 +21,7 @@ struct service {
         struct accounts accounts;
         struct roster roster;
         struct sessions sessions;
+        struct breaks breaks;
         struct disposal disposal;
         struct handover handover;
         bool settling; /* keepers are still to come: nobody gets more credit before */

@@ -434,6 +434,66 @@ TEST(test_revoke) {
 }
 
 /* A successor does not take answers to its predecessor's questions for its own. */
+/* Of one file system, in whatever session. */
+TEST(test_release) {
+        struct fake_keeper keepers[2];
+        struct control_message message;
+        struct json_object *end;
+        struct running r;
+        int fd;
+
+        running_setup(&r);
+        running_start(&r);
+        fd = admin_connect(&r);
+        expect_code(fd, "{\"method\":\"release\",\"parameters\":{\"device\":7}}", "not-found");
+        for (unsigned int i = 0; i < 2; i++) {
+                running_app(&r, geteuid(), keepers + i);
+                fill(keepers + i, 100);
+        }
+        admin_send(fd, 1, "{\"method\":\"release\",\"parameters\":{\"device\":7,\"grace_ms\":10}}");
+        for (unsigned int i = 0; i < 2; i++) {
+                message = expect_revoke(keepers + i, 1);
+                assert_int_equal(message.selector, CONTROL_SELECT_DEVICE);
+                assert_int_equal(message.reason, PL_REVOKED_BY_ADMINISTRATOR);
+                assert_int_equal(message.device, 7);
+                assert_int_equal(message.value, 10);
+                report_revoked(keepers + i, message.cookie, 60, 39 + i, 1 - i);
+        }
+        end = admin_receive_end(fd, 1, NULL);
+        assert_int_equal(admin_number(end, "sessions"), 2);
+        assert_int_equal(admin_number(end, "released"), 120);
+        assert_int_equal(admin_number(end, "forced"), 79);
+        assert_int_equal(admin_number(end, "kept"), 1);
+        assert_int_equal(admin_number(end, "lost"), 0);
+        json_object_put(end);
+
+        /* Of a file: all of it. */
+        admin_send(fd, 2, "{\"method\":\"revoke\",\"parameters\":{\"device\":7,\"inode\":1001,\"grace_ms\":10}}");
+        for (unsigned int i = 0; i < 2; i++) {
+                message = expect_revoke(keepers + i, 2);
+                assert_int_equal(message.selector, CONTROL_SELECT_FILE);
+                assert_int_equal(message.reason, PL_REVOKED_BY_ADMINISTRATOR);
+                assert_int_equal(message.offset, 0);
+                assert_int_equal(message.length, UINT64_MAX);
+                report_revoked(keepers + i, message.cookie, 1, 0, 0);
+        }
+        json_object_put(admin_receive_end(fd, 2, NULL));
+
+        /* Another one: they are asked, for something may be in the making, and have nothing. */
+        admin_send(fd, 3, "{\"method\":\"release\",\"parameters\":{\"device\":8,\"grace_ms\":10}}");
+        for (unsigned int i = 0; i < 2; i++)
+                report_revoked(keepers + i, expect_revoke(keepers + i, 3).cookie, 0, 0, 0);
+        end = admin_receive_end(fd, 3, NULL);
+        assert_string_equal(admin_code(end), "not-found");
+        json_object_put(end);
+
+        for (unsigned int i = 0; i < 2; i++)
+                keeper_forget(keepers + i);
+        pl_close(fd);
+        assert_int_equal(running_stop(&r, SIGINT), 0);
+        running_teardown(&r);
+}
+
 TEST(test_revoke_and_restart) {
         struct fake_keeper keeper;
         struct control_message before, after;
@@ -557,9 +617,11 @@ TEST(test_metrics) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_status_and_list), CHECKED(test_framing),       CHECKED(test_slow_reader),
-                CHECKED(test_hang_up),         CHECKED(test_two_calls),     CHECKED(test_too_many),
-                CHECKED(test_not_permitted),   CHECKED(test_revoke),        CHECKED(test_revoke_and_restart),
+                CHECKED(test_status_and_list), CHECKED(test_framing),
+                CHECKED(test_slow_reader),     CHECKED(test_hang_up),
+                CHECKED(test_two_calls),       CHECKED(test_too_many),
+                CHECKED(test_not_permitted),   CHECKED(test_revoke),
+                CHECKED(test_release),         CHECKED(test_revoke_and_restart),
                 CHECKED(test_drain),           CHECKED(test_metrics),
         };
 

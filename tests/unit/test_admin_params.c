@@ -80,6 +80,15 @@ TEST(test_right) {
         assert_int_equal(call.grace_ms, 0);
         f = right("{\"method\":\"revoke\",\"parameters\":{\"uid\":0}}", ADMIN_REVOKE);
         assert_true(f->by_uid);
+
+        f = right("{\"method\":\"release\",\"parameters\":{\"device\":18446744073709551615,\"grace_ms\":5}}",
+                  ADMIN_RELEASE);
+        assert_true(f->by_device && !f->by_file && !f->by_session && !f->by_pid && !f->by_uid);
+        assert_int_equal(f->device, UINT64_MAX);
+        assert_int_equal(call.grace_ms, 5);
+        f = right("{\"parameters\":{\"device\":0},\"method\":\"release\"}", ADMIN_RELEASE);
+        assert_true(f->by_device);
+        assert_int_equal(call.grace_ms, 3000);
 }
 
 TEST(test_no_call) {
@@ -133,6 +142,12 @@ TEST(test_wrong_parameters) {
         WRONG("{\"method\":\"drain\",\"parameters\":{\"grace_ms\":600001}}", "\"grace_ms\" has a value");
         WRONG("{\"method\":\"list\",\"parameters\":{\"device\":1}}", "go together");
         WRONG("{\"method\":\"list\",\"parameters\":{\"inode\":1}}", "go together");
+        WRONG("{\"method\":\"release\"}", "device of a file system");
+        WRONG("{\"method\":\"release\",\"parameters\":{}}", "device of a file system");
+        WRONG("{\"method\":\"release\",\"parameters\":{\"grace_ms\":1}}", "device of a file system");
+        WRONG("{\"method\":\"release\",\"parameters\":{\"device\":1,\"inode\":1}}",
+              "release has no parameter \"inode\"");
+        WRONG("{\"method\":\"release\",\"parameters\":{\"device\":-1}}", "\"device\" has a value");
         WRONG("{\"method\":\"revoke\"}", "exactly one");
         WRONG("{\"method\":\"revoke\",\"parameters\":{}}", "exactly one");
         WRONG("{\"method\":\"revoke\",\"parameters\":{\"grace_ms\":1}}", "exactly one");

@@ -983,6 +983,97 @@ TEST(test_revocation_is_late) {
         }
 }
 
+/* Somebody waits for the registrar to let go of a file: others hear of it, and it hears when they have. */
+static void breaks(int control, int client) {
+        struct control_message ask = { .type = CONTROL_BREAK, .cookie = 8, .inode = 9, .value = 1000 };
+        uint32_t value;
+
+        (void)client;
+        if (control_send(control, &ask, -1) < 0 || listen_to_keeper(control, &value) != CONTROL_BREAK_OVER ||
+            value != 3)
+                _exit(51);
+        if (control_send(control, &(struct control_message) { .type = CONTROL_YIELDED, .cookie = 8 }, -1) < 0)
+                _exit(52);
+        /* More than there may be are answered here. */
+        for (ask.cookie = 100; ask.cookie < 100 + CONTROL_MAX_BREAKS; ask.cookie++)
+                if (control_send(control, &ask, -1) < 0)
+                        _exit(53);
+        if (control_send(control, &ask, -1) < 0 || listen_to_keeper(control, &value) != CONTROL_BREAK_OVER ||
+            value != EBUSY)
+                _exit(54);
+        for (ask.cookie = 100; ask.cookie < 101 + CONTROL_MAX_BREAKS; ask.cookie++)
+                if (control_send(control,
+                                 &(struct control_message) { .type = CONTROL_YIELDED, .cookie = ask.cookie },
+                                 -1) < 0)
+                        _exit(55);
+        report('b');
+        serve(control, client);
+}
+
+TEST(test_break) {
+        static const struct times times = { .heartbeat_ms = 1000, .hang_ms = HANG_MS };
+        struct control_message asked;
+        struct trio t;
+
+        start_with(&t, breaks, &times, false);
+        wait_ready(&t);
+        expect_introduction(t.supervisor, &initial);
+        assert_int_equal(control_send(t.supervisor, &(struct control_message) { .type = CONTROL_WELCOME }, -1), 0);
+        asked = expect_message(t.supervisor, CONTROL_BREAK);
+        assert_int_equal(asked.cookie, 8);
+        assert_int_equal(asked.inode, 9);
+        /* Nobody has asked for that. */
+        assert_int_equal(
+                control_send(t.supervisor, &(struct control_message) { .type = CONTROL_BREAK_OVER, .cookie = 9 }, -1),
+                0);
+        assert_int_equal(control_send(t.supervisor,
+                                      &(struct control_message) { .type = CONTROL_BREAK_OVER, .cookie = 8, .value = 3 },
+                                      -1),
+                         0);
+        expect_report(&t, 'b');
+
+        /* It has let go, and is left alone after the deadline. */
+        wraps_clock->fast = true;
+        for (uint64_t until = pl_now_ms() + 20000; pl_now_ms() < until;)
+                expect_report(&t, 'p');
+        wraps_clock->fast = false;
+        assert_int_equal(kill(t.registrar, SIGKILL), 0);
+        assert_killed(end(&t));
+}
+
+/* It does not let go, whatever the others have done, and however long it would like to have; or has not begun what it
+ * ends. */
+static void does_not_yield(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_BREAK, 0, 1000, -1);
+        report('v');
+        for (;;)
+                (void)pause();
+}
+
+static void yields_nothing(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_YIELDED, 0, 0, -1);
+}
+
+TEST(test_break_is_late) {
+        static const struct times no_heartbeat = { .heartbeat_ms = NEVER_MS, .hang_ms = NEVER_MS };
+        uint64_t before;
+        struct trio t;
+
+        start_with(&t, does_not_yield, &no_heartbeat, false);
+        wait_ready(&t);
+        before = pl_now_ms();
+        expect_report(&t, 'v');
+        wraps_clock->fast = true;
+        assert_killed(end(&t));
+        assert_in_range(pl_now_ms() - before, 5000, 60000);
+
+        start_with(&t, yields_nothing, &no_heartbeat, false);
+        wait_ready(&t);
+        assert_killed(end(&t));
+}
+
 /* Nobody is woken while there is nothing to do; and the answer is asked for again when there is. */
 TEST(test_idle) {
         static const struct times idle = { .heartbeat_ms = 200, .hang_ms = HANG_MS, .idle = true };
@@ -1087,6 +1178,8 @@ int main(void) {
                 CHECKED(test_registrar_chatters),
                 CHECKED(test_revocation),
                 CHECKED(test_revocation_is_late),
+                CHECKED(test_break),
+                CHECKED(test_break_is_late),
                 CHECKED(test_idle),
                 CHECKED(test_successor),
         };

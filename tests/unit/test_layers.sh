@@ -68,14 +68,14 @@ only() {
 
 # RDMA ioctls are issued in one place.
 only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
-only 'sys/ioctl\.h' daemon/uverbs.c client/pinleasectl/terminal.c
+only 'sys/ioctl\.h' daemon/uverbs.c daemon/layout.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
-# Memory is mapped by few: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/residency.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
+# Memory is mapped by few, and asked after by two: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
+only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/listener.c daemon/supervisor.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/timer.h daemon/pause.h
 # JSON is what pinleased says to administrators; a session has none.
@@ -87,10 +87,13 @@ only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uv
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c
 # Threads are the library's alone.
 only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
+# Who is told that a file has changed.
+only 'sys/inotify\.h' daemon/guard-modify.c
 # Identity and privileges.
 only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h' daemon/privileges.c
-only 'sys/prctl\.h' daemon/privileges.c daemon/session.c
+only 'sys/prctl\.h' daemon/privileges.c daemon/session.c daemon/guard-poison.c daemon/sandbox.c
+only 'sys/signalfd\.h' daemon/bell.c daemon/guard-poison.c
 only 'grp\.h' daemon/privileges.c daemon/admin-server.c
 only 'seccomp\.h' daemon/sandbox.c
 

@@ -74,6 +74,40 @@ static void assert_listed(const struct ledger_listing *listing, const struct led
         assert_string_equal(listing->name, record->name);
 }
 
+/* What is there of guards is what a session may have written: unknown bits and reasons, and one that holds for no
+ * reason. */
+TEST(test_guards) {
+        static const struct {
+                uint32_t written, listed;
+        } table[] = {
+                { 0, 0 },
+                { 0x0000f, 0x00000f },
+                { 0x1208, 0x001208 },
+                { 0xffffff00, 0xffff00 },
+                { 0xffffffff, 0x00000f },
+                { 0x0f1001, 0x0f1001 },
+                { 0x000101, 0x000001 },
+                { 0xff0000f0, 0 },
+        };
+        struct ledger_record record = make_record(1, 0);
+        struct ledger_listing listing;
+        struct ledger_reader reader;
+        struct ledger ledger;
+
+        record.owner = 4711;
+        must_create(4, &ledger, &reader);
+        ledger_live(ledger_intent(&ledger, 0, &record));
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                uint32_t cursor = 0;
+
+                atomic_store(&ledger.entries[0].guards, table[i].written);
+                assert_int_equal(ledger_reader_next(&reader, &cursor, &listing, 1), 1);
+                assert_int_equal(listing.guards, table[i].listed);
+                assert_int_equal(listing.owner, 4711);
+        }
+        ledger_done(&ledger);
+}
+
 TEST(test_states) {
         struct ledger_record record = make_record(12, 2);
         struct ledger_listing listing;
@@ -402,16 +436,10 @@ TEST(test_torn_reads) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_read_errors),
-                CHECKED(test_states),
-                CHECKED(test_all_are_listed),
-                CHECKED(test_odd_calls),
-                CHECKED(test_leaves_no_trace),
-                CHECKED(test_stats),
-                CHECKED(test_every_byte_lies),
-                CHECKED(test_lies_are_sanitised),
-                CHECKED(test_random_lies),
-                CHECKED(test_torn_reads),
+                CHECKED(test_read_errors),    CHECKED(test_states),          CHECKED(test_guards),
+                CHECKED(test_all_are_listed), CHECKED(test_odd_calls),       CHECKED(test_leaves_no_trace),
+                CHECKED(test_stats),          CHECKED(test_every_byte_lies), CHECKED(test_lies_are_sanitised),
+                CHECKED(test_random_lies),    CHECKED(test_torn_reads),
         };
 
         return cmocka_run_group_tests_name("ledger-reader", tests, NULL, NULL);

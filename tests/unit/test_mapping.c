@@ -264,6 +264,48 @@ TEST(test_huge_rounding) {
         fixture_done(&f);
 }
 
+/* In the order in which they were made, without those that have gone; a number is not used again. */
+TEST(test_all_views) {
+        struct mapping *views[4];
+        struct mapping_view view;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        assert_null(mapping_from(&f.table, 1));
+        for (unsigned int i = 0; i < ELEMENTSOF(views); i++)
+                views[i] = must(&f, (2 * i + 1) * PAGE, PAGE, f.address, true, false, &start);
+        for (unsigned int i = 0; i < ELEMENTSOF(views); i++) {
+                assert_ptr_equal(mapping_from(&f.table, i + 1), views[i]);
+                assert_ptr_equal(mapping_younger(views[i]), i + 1 < ELEMENTSOF(views) ? views[i + 1] : NULL);
+                view = mapping_view(views[i]);
+                assert_int_equal(view.number, i + 1);
+                assert_int_equal(view.offset, (2 * i + 1) * PAGE);
+                assert_int_equal(view.length, PAGE);
+                assert_int_equal(view.dev, f.class.dev);
+                assert_int_equal(view.inode, f.class.inode);
+        }
+        assert_int_equal(view.base, start);
+        assert_null(mapping_from(&f.table, 5));
+
+        /* From the middle, the end and the beginning. */
+        mapping_put(&f.table, views[1]);
+        assert_ptr_equal(mapping_younger(views[0]), views[2]);
+        assert_ptr_equal(mapping_from(&f.table, 2), views[2]);
+        mapping_put(&f.table, views[3]);
+        assert_null(mapping_younger(views[2]));
+        mapping_put(&f.table, views[0]);
+        assert_ptr_equal(mapping_from(&f.table, 1), views[2]);
+        views[0] = must(&f, 0, PAGE, f.address, true, false, &start);
+        assert_int_equal(mapping_view(views[0]).number, 5);
+        assert_ptr_equal(mapping_younger(views[2]), views[0]);
+        mapping_put(&f.table, views[2]);
+        mapping_put(&f.table, views[0]);
+        assert_null(f.table.first);
+        assert_null(f.table.last);
+        fixture_done(&f);
+}
+
 /* A file in memory with a name of n bytes in all, made of `unit`, which is a character of any length; the end is `tail`. */
 static void name_file(struct fixture *f, char *path, size_t n, const char *unit, const char *tail) {
         size_t k;
@@ -428,6 +470,7 @@ int main(void) {
                 CHECKED(test_address_taken),
                 CHECKED(test_exact_address),
                 CHECKED(test_files),
+                CHECKED(test_all_views),
                 CHECKED(test_huge_rounding),
                 CHECKED(test_failures),
                 CHECKED(test_name),

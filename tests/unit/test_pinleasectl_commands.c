@@ -121,6 +121,10 @@ TEST(test_show) {
         ctl_assert_contains(ctl.out, "name            /memfd:buffer (deleted)\n");
         ctl_assert_contains(ctl.out, "access          local-write remote-write\n");
         ctl_assert_contains(ctl.out, "bytes           1.0 MiB (1048576)\n");
+        ctl_assert_contains(ctl.out,
+                            "guards          modify poison\n"
+                            "                no seals: the file is not sealed against shrinking\n"
+                            "                no lease: not for this kind of memory\n");
         assert_null(strstr(ctl.out, "keeper"));
         ctl_free(&ctl);
 }
@@ -172,6 +176,43 @@ TEST(test_revoke) {
         TALK(&ctl, &some, CTL_FILE, "--json", "revoke", "--uid", "root");
         ctl_assert_failed(&ctl, 1, "2 registrations are kept by the kernel");
         assert_string_equal(ctl.out, "{\"sessions\":2,\"released\":3,\"forced\":1,\"kept\":2,\"lost\":0}\n");
+        ctl_free(&ctl);
+}
+
+TEST(test_release) {
+        struct exchange release = { NULL,
+                                    { NULL },
+                                    "{\"sessions\":2,\"released\":3,\"forced\":1,\"kept\":0,\"lost\":1}" };
+        struct exchange nothing = { NULL, { NULL }, "{\"error\":{\"code\":\"not-found\",\"message\":\"No.\"}}" };
+        char body[128], folder[] = "/tmp/pinlease-test-XXXXXX";
+        struct stat st;
+        struct ctl ctl;
+
+        assert_int_equal(stat("/proc", &st), 0);
+        (void)snprintf(body,
+                       sizeof body,
+                       "{\"method\":\"release\",\"parameters\":{\"grace_ms\":2500,\"device\":%llu}}",
+                       (unsigned long long)st.st_dev);
+        release.call = nothing.call = body;
+        TALK(&ctl, &release, CTL_FILE, "release", "--mount", "/proc", "--grace", "2500ms");
+        ctl_assert_ok(&ctl);
+        ctl_assert_contains(ctl.out, "let go by apps  3\ntaken away      1\nkept            0\n");
+        ctl_free(&ctl);
+        TALK(&ctl, &release, CTL_FILE, "--json", "release", "--mount", "/proc/", "--grace", "2500ms");
+        assert_string_equal(ctl.out, "{\"sessions\":2,\"released\":3,\"forced\":1,\"kept\":0,\"lost\":1}\n");
+        ctl_free(&ctl);
+        TALK(&ctl, &nothing, CTL_FILE, "release", "--mount", "/proc", "--grace", "2500ms");
+        ctl_assert_failed(&ctl, 5, "release --mount /proc: No.\n");
+        ctl_free(&ctl);
+
+        /* A folder of another file system, and nothing at all: nobody is asked. */
+        assert_non_null(mkdtemp(folder));
+        CTL_RUN(&ctl, NULL, "release", "--mount", folder, "--socket", "/nonexistent");
+        ctl_assert_failed(&ctl, 5, "nothing is mounted there");
+        ctl_free(&ctl);
+        assert_int_equal(rmdir(folder), 0);
+        CTL_RUN(&ctl, NULL, "release", "--mount", folder, "--socket", "/nonexistent");
+        ctl_assert_failed(&ctl, 5, "No such file");
         ctl_free(&ctl);
 }
 
@@ -330,6 +371,10 @@ TEST(test_usage) {
                 { "show", "99999999999999999999" },
                 { "show", "7", "--watch" },
                 { "revoke" },
+                { "release" },
+                { "release", "7", "--mount=/" },
+                { "release", "--path=/" },
+                { "revoke", "--mount=/" },
                 { "revoke", "7", "--pid=7" },
                 { "revoke", "--pid=1", "--uid=1" },
                 { "revoke", "7", "--grace", "601" },
@@ -386,20 +431,11 @@ TEST(test_output_is_full) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                CHECKED(test_status),
-                CHECKED(test_list),
-                CHECKED(test_list_of_nothing),
-                CHECKED(test_path),
-                CHECKED(test_show),
-                CHECKED(test_show_nothing),
-                CHECKED(test_revoke),
-                CHECKED(test_drain),
-                CHECKED(test_json),
-                CHECKED(test_refusals),
-                CHECKED(test_turned_away),
-                CHECKED(test_nobody_there),
-                CHECKED(test_usage),
-                CHECKED(test_output_is_full),
+                CHECKED(test_status),       CHECKED(test_list),     CHECKED(test_list_of_nothing),
+                CHECKED(test_path),         CHECKED(test_show),     CHECKED(test_show_nothing),
+                CHECKED(test_revoke),       CHECKED(test_release),  CHECKED(test_drain),
+                CHECKED(test_json),         CHECKED(test_refusals), CHECKED(test_turned_away),
+                CHECKED(test_nobody_there), CHECKED(test_usage),    CHECKED(test_output_is_full),
         };
 
         (void)setlocale(LC_CTYPE, "C.UTF-8");

@@ -98,8 +98,10 @@ same() { # EXPECTED WORDS…
         n=$((n + 1))
 }
 same 'status' st
-same 'revoke' --json re
+same 'revoke' --json rev
 same '--grace' drain --g
+same '--mount' release --m
+same 'release' rel
 same '7 7.12' --socket /nonexistent show ''
 same '7.12' --socket /nonexistent revoke 7.
 same '--pid --path' list --p

@@ -59,6 +59,8 @@ static const struct ledger_listing ordinary = {
         .method = PINLEASE_METHOD_PINNED,
         .backing = PINLEASE_BACKING_SHMEM,
         .name = "/memfd:buffer (deleted)",
+        .guards = PINLEASE_GUARD_MODIFY | PINLEASE_GUARD_POISON | PINLEASE_GUARD_NOT_SEALED << 8 |
+                  PINLEASE_GUARD_NOT_FOR_THIS << 12,
 };
 
 /* The object says exactly this, in this order. It is freed. */
@@ -87,10 +89,14 @@ static void assert_name(const char *name, const char *expected) {
 /* --- registrations: the examples are those of doc/ADMIN.md ----------------------------------------------------------- */
 
 TEST(test_registration) {
-        assert_json(report_registration(7, &ordinary, 100000),
-                    "{\"type\":\"registration\",\"id\":\"7.12\",\"session\":\"7\",\"state\":\"live\",\"backing\":\"shmem\","
-                    "\"name\":\"/memfd:buffer (deleted)\",\"device\":1,\"inode\":3077,\"offset\":0,\"length\":1048576,"
-                    "\"bytes\":1048576,\"access\":[\"local-write\",\"remote-write\"],\"method\":\"pinned\",\"age_ms\":60000}");
+        assert_json(
+                report_registration(7, &ordinary, 100000),
+                "{\"type\":\"registration\",\"id\":\"7.12\",\"session\":\"7\",\"state\":\"live\",\"backing\":\"shmem\","
+                "\"name\":\"/memfd:buffer (deleted)\",\"device\":1,\"inode\":3077,\"offset\":0,\"length\":1048576,"
+                "\"bytes\":1048576,\"access\":[\"local-write\",\"remote-write\"],\"method\":\"pinned\",\"age_ms\":"
+                "60000,"
+                "\"guards\":[\"modify\",\"poison\"],"
+                "\"guards_missing\":{\"seals\":\"not-sealed\",\"lease\":\"not-for-this\"}}");
 }
 
 TEST(test_extremes) {
@@ -103,17 +109,22 @@ TEST(test_extremes) {
         listing.backing = PINLEASE_BACKING_OTHER;
         memset(listing.name + 1, 0, sizeof listing.name - 1);
         assert_json(report_registration(UINT64_MAX, &listing, 5),
-                    "{\"type\":\"registration\",\"id\":\"18446744073709551615.4294967295\",\"session\":\"18446744073709551615\","
+                    "{\"type\":\"registration\",\"id\":\"18446744073709551615.4294967295\",\"session\":"
+                    "\"18446744073709551615\","
                     "\"state\":\"unknown\",\"backing\":\"other\",\"name\":\"\\\\xff\",\"device\":18446744073709551615,"
                     "\"inode\":18446744073709551615,\"offset\":18446744073709551615,\"length\":18446744073709551615,"
                     "\"bytes\":18446744073709551615,\"access\":[\"local-write\",\"remote-write\",\"remote-read\","
                     "\"remote-atomic\",\"mw-bind\",\"zero-based\",\"hugetlb\",\"relaxed-ordering\",\"flush-global\","
-                    "\"flush-persistent\",\"0xffeffc00\"],\"method\":\"unknown\",\"age_ms\":0}");
+                    "\"flush-persistent\",\"0xffeffc00\"],\"method\":\"unknown\",\"age_ms\":0,"
+                    "\"guards\":[\"seals\",\"lease\",\"modify\",\"poison\"],"
+                    "\"guards_missing\":{\"seals\":\"unknown\",\"lease\":\"unknown\",\"modify\":\"unknown\",\"poison\":"
+                    "\"unknown\"}}");
 
         assert_json(report_registration(0, &(struct ledger_listing) { 0 }, UINT64_MAX),
-                    "{\"type\":\"registration\",\"id\":\"0.0\",\"session\":\"0\",\"state\":\"unknown\",\"backing\":\"other\","
+                    "{\"type\":\"registration\",\"id\":\"0.0\",\"session\":\"0\",\"state\":\"unknown\",\"backing\":"
+                    "\"other\","
                     "\"name\":\"\",\"device\":0,\"inode\":0,\"offset\":0,\"length\":0,\"bytes\":0,\"access\":[],"
-                    "\"method\":\"unknown\",\"age_ms\":18446744073709551615}");
+                    "\"method\":\"unknown\",\"age_ms\":18446744073709551615,\"guards\":[],\"guards_missing\":{}}");
 }
 
 /* The longest that there is fits into a packet many times. */

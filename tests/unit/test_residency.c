@@ -67,6 +67,10 @@ static void look(void) {
         assert_int_equal(residency_check(fd, 8 * PAGE, start + 8 * PAGE, SIZE - 8 * PAGE), 0);
         assert_int_equal(residency_check(fd, 8 * PAGE, start + 8 * PAGE, SIZE - 9 * PAGE), 1);
 
+        assert_int_equal(residency_any(fd, 0, SIZE), 1);
+        assert_int_equal(residency_any(fd, 7 * PAGE, PAGE), old_kernel); /* to be asked of mincore() */
+        assert_int_equal(residency_any(fd, 7 * PAGE, 2 * PAGE), 1);
+
         /* Asking has not touched the hole; now it is touched. */
         *(volatile char *)(uintptr_t)(start + 7 * PAGE) = 1;
         assert_int_equal(residency_check(fd, 0, start, SIZE - PAGE), 1);
@@ -99,6 +103,7 @@ TEST(test_not_told) {
         old_kernel = true;
         (void)setfsuid(65534);
         assert_int_equal(residency_check(fd, 0, start, SIZE), -EPERM);
+        assert_int_equal(residency_any(fd, 0, SIZE), -EPERM);
         (void)setfsuid(0);
         assert_int_equal(residency_check(fd, 0, start, SIZE), 0);
         old_kernel = false;

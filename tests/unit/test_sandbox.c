@@ -2,6 +2,8 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <rdma/rdma_user_ioctl_cmds.h>
 #include <sched.h>
@@ -10,13 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -266,9 +271,48 @@ static int map_memory(const void *unused _unused_) {
         return 0;
 }
 
+static int listen_to_failures(const void *unused _unused_) {
+        struct signalfd_siginfo info;
+        sigset_t set;
+        int fd;
+
+        (void)sigemptyset(&set);
+        (void)sigaddset(&set, SIGBUS);
+        NEED(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+        fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+        NEED(fd >= 0);
+        NEED(read(fd, &info, sizeof info) < 0 && errno == EAGAIN);
+        NEED(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) == 0);
+        NEED(pl_close(fd) == -1);
+        return 0;
+}
+
 TEST(test_registrar_reads_and_maps) {
         assert_lives(in_sandbox(sandbox_registrar, read_proc, NULL));
         assert_lives(in_sandbox(sandbox_registrar, map_memory, NULL));
+        assert_lives(in_sandbox(sandbox_registrar, listen_to_failures, NULL));
+}
+
+static int watch(const void *unused _unused_) {
+        struct iovec v = { .iov_len = 0 };
+        struct fiemap map = { .fm_length = 1 };
+        char path[32];
+        int inotify, w;
+
+        inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+        NEED(inotify >= 0);
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", given.memfd);
+        w = inotify_add_watch(inotify, path, IN_MODIFY);
+        NEED(w >= 0);
+        NEED(inotify_rm_watch(inotify, w) == 0);
+        /* Of a memfd the kernel knows neither. */
+        NEED(ioctl(given.memfd, FS_IOC_FIEMAP, &map) < 0 && errno == EOPNOTSUPP);
+        NEED(preadv2(given.memfd, &v, 1, 0, RWF_NOWAIT) == 0 || errno != ENOSYS);
+        return 0;
+}
+
+TEST(test_registrar_watches_files) {
+        assert_lives(in_sandbox(sandbox_registrar, watch, NULL));
 }
 
 /* By number: libseccomp may not know them. Whatever this kernel says, it is not the sandbox that says it. */
@@ -415,27 +459,30 @@ static const struct call missing[] = {
         CALL(mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS), CALL(mprotect, 0, 0, PROT_READ | PROT_EXEC),
         CALL(pkey_mprotect, 0, 0, PROT_EXEC, -1), CALL(ioctl, 0, FIONREAD), CALL(ioctl, 0, FIOASYNC), CALL(ioctl, 0, TIOCSTI),
         CALL(fcntl, 0, F_SETOWN), CALL(fcntl, 0, F_SETFL, O_ASYNC),
-        CALL(prctl, PR_SET_DUMPABLE, 1), CALL(prctl, PR_SET_NAME), CALL(seccomp), CALL(memfd_create), CALL(dup3, 0, 0),
+        CALL(prctl, PR_SET_DUMPABLE, 1), CALL(prctl, PR_SET_NAME),
+        CALL(prctl, PR_MCE_KILL, PR_MCE_KILL_CLEAR), CALL(seccomp), CALL(memfd_create), CALL(dup3, 0, 0),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_WRONLY),
         CALL(openat, AT_FDCWD, (long)"/", O_TMPFILE | O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_CREAT),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_TRUNC), CALL(openat2, -1), CALL(unlinkat, -1), CALL(mkdirat, -1), CALL(fchmod, -1),
-        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1), CALL(pread64, -1), CALL(inotify_init1),
+        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1), CALL(pread64, -1),
         CALL(prlimit64, 0, RLIMIT_NOFILE, (long)"16 bytes of limit"), CALL(prlimit64, 1, RLIMIT_NOFILE),
         CALL(setpriority), CALL(sched_setaffinity), CALL(mlock), CALL(setsid), CALL(getdents64, -1), CALL(ioprio_set),
 };
 
 static const struct call missing_for_registrar[] = {
-        CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX), CALL(signalfd4, -1),
+        CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX),
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
         CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
 };
 
 static const struct call missing_for_keeper[] = {
+        CALL(prctl, PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY),
         CALL(clone3), CALL(clone, CLONE_NEWUSER | SIGCHLD), CALL(clone, CLONE_VM | CLONE_FS | CLONE_FILES | SIGCHLD),
         CALL(clone, SIGCHLD), CALL(clone, FORK_FLAGS | CLONE_NEWNET),
         CALL(openat, AT_FDCWD, (long)"/proc/devices", O_RDONLY), CALL(statx, -1), CALL(statmount), CALL(cachestat, -1),
         CALL(readlink), CALL(socket, AF_INET, SOCK_DGRAM), CALL(socket, AF_NETLINK, SOCK_RAW), CALL(socket, AF_VSOCK, SOCK_STREAM),
         CALL(pidfd_send_signal, -1, SIGTERM), CALL(fcntl, 0, F_SETLEASE, F_WRLCK), CALL(fcntl, 0, F_GETLEASE), CALL(setsockopt, -1),
+        CALL(inotify_init1), CALL(inotify_add_watch, -1), CALL(preadv2, -1), CALL(ioctl, -1, FS_IOC_FIEMAP),
 };
 
 static const struct call deadly_for_keeper[] = {
@@ -534,6 +581,7 @@ int main(void) {
                 IN_SANDBOX(test_both_do_what_they_share),
                 IN_SANDBOX(test_registrar_looks_at_files),
                 IN_SANDBOX(test_registrar_reads_and_maps),
+                IN_SANDBOX(test_registrar_watches_files),
                 IN_SANDBOX(test_registrar_makes_new_calls),
                 IN_SANDBOX(test_keeper_rules_its_registrar),
                 IN_SANDBOX(test_keeper_starts_closers),

@@ -214,11 +214,11 @@ TEST(test_messages) {
 
         service_setup(&s);
         keeper_start(&s, 1000, &keeper);
-        assert_int_equal(session_revoke(keeper_session(&s, &keeper), &revoke), -ENOTCONN);
+        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke), -ENOTCONN);
         keeper_command(&keeper, FAKE_INTRODUCE, 0);
         service_run_until(&s, keeper_state(&keeper).welcome);
 
-        assert_int_equal(session_revoke(keeper_session(&s, &keeper), &revoke), 0);
+        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke), 0);
         session_end(keeper_session(&s, &keeper), 4321);
         service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
         assert_int_equal(keeper_state(&keeper).going_away.value, 4321);
@@ -446,7 +446,7 @@ TEST(test_other_version) {
         service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
         service_settle(&s);
         assert_amount(session->held, initial.pinned, initial.odp, initial.registrations);
-        assert_int_equal(session_revoke(session, &revoke), -ENOTCONN);
+        assert_int_equal(session_tell(session, &revoke), -ENOTCONN);
         (void)service_check_accounts(&s);
         expect_end(&s, &keeper);
         service_teardown(&s);

@@ -221,6 +221,74 @@ TEST(test_full) {
         teardown(&f, &u);
 }
 
+static struct control_message receive(struct fake *f) {
+        struct control_message message;
+        int fd;
+
+        assert_int_equal(control_recv(f->fd, &message, &fd), 0);
+        return message;
+}
+
+/* A break is said to every pinleased, until one has said that it is over; no more than there may be, none twice. */
+TEST(test_breaks) {
+        struct control_message message = {
+                .type = CONTROL_BREAK, .cookie = 4, .device = 7, .inode = 8, .offset = 9, .length = 10, .value = 60000
+        };
+        const struct control_message over = { .type = CONTROL_BREAK_OVER, .cookie = 4, .value = EBUSY };
+        struct uplink u;
+        struct fake f;
+
+        setup(&f, &u, true);
+        listen_anew(&f);
+        /* Not before the welcome. */
+        assert_int_equal(uplink_break(&u, &message), 0);
+        assert_int_equal(uplink_break(&u, &message), -EPROTO);
+        assert_int_equal(greet(&f), 0);
+        for (unsigned int i = 0; i < 3; i++) {
+                assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+                message = receive(&f);
+                assert_int_equal(message.type, CONTROL_BREAK);
+                assert_int_equal(message.cookie, 4);
+                assert_int_equal(message.device, 7);
+                assert_int_equal(message.inode, 8);
+                assert_int_equal(message.offset, 9);
+                assert_int_equal(message.length, 10);
+                assert_in_range(message.value, 1, 60000);
+                expect_nothing(&f);
+                f.fd = pl_close(f.fd);
+                assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+                uplink_turn(&u, u.next_attempt);
+                assert_true(take_next(&f));
+                assert_int_equal(greet(&f), 0);
+        }
+        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        (void)receive(&f);
+
+        /* One that nobody has asked for, then the one. */
+        assert_int_equal(control_send(f.fd, &(struct control_message) { .type = CONTROL_BREAK_OVER, .cookie = 5 }, -1),
+                         0);
+        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(control_send(f.fd, &over, -1), 0);
+        assert_int_equal(uplink_recv(&u, &message), 0);
+        assert_int_equal(message.value, EBUSY);
+        assert_int_equal(control_send(f.fd, &over, -1), 0);
+        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+
+        for (message.cookie = 0; message.cookie < CONTROL_MAX_BREAKS; message.cookie++) {
+                message.value = 0;
+                assert_int_equal(uplink_break(&u, &message), 0);
+                (void)receive(&f);
+        }
+        assert_int_equal(uplink_break(&u, &message), -EBUSY);
+        expect_nothing(&f);
+        /* Nobody waits for it any more. */
+        u.breaks[3].due = pl_now_ms() - 2 * UPLINK_BREAK_MARGIN_MS;
+        assert_int_equal(uplink_break(&u, &message), 0);
+        assert_int_equal(receive(&f).cookie, CONTROL_MAX_BREAKS);
+        assert_int_equal(uplink_break(&u, &(struct control_message) { .cookie = 3 }), -EBUSY);
+        teardown(&f, &u);
+}
+
 static bool acts(struct fake *f, struct uplink *u, struct testing_random *random, unsigned int *n_answers) {
         struct control_message message;
         int fd, r;
@@ -331,10 +399,8 @@ TEST(test_random) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_credit),
-                CHECKED(test_back_off),
-                CHECKED(test_full),
-                CHECKED(test_random),
+                CHECKED(test_credit), CHECKED(test_back_off), CHECKED(test_full),
+                CHECKED(test_breaks), CHECKED(test_random),
         };
 
         return cmocka_run_group_tests_name("uplink", tests, NULL, NULL);
