@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cleanup.h"
 
-#include "mr.h"
-
 struct cleanup_result cleanup_ledger(const struct ledger *ledger,
-                                     const struct uverbs_ops *uverbs,
+                                     struct force *force,
                                      const struct cleanup_context *contexts,
                                      unsigned int n_contexts) {
         struct cleanup_result result = { 0 };
@@ -22,7 +20,7 @@ struct cleanup_result cleanup_ledger(const struct ledger *ledger,
                 if (record.context >= n_contexts || contexts[record.context].device.fd < 0)
                         continue;
 
-                switch (mr_destroy(uverbs, &contexts[record.context].device, &record, &response)) {
+                switch (force_mr(force, &contexts[record.context].device, &record, &response)) {
                 case MR_DESTROYED:
                         result.destroyed++;
                         break;
@@ -34,5 +32,6 @@ struct cleanup_result cleanup_ledger(const struct ledger *ledger,
                         break;
                 }
         }
+        force_end(force);
         return result;
 }

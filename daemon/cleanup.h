@@ -6,8 +6,7 @@
 
 #include <stdbool.h>
 
-#include "ledger.h"
-#include "uverbs.h"
+#include "force.h"
 
 struct cleanup_context {
         struct uverbs_device device; /* fd -1: not attached */
@@ -17,9 +16,9 @@ struct cleanup_result {
         unsigned int destroyed, foreign, kept; /* enum mr_outcome */
 };
 
-/* Goes once through the ledger. */
+/* Goes once through the ledger, by force: what the app is doing with a memory region does not count any more. */
 struct cleanup_result cleanup_ledger(const struct ledger *ledger,
-                                     const struct uverbs_ops *uverbs,
+                                     struct force *force,
                                      const struct cleanup_context *contexts,
                                      unsigned int n_contexts);
 

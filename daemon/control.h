@@ -52,7 +52,8 @@ enum control_type {
         CONTROL_LEND = 19,        /* registrar → keeper, with a copy of a descriptor on which a lease is to be taken; id. Without one:
                                    * again, on the same. The ACK to the first comes with the bell, see bell.h */
         CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
-        CONTROL_FREEZE = 21,      /* registrar → keeper: stop the app for a moment (SIGSTOP); value: 1, or 0: let it go on. ACK */
+        CONTROL_FREEZE = 21,      /* registrar → keeper: value: enum control_freeze. ACK, but to RELEASE;
+                                   * EPERM: the app may not be killed */
 
         /* pinleased → keeper */
         CONTROL_WELCOME = 13, /* the introduction has been accepted */
@@ -71,10 +72,17 @@ enum control_selector {
 /* Nobody waits longer for a change: `value` of a BREAK is at most taken as this. */
 #define CONTROL_BREAK_MAX_MS (10 * 60 * 1000)
 
+/* What is to be done to the app, so that a memory region can be taken from it. */
+enum control_freeze {
+        CONTROL_FREEZE_RELEASE = 0,
+        CONTROL_FREEZE_STOP = 1, /* for a moment: see freeze.h */
+        CONTROL_FREEZE_KILL = 2,
+};
+
 enum revocation_outcome {
         REVOCATION_RELEASED, /* the app let go in time */
         REVOCATION_FORCED,   /* taken away */
-        REVOCATION_KEPT,     /* the kernel does not let go: a memory window is bound */
+        REVOCATION_KEPT,     /* the kernel does not let go, force did not help */
         N_REVOCATION_OUTCOMES,
 };
 

@@ -11,7 +11,8 @@
 #include <sys/wait.h>
 
 #include "closer.h"
-#include "lent.h"
+#include "custody.h"
+#include "freeze.h"
 #include "log.h"
 #include "overdue.h"
 #include "request.h"
@@ -23,8 +24,10 @@
 /* How long after SIGKILL a process that can die is dead. */
 #define KILL_MS 3000
 
-/* How often memory regions are tried again that the kernel keeps. */
-#define KEPT_MS 1000
+/* How often memory regions are tried again that the kernel keeps; and how many times when the app is gone: others that have
+ * its verbs context may go on for ever. */
+#define KEPT_MS      1000
+#define ORPHAN_TRIES 10
 
 /* A registrar that has nothing to do is looked at again after so many heartbeats: looking is all that idle sessions do, and
  * hundreds of them should cost the busy ones nothing. */
@@ -41,11 +44,11 @@ enum phase {
 
 struct keeper {
         struct keeper_config config;
-        const struct uverbs_ops *uverbs;
         struct ledger *ledger;
-        struct cleanup_context contexts[MAX_CONTEXTS];
-        struct lent lent;
-        int disposed; /* a descriptor that the registrar wants closed, until it has closed its own copy; -1: none */
+        struct custody custody;
+        struct freeze freeze;
+        struct force force;
+        unsigned int orphan_tries;
 
         enum phase phase;
         uint64_t deadline; /* of the phase; 0: none */
@@ -87,15 +90,15 @@ static void begin_end(struct keeper *k, uint64_t grace_ms) {
 static unsigned int clean(struct keeper *k) {
         struct cleanup_result result;
 
-        result = cleanup_ledger(k->ledger, k->uverbs, k->contexts, ELEMENTSOF(k->contexts));
+        result = cleanup_ledger(k->ledger, &k->force, k->custody.contexts, ELEMENTSOF(k->custody.contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
         return result.kept;
 }
 
 /*
- * The registrar is dead, or as good as. What the kernel does not let go (a memory window is bound, or other calls work on
- * it) is pinned memory, and stays this session's: it ends when that is gone, or the app, whose verbs context takes it along.
+ * The registrar is dead, or as good as. What the kernel does not let go, force or not, is pinned memory, and stays this
+ * session's: it ends when that is gone, or soon after the app, whose verbs context takes it along if nobody else has it.
  */
 static void conclude(struct keeper *k) {
         unsigned int kept;
@@ -104,9 +107,11 @@ static void conclude(struct keeper *k) {
          * lease goes on when they are gone. */
         kept = clean(k);
         if (kept == 0)
-                lent_done(&k->lent);
+                lent_done(&k->custody.lent);
         (void)shutdown(k->config.client, SHUT_RDWR);
-        if (kept == 0 || k->config.app < 0) {
+        if (kept > 0 && k->config.app < 0 && ++k->orphan_tries == ORPHAN_TRIES)
+                log_event(LOG_ERR, EVENT_FORCE_FAILED, "leaves %u memory regions to others that have its app's verbs context", kept);
+        if (kept == 0 || k->orphan_tries == ORPHAN_TRIES) {
                 k->phase = PHASE_OVER;
                 return;
         }
@@ -114,61 +119,18 @@ static void conclude(struct keeper *k) {
         if (k->phase != PHASE_KEPT)
                 log_event(LOG_WARNING,
                           EVENT_MEMORY_KEPT,
-                          "cannot destroy %u memory regions that the app has in use (a memory window is bound); tries on until "
-                          "the app ends",
+                          "cannot destroy %u memory regions that the app has in use; tries on until the app ends",
                           kept);
         k->phase = PHASE_KEPT;
         k->deadline = pl_now_ms() + KEPT_MS;
 }
 
-/* Owns the descriptor. */
-static int add_context(struct keeper *k, const struct control_message *message, int fd) {
-        struct cleanup_context *context;
-
-        if (fd < 0 || message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd >= 0) {
-                closer_close(&fd, 1);
-                return -EPROTO;
-        }
-
-        context = k->contexts + message->context;
-        context->device.fd = fd;
-        context->device.driver_id = message->value;
-        return 0;
-}
-
-static int drop_context(struct keeper *k, const struct control_message *message) {
-        if (message->context >= ELEMENTSOF(k->contexts) || k->contexts[message->context].device.fd < 0)
-                return -EPROTO;
-        return closer_close(&k->contexts[message->context].device.fd, 1);
-}
-
-/* Not closed yet: the registrar still has its copy, and if that were the last one the registrar would hang for as long as the
- * close takes. Owns the descriptor. */
-static int hold_disposed(struct keeper *k, int fd) {
-        if (fd < 0)
-                return -EPROTO;
-        if (k->disposed >= 0) {
-                closer_close(&fd, 1);
-                return -EPROTO;
-        }
-        k->disposed = fd;
-        return 0;
-}
-
-/* If no process could be had it is closed here: that is no matter of the registrar's. */
-static int close_disposed(struct keeper *k) {
-        if (k->disposed < 0)
-                return -EPROTO;
-        (void)closer_close(&k->disposed, 1);
-        return 0;
-}
-
-/* Owns the descriptor. */
+/* Owns the descriptor. The first comes back with the bell. */
 static int lend(struct keeper *k, const struct control_message *message, int fd) {
         struct control_message answer = { .type = CONTROL_ACK };
         int r, bell = -1;
 
-        r = lent_add(&k->lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
+        r = lent_add(&k->custody.lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
         if (r == -EPROTO)
                 return r;
         answer.value = (uint32_t)-r;
@@ -178,7 +140,7 @@ static int lend(struct keeper *k, const struct control_message *message, int fd)
 }
 
 static int unlend(struct keeper *k, const struct control_message *message) {
-        return message->id < LENT_MAX ? lent_drop(&k->lent, (unsigned int)message->id) : -EPROTO;
+        return message->id < LENT_MAX ? lent_drop(&k->custody.lent, (unsigned int)message->id) : -EPROTO;
 }
 
 static int acknowledge(struct keeper *k, int error) {
@@ -248,13 +210,17 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 k->ping_sent = 0;
                 return 0;
         case CONTROL_CONTEXT_ADD:
-                return acknowledge(k, add_context(k, message, fd));
+                return acknowledge(k, custody_add_context(&k->custody, message, fd));
         case CONTROL_CONTEXT_DROP:
-                return acknowledge(k, drop_context(k, message));
+                return acknowledge(k, custody_drop_context(&k->custody, message));
         case CONTROL_DISPOSE:
-                return acknowledge(k, hold_disposed(k, fd));
+                return acknowledge(k, custody_hold(&k->custody, fd));
+        case CONTROL_FREEZE:
+                if (message->value == CONTROL_FREEZE_RELEASE)
+                        return freeze_order(&k->freeze, message->value);
+                return acknowledge(k, freeze_order(&k->freeze, message->value));
         case CONTROL_CLOSED:
-                return close_disposed(k);
+                return custody_close(&k->custody);
         case CONTROL_LEND:
                 return lend(k, message, fd);
         case CONTROL_UNLEND:
@@ -404,7 +370,7 @@ static void expire(struct keeper *k, uint64_t now) {
                         return;
                 }
                 if (clean(k) == 0)
-                        lent_done(&k->lent);
+                        lent_done(&k->custody.lent);
                 (void)shutdown(k->config.client, SHUT_RDWR);
                 k->phase = PHASE_STUCK;
                 k->deadline = 0;
@@ -466,6 +432,7 @@ static void turn(struct keeper *k) {
         }
 
         if (p[0].revents) {
+                freeze_release(&k->freeze);
                 (void)waitpid((pid_t)k->config.introduction.registrar_pid, NULL, WNOHANG);
                 k->config.registrar = pl_close(k->config.registrar);
                 conclude(k);
@@ -488,42 +455,31 @@ static void turn(struct keeper *k) {
         expire(k, now);
 }
 
-/* Hands everything whose last close may take long to a throw-away process: the command fds, what was to be disposed of, and
- * both sockets for what may be in flight to them. */
+/* Both sockets go to a throw-away process as well, for what may be in flight to them. */
 static void release(struct keeper *k) {
-        int fds[MAX_CONTEXTS + 3];
-        unsigned int n = 0;
+        int fds[2] = { k->config.client, k->config.control };
 
-        for (size_t i = 0; i < ELEMENTSOF(k->contexts); i++)
-                if (k->contexts[i].device.fd >= 0)
-                        fds[n++] = k->contexts[i].device.fd;
-        if (k->disposed >= 0)
-                fds[n++] = k->disposed;
-        if (k->config.control >= 0)
-                fds[n++] = k->config.control;
-        fds[n++] = k->config.client;
-        (void)closer_close(fds, n);
-        lent_done(&k->lent);
+        custody_done(&k->custody);
+        (void)closer_close(fds, k->config.control >= 0 ? 2 : 1);
 }
 
 int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uverbs, struct ledger *ledger) {
         struct keeper k = {
                 .config = *config,
-                .uverbs = uverbs,
                 .ledger = ledger,
-                .disposed = -1,
+                .freeze = FREEZE_INIT(&k.config.app, config->app_state),
+                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->force_kill },
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 
-        for (size_t i = 0; i < ELEMENTSOF(k.contexts); i++)
-                k.contexts[i].device.fd = -1;
-
-        lent_init(&k.lent);
+        k.freeze.may_kill = config->force_kill;
+        custody_init(&k.custody);
         uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
 
         while (k.phase != PHASE_OVER)
                 turn(&k);
 
+        freeze_done(&k.freeze);
         uplink_done(&k.uplink);
         release(&k);
         return EXIT_SUCCESS;

@@ -3,27 +3,36 @@
 
 #include "util.h"
 
-#define BUSY_TRIES    400
+#define BUSY_TRIES 400
 #define BUSY_SLEEP_NS 5000000
+
+int mr_try(const struct uverbs_ops *uverbs,
+           const struct uverbs_device *device,
+           const struct ledger_record *record,
+           const struct uverbs_mr_keys *keys) {
+        struct uverbs_mr_info info;
+        int r;
+
+        r = uverbs->query_mr(device, keys->handle, &info);
+        if (r == 0 && (info.rkey != keys->rkey || info.length != record->length || info.iova != record->iova))
+                return MR_FOREIGN;
+        if (r == 0)
+                r = uverbs->dereg_mr(device, keys->handle);
+        if (r == 0)
+                return MR_DESTROYED;
+        /* EIO: the device has been removed, and everything on it. */
+        return r == -ENOENT || r == -EIO ? (int)MR_FOREIGN : r;
+}
 
 enum mr_outcome mr_destroy(const struct uverbs_ops *uverbs,
                            const struct uverbs_device *device,
                            const struct ledger_record *record,
                            const struct uverbs_mr_keys *keys) {
         for (unsigned int i = 0; i < BUSY_TRIES; i++) {
-                struct uverbs_mr_info info;
-                int r;
+                int r = mr_try(uverbs, device, record, keys);
 
-                r = uverbs->query_mr(device, keys->handle, &info);
-                if (r == 0 && (info.rkey != keys->rkey || info.length != record->length || info.iova != record->iova))
-                        return MR_FOREIGN;
-                if (r == 0)
-                        r = uverbs->dereg_mr(device, keys->handle);
-                if (r == 0)
-                        return MR_DESTROYED;
-                /* EIO: the device has been removed, and everything on it. */
-                if (r == -ENOENT || r == -EIO)
-                        return MR_FOREIGN;
+                if (r >= 0)
+                        return (enum mr_outcome)r;
                 if (r != -EBUSY)
                         return MR_KEPT;
                 (void)nanosleep(&(struct timespec) { .tv_nsec = BUSY_SLEEP_NS }, NULL);

@@ -96,6 +96,12 @@ static void record_revocation(struct registrar *r, const struct revocation *revo
                           counts[REVOCATION_RELEASED],
                           counts[REVOCATION_FORCED],
                           counts[REVOCATION_KEPT]);
+        if (counts[REVOCATION_KEPT] > 0)
+                log_event(LOG_ERR,
+                          EVENT_FORCE_FAILED,
+                          "cannot take %" PRIu32 " registrations away from the app: they stay registered, and peers reach their "
+                          "memory; tries on every second",
+                          counts[REVOCATION_KEPT]);
 }
 
 /* Revocations that are over: tells the keeper of those that it wanted. */
@@ -149,9 +155,43 @@ static bool has_events(const struct registrar *r) {
         return r->revoker.n_untold > 0 || r->changes.n_notices > 0;
 }
 
+/* --- what is done to the app, by the keeper: force.h ------------------------------------------------------------------ */
+
+static int order(struct registrar *r, enum control_freeze what) {
+        int k;
+
+        k = line_tell(&r->line, &(struct control_message) { .type = CONTROL_FREEZE, .value = what }, -1);
+        /* No answer has come, rather than "no". */
+        if (k < 0 && r->line.telling)
+                r->failed = k;
+        return k;
+}
+
+static int stop_app(void *userdata) {
+        return order(userdata, CONTROL_FREEZE_STOP);
+}
+
+static void release_app(void *userdata) {
+        struct registrar *r = userdata;
+
+        /* If it does not go, the app goes on a little later all the same: freeze.h. */
+        (void)line_send(&r->line, &(struct control_message) { .type = CONTROL_FREEZE, .value = CONTROL_FREEZE_RELEASE });
+}
+
+static int kill_app(void *userdata) {
+        return order(userdata, CONTROL_FREEZE_KILL);
+}
+
+static const struct force_ops force_ops = { .stop = stop_app, .release = release_app, .kill = kill_app };
+
+/* Force may have to be done to the app by the keeper: not while that owes an answer, maybe to just that. */
+static uint64_t revoker_due_now(const struct registrar *r) {
+        return r->line.telling ? 0 : revoker_due(&r->revoker);
+}
+
 /* What is due by itself, also in the middle of a request that waits. The caller says whether it is at work after that. */
 static int attend(struct registrar *r) {
-        uint64_t due = revoker_due(&r->revoker);
+        uint64_t due = revoker_due_now(r);
         int k;
 
         if (r->away_deadline && pl_now_ms() >= r->away_deadline)
@@ -161,6 +201,8 @@ static int attend(struct registrar *r) {
                 revoker_work(&r->revoker);
                 r->worked = pl_now_ms();
         }
+        if (r->failed < 0)
+                return r->failed;
         k = answer_revocations(r);
         if (k < 0 || r->n_waiting > 0)
                 return k;
@@ -213,7 +255,7 @@ static int tend(void *userdata, int *ret_timeout_ms) {
                 return k;
         /* It waits, and does not hang. */
         state_busy(&r->state, 0);
-        *ret_timeout_ms = time_until(pl_earlier(pl_earlier(r->away_deadline, revoker_due(&r->revoker)), pl_now_ms() + TEND_MS));
+        *ret_timeout_ms = time_until(pl_earlier(pl_earlier(r->away_deadline, revoker_due_now(r)), pl_now_ms() + TEND_MS));
         return 0;
 }
 
@@ -394,6 +436,8 @@ void registrar_init(struct registrar *r,
                      &r->guards,
                      &r->revoker,
                      &r->state);
+        r->revoker.force.ops = &force_ops;
+        r->revoker.force.userdata = r;
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);
 }
 

@@ -46,6 +46,7 @@ struct registrar {
         struct pl_packet waiting[REGISTRAR_MAX_WAITING];
         size_t n_waiting;
         bool blocked; /* an event could not be sent */
+        int failed;   /* the keeper does not answer: the negative errno with which the session ends */
 
         /* Descriptors that may block whoever closes them. They are left to the end of the process; the session ends with the
          * packet that brought the first, so they are one packet's at most. */

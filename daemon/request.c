@@ -370,21 +370,32 @@ static int refuse_kept(struct refusal *ret_refusal) {
 }
 
 /* The app may have deregistered the MR by itself, and its own next one then got the handle: that one is left alone. */
-static int deregister(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
+static int retire(struct registrar_state *state, uint32_t slot, struct force *force) {
         struct ledger_entry *entry = state->ledger.entries + slot;
         const struct uverbs_device *device = &state->contexts[entry->record.context].device;
+        enum mr_outcome outcome;
 
         state_busy(state, entry->record.length);
         ledger_retiring(entry);
-        if (mr_destroy(state->uverbs, device, &entry->record, &entry->response) == MR_KEPT) {
+        outcome = force ? force_mr(force, device, &entry->record, &entry->response)
+                        : mr_destroy(state->uverbs, device, &entry->record, &entry->response);
+        if (outcome == MR_KEPT) {
                 if (state->registrations[slot].flags & REGISTRATION_REVOKING)
                         ledger_revoking(entry);
                 else
                         ledger_live(entry);
-                return refuse_kept(ret_refusal);
+                return -EBUSY;
         }
         forget(state, slot);
         return 0;
+}
+
+static int deregister(struct registrar_state *state, uint32_t slot, struct refusal *ret_refusal) {
+        return retire(state, slot, NULL) < 0 ? refuse_kept(ret_refusal) : 0;
+}
+
+int request_force(struct registrar_state *state, uint32_t slot, struct force *force) {
+        return retire(state, slot, force);
 }
 
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal) {
@@ -412,16 +423,16 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
 }
 
 unsigned int state_done(struct registrar_state *state) {
+        struct force force = { .uverbs = state->uverbs };
         unsigned int left = 0;
 
         for (uint32_t i = 0; i < state->n_registrations; i++) {
-                struct refusal ignored;
-
                 if (!registration_is_there(state->registrations + i))
                         continue;
-                if (deregister(state, i, &ignored) < 0)
+                if (retire(state, i, &force) < 0)
                         left++;
         }
+        force_end(&force);
 
         for (size_t i = 0; i < MAX_CONTEXTS; i++)
                 state->contexts[i].device.fd = pl_close(state->contexts[i].device.fd);

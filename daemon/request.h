@@ -10,11 +10,12 @@
  * and back in the reverse order if a step fails. Knows neither the socket nor the keeper.
  */
 
+#include "force.h"
 #include "state.h"
 
 /*
- * Deregisters everything, unmaps everything, closes the contexts, frees memory. What the kernel would not let go
- * (EBUSY for too long, a bound memory window) stays in the ledger for the keeper. Returns how many those are.
+ * Deregisters everything, by force but without doing anything to the app, unmaps everything, closes the contexts, frees
+ * memory. What the kernel would not let go stays in the ledger for the keeper. Returns how many those are.
  */
 unsigned int state_done(struct registrar_state *state);
 
@@ -44,5 +45,8 @@ int request_deregister_all(struct registrar_state *state, uint32_t context, stru
 
 /* Returns 0 or REFUSED. */
 int request_deregister(struct registrar_state *state, uint64_t id, struct refusal *ret_refusal);
+
+/* The same, against the app's will. The caller calls force_end(). */
+int request_force(struct registrar_state *state, uint32_t slot, struct force *force);
 
 #endif

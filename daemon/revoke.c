@@ -114,7 +114,7 @@ static bool on_gone(void *userdata, uint32_t slot) {
 }
 
 void revoker_init(struct revoker *r, struct registrar_state *state) {
-        *r = (struct revoker) { .state = state };
+        *r = (struct revoker) { .state = state, .force.uverbs = state->uverbs };
         state->gone = on_gone;
         state->gone_userdata = r;
 }
@@ -216,11 +216,10 @@ int revoker_begin(struct revoker *r, const struct revocation_order *order) {
 
 static void force(struct revoker *r, uint32_t slot) {
         struct registration *registration = registration_at(r, slot);
-        struct refusal ignored;
         int k;
 
         r->forcing = true;
-        k = request_deregister(r->state, registration->id, &ignored);
+        k = request_force(r->state, slot, &r->force);
         r->forcing = false;
         if (k == 0)
                 return;
@@ -231,11 +230,16 @@ static void force(struct revoker *r, uint32_t slot) {
         settle(r, registration, REVOCATION_KEPT);
 }
 
+/* An app that stands still is made the most of. */
+static bool is_over(const struct revoker *r, uint64_t end) {
+        return pl_now_ms() >= end && !force_holds(&r->force);
+}
+
 /* Goes on with the slots from *cursor on. Returns false if the slice is over before the end is reached. */
 static bool force_covered(struct revoker *r, struct revocation *revocation, uint16_t bit, uint64_t end) {
         for (; revocation->cursor < r->state->n_registrations && revocation->waiting > 0; revocation->cursor++)
                 if (registration_at(r, revocation->cursor)->revocations & bit) {
-                        if (pl_now_ms() >= end)
+                        if (is_over(r, end))
                                 return false;
                         force(r, revocation->cursor);
                 }
@@ -245,7 +249,7 @@ static bool force_covered(struct revoker *r, struct revocation *revocation, uint
 static void force_kept(struct revoker *r, uint64_t end) {
         for (; r->kept_cursor < r->state->n_registrations && r->n_kept > 0; r->kept_cursor++)
                 if (registration_at(r, r->kept_cursor)->flags & KEPT) {
-                        if (pl_now_ms() >= end)
+                        if (is_over(r, end))
                                 return;
                         force(r, r->kept_cursor);
                 }
@@ -253,7 +257,7 @@ static void force_kept(struct revoker *r, uint64_t end) {
         r->kept_retry = pl_now_ms() + KEPT_MS;
 }
 
-void revoker_work(struct revoker *r) {
+static void work(struct revoker *r) {
         uint64_t now = pl_now_ms(), end = now + SLICE_MS;
 
         for (unsigned int i = 0; i < REVOKE_MAX; i++) {
@@ -265,6 +269,11 @@ void revoker_work(struct revoker *r) {
         }
         if (r->n_kept > 0 && r->kept_retry <= now)
                 force_kept(r, end);
+}
+
+void revoker_work(struct revoker *r) {
+        work(r);
+        force_end(&r->force);
 }
 
 uint64_t revoker_due(const struct revoker *r) {

@@ -7,7 +7,7 @@
  *
  *   LIVE → REVOKING → released: the app has deregistered it
  *                   → forced: taken away at the deadline, and the app is told
- *                   → kept: the kernel does not let go (a memory window is bound to it); tried again every second
+ *                   → kept: force (force.h) did not help; tried again every second
  *
  * A revocation is one order that covers any number of registrations; a registration may be covered by several, and then the
  * earliest deadline counts. Deadlines run from the order, whether the app reads or not. Events to the app are not queued but
@@ -42,6 +42,7 @@ struct revoker {
         bool settles; /* the app understands SETTLED */
         bool forcing;
         bool releasing; /* the deregistration under way is a RELEASE */
+        struct force force; /* the owner says what may be done to the app */
         struct revocation revocations[REVOKE_MAX];
 
         unsigned int n_over; /* revocations whose result is there */

@@ -105,6 +105,9 @@ static const int keeper_may[] = {
         SCMP_SYS(connect),
         SCMP_SYS(getsockopt),
 
+        /* freeze.c: the app's state, again and again from a file that is open already. */
+        SCMP_SYS(pread64),
+
         /* bell.c, in a child: drops what the keeper may do, and waits for signals. */
         SCMP_SYS(capset),
         SCMP_SYS(signalfd4),
@@ -112,7 +115,7 @@ static const int keeper_may[] = {
         /* lent.c */
         SCMP_SYS(pidfd_open),
 
-        /* closer.c: its pipe, and waiting for the throw-away process. The list of robust futexes is set by the C library in
+        /* closer.c, freeze.c: a pipe, and waiting for the throw-away process. The list of robust futexes is set by the C library in
          * every child. */
         SCMP_SYS(pipe2),
         SCMP_SYS(wait4),
@@ -181,20 +184,21 @@ static const struct conditional registrar_may_if[] = {
 };
 
 static const struct conditional keeper_may_if[] = {
-        /* The registrar: its end, and what it may pin. */
+        /* The registrar: its end, and what it may pin. The app: freeze.c. The bell: lent.c. */
         { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGKILL) } },
+        { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGSTOP) } },
+        { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGCONT) } },
         { SCMP_SYS(prlimit64), 1, { IS(1, RLIMIT_MEMLOCK) } },
 
         /* lent.c: where the signals of a lease go, and its end. The bell, which may have been stopped. */
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETSIG) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETOWN_EX) } },
         { SCMP_SYS(fcntl), 2, { IS(1, F_SETLEASE), IS(2, F_UNLCK) } },
-        { SCMP_SYS(pidfd_send_signal), 1, { IS(1, SIGCONT) } },
 
         /* A new pinleased is looked for. */
         { SCMP_SYS(socket), 1, { IS(0, AF_UNIX) } },
 
-        /* closer.c. */
+        /* closer.c, freeze.c. */
         { SCMP_SYS(clone), 1, { IS(CLONE_FLAGS_ARGUMENT, FORK_FLAGS) } },
 };
 

@@ -12,6 +12,7 @@
 
 #include "control.h"
 #include "fds.h"
+#include "freeze.h"
 #include "keeper.h"
 #include "log-limit.h"
 #include "log.h"
@@ -118,6 +119,7 @@ static int run(const struct session_args *args) {
         if (r < 0)
                 return give_up("cannot start its registrar", r);
 
+        config.app_state = freeze_open_state(args->app_pid, config.app);
         r = privileges_drop_keeper();
         if (r == 0)
                 r = sandbox_keeper();

@@ -182,10 +182,36 @@ static int kernel_query_mr(const struct uverbs_device *device, uint32_t handle, 
         return r;
 }
 
+static int kernel_list_windows(const struct uverbs_device *device, uint32_t *ret_handles, uint32_t max, uint32_t *ret_n) {
+        struct command command;
+        uint32_t n = 0;
+        int r;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INFO_HANDLES);
+        /* Constants are as long as the field that holds them. */
+        add_value(&command, UVERBS_ATTR_INFO_OBJECT_ID, sizeof(uint64_t), UVERBS_OBJECT_MW);
+        add_output(&command, UVERBS_ATTR_INFO_TOTAL_HANDLES, &n, sizeof n);
+        add_output(&command, UVERBS_ATTR_INFO_HANDLES_LIST, ret_handles, max * sizeof *ret_handles);
+        r = issue(device->fd, &command);
+        if (r == 0)
+                *ret_n = n < max ? n : max;
+        return r;
+}
+
+static int kernel_dealloc_window(const struct uverbs_device *device, uint32_t handle) {
+        struct command command;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_MW, UVERBS_METHOD_MW_DESTROY);
+        add_value(&command, UVERBS_ATTR_DESTROY_MW_HANDLE, 0, handle);
+        return issue(device->fd, &command);
+}
+
 const struct uverbs_ops uverbs_kernel = {
         .probe = kernel_probe,
         .query_methods = kernel_query_methods,
         .reg_mr = kernel_reg_mr,
         .dereg_mr = kernel_dereg_mr,
         .query_mr = kernel_query_mr,
+        .list_windows = kernel_list_windows,
+        .dealloc_window = kernel_dealloc_window,
 };

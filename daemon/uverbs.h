@@ -60,6 +60,13 @@ struct uverbs_ops {
         int (*dereg_mr)(const struct uverbs_device *device, uint32_t handle);
 
         int (*query_mr)(const struct uverbs_device *device, uint32_t handle, struct uverbs_mr_info *ret_info);
+
+        /* The memory windows of the context, whichever way they were allocated: *ret_n handles of them, at most `max`, up to
+         * 16000. */
+        int (*list_windows)(const struct uverbs_device *device, uint32_t *ret_handles, uint32_t max, uint32_t *ret_n);
+
+        /* Bound or not: a window that is bound is invalidated. -EBUSY, -ENOENT: as above. */
+        int (*dealloc_window)(const struct uverbs_device *device, uint32_t handle);
 };
 
 extern const struct uverbs_ops uverbs_kernel;

@@ -104,6 +104,6 @@ extern const struct test_case cases_protocol[], cases_attach[], cases_memory[], 
         cases_limits[], cases_flood[], cases_identity[], cases_transfer[], cases_ending[], cases_restart[],
         cases_drain[], cases_version[], cases_credit[], cases_model[], cases_campaign[];
 extern const struct test_case cases_admin[], cases_ctl[], cases_revoke[], cases_container[], cases_stranger[],
-        cases_hostile[], cases_exhaust[], cases_lease[], cases_guard_modify[], cases_poison[];
+        cases_hostile[], cases_exhaust[], cases_lease[], cases_guard_modify[], cases_poison[], cases_force[];
 
 #endif

@@ -69,7 +69,6 @@ static void holder(int channel, const void *argument) {
         struct pl_register_reply replies[2];
         struct memory memories[2];
         struct pl_register request;
-        struct ibv_mw *window = NULL;
         struct fixture f;
 
         if (h->user)
@@ -84,12 +83,12 @@ static void holder(int channel, const void *argument) {
         replies[1] = fixture_register(&f, memories + 1, PINLEASE_METHOD_PINNED);
         rdma_connect(&f.rdma);
         if (h->window)
-                window = rdma_bind_window(&f.rdma,
-                                          replies[0].handle,
-                                          replies[0].lkey,
-                                          replies[0].rkey,
-                                          replies[0].iova,
-                                          replies[0].length);
+                (void)rdma_bind_window(&f.rdma,
+                                       replies[0].handle,
+                                       replies[0].lkey,
+                                       replies[0].rkey,
+                                       replies[0].iova,
+                                       replies[0].length);
         tell_value(channel, replies[0].id >> 32);
         for (;;) {
                 uint64_t word;
@@ -114,7 +113,7 @@ static void holder(int channel, const void *argument) {
                         raw_ping(&f.raw);
                         break;
                 default:
-                        CHECK_EQUAL(ibv_dealloc_mw(window), 0);
+                        FAIL("no such word");
                 }
                 tell_value(channel, word);
         }

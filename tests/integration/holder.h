@@ -22,7 +22,6 @@ enum holder_word {
         HOLDER_READ_EVENTS, /* see below */
         HOLDER_ANEW,        /* registers something else, transfers, deregisters: answers the work's status */
         HOLDER_DEREGISTER,  /* the first: answers the refusal's code */
-        HOLDER_UNBIND,      /* the window */
         HOLDER_PING,        /* fails if the session has ended */
 };
 

@@ -202,6 +202,8 @@ static int fake_dereg_mr(const struct uverbs_device *device, uint32_t handle) {
                 r = take_busy();
         if (r == 0)
                 r = fake->dereg_error;
+        if (r == 0 && fake->n_windows > 0)
+                r = -EINVAL;
         if (r < 0)
                 return r;
 
@@ -233,10 +235,42 @@ static int fake_query_mr(const struct uverbs_device *device, uint32_t handle, st
         return 0;
 }
 
+static int fake_list_windows(const struct uverbs_device *device, uint32_t *ret_handles, uint32_t max, uint32_t *ret_n) {
+        int r = enter_device(device);
+
+        if (r < 0)
+                return r;
+        *ret_n = fake->n_windows < max ? fake->n_windows : max;
+        for (uint32_t i = 0; i < *ret_n; i++)
+                ret_handles[i] = fake->n_windows - 1 - i;
+        return 0;
+}
+
+/* In the order in which they are listed. */
+static int fake_dealloc_window(const struct uverbs_device *device, uint32_t handle) {
+        int r = enter_device(device);
+
+        if (r == 0)
+                r = fake->window_error;
+        if (r < 0)
+                return r;
+        if (handle + 1 != fake->n_windows)
+                return -ENOENT;
+        fake->n_windows--;
+        fake->n_freed++;
+        if (fake->n_windows == 0 && fake->n_rebound > 0) {
+                fake->n_rebound--;
+                fake->n_windows++;
+        }
+        return 0;
+}
+
 const struct uverbs_ops fake_ops = {
         .probe = fake_probe,
         .query_methods = fake_query_methods,
         .reg_mr = fake_reg_mr,
         .dereg_mr = fake_dereg_mr,
         .query_mr = fake_query_mr,
+        .list_windows = fake_list_windows,
+        .dealloc_window = fake_dealloc_window,
 };

@@ -43,6 +43,10 @@ struct fake_uverbs {
         int dereg_error;       /* what every deregistration answers; 0: it works */
         int query_error;
         unsigned int n_busy;   /* so many deregistrations and queries answer EBUSY */
+        unsigned int n_windows; /* memory windows, with handles from 0: while there is one deregistrations answer EINVAL */
+        unsigned int n_rebound; /* so many are bound again, one after each deallocation of the last */
+        int window_error;      /* what every deallocation of a window answers; 0: it works */
+        unsigned int n_freed;  /* windows deallocated */
         uint32_t next_key;
         struct fake_mr last;   /* the last registration that worked */
         struct fake_mr mrs[FAKE_MAX_MRS];

@@ -40,6 +40,8 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_guard_modify \
 	tests/unit/test_guard_poison \
+	tests/unit/test_force \
+	tests/unit/test_freeze \
 	tests/unit/test_keeper \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
@@ -99,6 +101,14 @@ tests_unit_test_cleanup_SOURCES = tests/unit/test_cleanup.c tests/unit/wraps.c t
 tests_unit_test_cleanup_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_cleanup_LDFLAGS = $(WRAPS)
 tests_unit_test_cleanup_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_force_SOURCES = tests/unit/test_force.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_force_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_force_LDFLAGS = $(WRAPS)
+tests_unit_test_force_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_freeze_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_freeze_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_residency_SOURCES = tests/unit/test_residency.c
 tests_unit_test_residency_CPPFLAGS = $(UNIT_CPPFLAGS)

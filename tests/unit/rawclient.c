@@ -65,6 +65,23 @@ void rawclient_start_with(struct rawclient *c, const struct credit_amount *limit
         start(c, limits, credit, 1U << 30);
 }
 
+static void freeze(struct rawclient *c, uint32_t what) {
+        struct control_message answer = { .type = CONTROL_ACK };
+
+        if (what == CONTROL_FREEZE_RELEASE) {
+                c->n_releases++;
+                return;
+        }
+        assert_int_equal(what, CONTROL_FREEZE_STOP);
+        c->n_stops++;
+        answer.value = c->stop_error;
+        if (c->stop_helps)
+                fake->dereg_error = 0;
+        if (c->stop_mute)
+                return;
+        (void)control_send(c->keeper, &answer, -1);
+}
+
 void rawclient_keep(struct rawclient *c) {
         for (;;) {
                 struct control_message message;
@@ -92,6 +109,9 @@ void rawclient_keep(struct rawclient *c) {
                         assert_true(c->disposed >= 0);
                         c->disposed = pl_close(c->disposed);
                         c->n_disposals++;
+                        continue;
+                case CONTROL_FREEZE:
+                        freeze(c, message.value);
                         continue;
                 case CONTROL_BYE:
                         c->n_byes++;

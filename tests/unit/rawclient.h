@@ -27,6 +27,12 @@ struct rawclient {
         struct credit_amount want, returned;
         struct control_message revoked[32];
         unsigned int n_revoked;
+
+        /* What is to be done to the app. */
+        unsigned int n_stops, n_releases;
+        uint32_t stop_error;  /* a positive errno that STOP is answered with */
+        bool stop_mute;       /* or it is not answered at all */
+        bool stop_helps;      /* then deregistrations work */
 };
 
 void rawclient_start(struct rawclient *c, unsigned int hello_timeout_ms);

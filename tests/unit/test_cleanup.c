@@ -71,7 +71,8 @@ static void reg(struct fixture *f, struct ledger_entry *entry) {
 }
 
 static void clean(struct fixture *f, unsigned int destroyed, unsigned int foreign, unsigned int kept) {
-        struct cleanup_result result = cleanup_ledger(&f->ledger, &fake_ops, f->contexts, MAX_CONTEXTS);
+        struct force force = { .uverbs = &fake_ops };
+        struct cleanup_result result = cleanup_ledger(&f->ledger, &force, f->contexts, MAX_CONTEXTS);
 
         assert_int_equal(result.destroyed, destroyed);
         assert_int_equal(result.foreign, foreign);
@@ -288,7 +289,7 @@ TEST(test_hostile) {
                                 entry->response.handle = testing_below(&random, 5);
                 }
                 atomic_store(&f.ledger.header->high_water, UINT32_MAX);
-                (void)cleanup_ledger(&f.ledger, &fake_ops, f.contexts, MAX_CONTEXTS);
+                (void)cleanup_ledger(&f.ledger, &(struct force) { .uverbs = &fake_ops }, f.contexts, MAX_CONTEXTS);
                 /* Guessing rkey, length and iova of the app's own MR is the one thing that would destroy it. */
                 for (unsigned int i = 0; i < 8; i++)
                         assert_true(fake->mrs[i].live);
@@ -368,11 +369,12 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
 
 static void keeper_after(struct fixture *f, struct cleanup_result *total) {
         struct fake_mr before[FAKE_MAX_MRS];
+        struct force force = { .uverbs = &fake_ops };
         struct cleanup_result result;
 
         fake->instant = NULL;
         memcpy(before, fake->mrs, sizeof before);
-        result = cleanup_ledger(&f->ledger, &fake_ops, f->contexts, MAX_CONTEXTS);
+        result = cleanup_ledger(&f->ledger, &force, f->contexts, MAX_CONTEXTS);
         total->destroyed += result.destroyed;
         total->foreign += result.foreign;
         assert_int_equal(result.kept, 0);

@@ -156,6 +156,8 @@ static _Noreturn void be_keeper(struct trio *t, struct keeper_config *config) {
         const int keep[] = { 0, 1, 2, config->client, config->control, config->supervisor, config->app, config->registrar, t->ledger.fd };
 
         fds_close_except(keep, ELEMENTSOF(keep));
+        /* As its program does. */
+        (void)signal(SIGPIPE, SIG_IGN);
         _exit(keeper_run(config, &fake_ops, &t->ledger));
 }
 
@@ -172,7 +174,7 @@ static const struct times usual = { HEARTBEAT_MS, HANG_MS, false, NULL };
 static const struct credit_amount initial = CREDIT_INITIAL;
 
 static void start_with(struct trio *t, behaviour_t behaviour, const struct times *times, bool stuck) {
-        struct keeper_config config = { .heartbeat_ms = times->heartbeat_ms, .hang_ms = times->hang_ms };
+        struct keeper_config config = { .app_state = -1, .heartbeat_ms = times->heartbeat_ms, .hang_ms = times->hang_ms };
         int client[2], control[2], supervisor[2], line[2];
 
         config.session_socket = times->successor;
@@ -562,6 +564,31 @@ TEST(test_disposal_by_the_end) {
         while ((n = read(t.report, &got, 1)) > 0)
                 assert_int_equal(got, 'p');
         assert_int_equal(n, 0);
+        assert_int_equal(end(&t), 0);
+}
+
+/* What the registrar may have done to its app. In the end it runs, as it does without force. */
+static void freezes(int control, int client) {
+        (void)client;
+        tell(control, CONTROL_FREEZE, 0, CONTROL_FREEZE_RELEASE, -1);
+        if (ask(control, CONTROL_FREEZE, 0, CONTROL_FREEZE_STOP, -1) != 0)
+                _exit(41);
+        tell(control, CONTROL_FREEZE, 0, CONTROL_FREEZE_RELEASE, -1);
+        if (ask(control, CONTROL_FREEZE, 0, CONTROL_FREEZE_KILL, -1) != EPERM || ask(control, CONTROL_FREEZE, 0, 9, -1) != EINVAL ||
+            ask(control, CONTROL_FREEZE, 0, CONTROL_FREEZE_STOP, -1) != 0)
+                _exit(40);
+        _exit(0);
+}
+
+TEST(test_freeze) {
+        struct trio t;
+        siginfo_t info = { 0 };
+
+        start(&t, freezes);
+        wait_ready(&t);
+        /* It has stood still, then, and only for a moment. */
+        assert_int_equal(waitid(P_PID, (id_t)t.app, &info, WCONTINUED), 0);
+        assert_int_equal(info.si_code, CLD_CONTINUED);
         assert_int_equal(end(&t), 0);
 }
 
@@ -1163,6 +1190,7 @@ int main(void) {
                 CHECKED(test_drop_closes),
                 CHECKED(test_disposal),
                 CHECKED(test_disposal_by_the_end),
+                CHECKED(test_freeze),
                 CHECKED(test_app_dies),
                 CHECKED(test_registrar_does_not_end),
                 CHECKED(test_going_away),

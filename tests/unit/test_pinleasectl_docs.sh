@@ -14,7 +14,7 @@ fail() {
 help=$(./pinleasectl --help) || fail "pinleasectl --help fails"
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$help")
 options=$(grep -oE -- '--[a-z-]+' <<<"$help" | sort -u)
-[ "$(wc -w <<<"$commands")" = 8 ] || fail "commands in --help: $commands"
+[ "$(wc -w <<<"$commands")" = 9 ] || fail "commands in --help: $commands"
 [ "$(wc -w <<<"$options")" -ge 10 ] || fail "options in --help: $options"
 
 # --- the man page describes each, in an entry of its own, and no other ---

@@ -31,6 +31,7 @@
 #include "control.h"
 #include "fdclass.h"
 #include "fds.h"
+#include "freeze.h"
 #include "log.h"
 #include "residency.h"
 #include "sandbox.h"
@@ -346,6 +347,38 @@ static int rule(const void *argument) {
         return 0;
 }
 
+static int freeze(const void *argument) {
+        struct freeze f = *(const struct freeze *)argument;
+
+        (void)signal(SIGPIPE, SIG_IGN);
+        NEED(freeze_stop(&f) == 0 && f.guard >= 0);
+        freeze_release(&f);
+        NEED(freeze_stop(&f) == 0 && f.guard >= 0);
+        return 0; /* The guard does the rest. */
+}
+
+TEST(test_keeper_freezes_its_app) {
+        struct freeze f = FREEZE_INIT(NULL, -1);
+        int app;
+        pid_t pid;
+
+        pid = testing_fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+                for (;;)
+                        (void)pause();
+        app = pidfd_open(pid, 0);
+        f.app = &app;
+        f.state = freeze_open_state(pid, app);
+        assert_true(f.state >= 0);
+        assert_lives(in_sandbox(sandbox_keeper, freeze, &f));
+        wait_asleep(pid);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        (void)testing_wait_child(pid);
+        freeze_done(&f);
+        pl_close(app);
+}
+
 TEST(test_keeper_rules_its_registrar) {
         pid_t registrar[2];
 
@@ -464,7 +497,7 @@ static const struct call missing[] = {
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_WRONLY),
         CALL(openat, AT_FDCWD, (long)"/", O_TMPFILE | O_RDWR), CALL(openat, AT_FDCWD, (long)"/dev/null", O_CREAT),
         CALL(openat, AT_FDCWD, (long)"/dev/null", O_TRUNC), CALL(openat2, -1), CALL(unlinkat, -1), CALL(mkdirat, -1), CALL(fchmod, -1),
-        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1), CALL(pread64, -1),
+        CALL(ftruncate, -1), CALL(fallocate, -1), CALL(pwrite64, -1),
         CALL(prlimit64, 0, RLIMIT_NOFILE, (long)"16 bytes of limit"), CALL(prlimit64, 1, RLIMIT_NOFILE),
         CALL(setpriority), CALL(sched_setaffinity), CALL(mlock), CALL(setsid), CALL(getdents64, -1), CALL(ioprio_set),
 };
@@ -473,6 +506,7 @@ static const struct call missing_for_registrar[] = {
         CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX),
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
         CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
+        CALL(pread64, -1),
 };
 
 static const struct call missing_for_keeper[] = {
@@ -589,6 +623,7 @@ int main(void) {
                 IN_SANDBOX(test_registrar_dies),
                 IN_SANDBOX(test_keeper_dies),
                 IN_SANDBOX(test_registrar_lacks),
+                IN_SANDBOX(test_keeper_freezes_its_app),
                 IN_SANDBOX(test_keeper_lacks),
                 IN_SANDBOX(test_there_is_no_way_around),
                 IN_SANDBOX(test_failure_is_told),
