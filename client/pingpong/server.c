@@ -156,7 +156,7 @@ static struct message judge(const struct server *s, const struct message *q) {
                 warnx("the client asks for bytes that are not in the memory");
                 return answer;
         }
-        if (s->options->file && !memory_is_there(bytes, length)) {
+        if (!memory_is_there(bytes, length)) {
                 warnx("%" PRIu64 " bytes at %" PRIu64 " cannot be read any more", length, offset);
                 return answer;
         }
