@@ -1,5 +1,6 @@
 #!/bin/bash
-# Shows pinlease at work: a brokered registration that carries real RDMA bytes, and a refusal that explains itself.
+# Shows pinlease at work: a brokered registration that carries real RDMA bytes, a refusal that explains itself, a file that is
+# truncated under the traffic, and memory that fails.
 #
 #   ./try.sh          in a soft-RoCE guest, on any Debian 12 or 13 machine, as root; no RDMA hardware is needed
 #   ./try.sh --host   on this host, with its own RDMA device

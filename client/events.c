@@ -43,9 +43,7 @@ bool pl_events_full(struct pinlease *p) {
 
 /* --- registrations about which there is something to tell: a list in the order in which it came, with `state` held --- */
 
-static void forget_pending(struct pinlease *p, struct pl_registration *reg) {
-        if (!reg->pending)
-                return;
+static void unlink_pending(struct pinlease *p, struct pl_registration *reg) {
         if (reg->pending_previous)
                 reg->pending_previous->pending_next = reg->pending_next;
         else
@@ -55,61 +53,168 @@ static void forget_pending(struct pinlease *p, struct pl_registration *reg) {
         else
                 p->pending_last = reg->pending_previous;
         reg->pending_previous = reg->pending_next = NULL;
-        reg->pending = PL_PENDING_NONE;
-        free(reg->pending_sentence);
-        reg->pending_sentence = NULL;
 }
 
-static void set_pending(struct pinlease *p,
-                        struct pl_registration *reg,
-                        enum pl_pending what,
-                        uint32_t grace_ms,
-                        const char *sentence) {
+static char *set_sentence(char **sentence, char *new) {
+        free(*sentence);
+        return *sentence = new;
+}
+
+/* Some of what is to be told of it is not, or has been. */
+static void forget_pending(struct pinlease *p, struct pl_registration *reg, unsigned int which) {
+        if (!(reg->pending & which))
+                return;
+        reg->pending &= ~which;
+        if (which & (PL_PENDING_REVOKING | PL_PENDING_REVOKED))
+                set_sentence(&reg->pending_sentence, NULL);
+        if (which & PL_PENDING_SETTLED)
+                set_sentence(&reg->settled_sentence, NULL);
+        if (!reg->pending)
+                unlink_pending(p, reg);
+}
+
+static void add_pending(struct pinlease *p, struct pl_registration *reg, unsigned int which) {
+        if (!reg->pending) {
+                reg->pending_previous = p->pending_last;
+                if (p->pending_last)
+                        p->pending_last->pending_next = reg;
+                else
+                        p->pending_first = reg;
+                p->pending_last = reg;
+        }
+        reg->pending |= which;
+        pl_events_wake(p);
+}
+
+/* What it says of the end of the registration takes the place of what was to be said before. */
+static void set_revocation(struct pinlease *p, struct pl_registration *reg, unsigned int what, const struct pl_revoking *event) {
         /* Without memory for it there is a sentence of our own. */
-        char *copy = strdup(sentence);
+        char *copy = strdup(event->sentence);
 
         (void)pthread_mutex_lock(&p->state);
-        forget_pending(p, reg);
-        reg->pending = what;
-        reg->pending_deadline = pl_now_ms() + grace_ms;
-        reg->pending_sentence = copy;
-        reg->pending_previous = p->pending_last;
-        if (p->pending_last)
-                p->pending_last->pending_next = reg;
-        else
-                p->pending_first = reg;
-        p->pending_last = reg;
-        pl_events_wake(p);
+        forget_pending(p, reg, PL_PENDING_REVOKING | PL_PENDING_REVOKED);
+        reg->pending_deadline = pl_now_ms() + event->grace_ms;
+        reg->pending_offset = event->offset;
+        reg->pending_length = event->length;
+        reg->pending_reason = event->reason;
+        set_sentence(&reg->pending_sentence, copy);
+        add_pending(p, reg, what);
         (void)pthread_mutex_unlock(&p->state);
 }
 
 void pl_events_revoking(struct pinlease *p, struct pl_registration *reg, const struct pl_revoking *event) {
-        set_pending(p, reg, PL_PENDING_REVOKING, event->grace_ms, event->sentence);
+        set_revocation(p, reg, PL_PENDING_REVOKING, event);
 }
 
 void pl_events_revoked(struct pinlease *p, struct pl_registration *reg, const struct pl_revoked *event) {
-        set_pending(p, reg, PL_PENDING_REVOKED, 0, event->sentence);
+        struct pl_revoking same = { .offset = event->offset, .length = event->length, .reason = event->reason };
+
+        memcpy(same.sentence, event->sentence, sizeof same.sentence);
+        set_revocation(p, reg, PL_PENDING_REVOKED, &same);
+}
+
+void pl_events_settled(struct pinlease *p, struct pl_registration *reg, const struct pl_settled *event) {
+        char *copy = strdup(event->sentence);
+
+        (void)pthread_mutex_lock(&p->state);
+        reg->gone = reg->released;
+        reg->settled_size = event->size;
+        set_sentence(&reg->settled_sentence, copy);
+        add_pending(p, reg, PL_PENDING_SETTLED);
+        (void)pthread_mutex_unlock(&p->state);
 }
 
 static void pop_pending(struct pinlease *p, struct pl_event *ret_event) {
         struct pl_registration *reg = p->pending_first;
-        bool revoked = reg->pending == PL_PENDING_REVOKED;
+        const char *sentence = reg->pending_sentence;
         uint64_t now = pl_now_ms();
+        unsigned int what;
+
+        *ret_event = (struct pl_event) { .reg = reg };
+        reg->deliveries++;
+        if (reg->pending & (PL_PENDING_REVOKING | PL_PENDING_REVOKED)) {
+                bool revoked = reg->pending & PL_PENDING_REVOKED;
+
+                what = PL_PENDING_REVOKING | PL_PENDING_REVOKED;
+                ret_event->kind = revoked ? PL_EVENT_REVOKED : PL_EVENT_REVOKING;
+                ret_event->offset = reg->pending_offset;
+                ret_event->length = reg->pending_length;
+                ret_event->reason = reg->pending_reason;
+                /* It has waited here for a while. */
+                ret_event->grace_ms = reg->pending_deadline > now ? (uint32_t)(reg->pending_deadline - now) : 0;
+                if (!sentence)
+                        sentence = revoked ? "The service has taken the registration away."
+                                           : "The service takes the registration back.";
+        } else {
+                what = PL_PENDING_SETTLED;
+                ret_event->kind = PL_EVENT_SETTLED;
+                ret_event->size = reg->settled_size;
+                sentence = reg->settled_sentence ? reg->settled_sentence : "The change of the file is over.";
+        }
+        (void)snprintf(ret_event->sentence, sizeof ret_event->sentence, "%s", sentence);
+        forget_pending(p, reg, what);
+}
+
+/* --- notices, with `state` held: few, in the order in which they came ---------------------------------------------------- */
+
+struct pl_waiting_notice {
+        struct pl_waiting_notice *next;
+        struct pl_registration *reg;
+        uint32_t kind;
+        uint64_t size;
+        char sentence[PL_SENTENCE_MAX];
+};
+
+/* kind: 0: all that there is of the registration */
+static void forget_notices(struct pinlease *p, const struct pl_registration *reg, uint32_t kind) {
+        for (struct pl_waiting_notice **at = &p->notices; *at;) {
+                struct pl_waiting_notice *notice = *at;
+
+                if (notice->reg != reg || (kind && notice->kind != kind)) {
+                        at = &notice->next;
+                        continue;
+                }
+                *at = notice->next;
+                free(notice);
+        }
+}
+
+void pl_events_notice(struct pinlease *p, struct pl_registration *reg, const struct pl_notice *event) {
+        struct pl_waiting_notice *notice = malloc(sizeof *notice), **last;
+
+        if (!notice)
+                return;
+        *notice = (struct pl_waiting_notice) { .reg = reg, .kind = event->kind, .size = event->size };
+        memcpy(notice->sentence, event->sentence, sizeof notice->sentence);
+
+        (void)pthread_mutex_lock(&p->state);
+        forget_notices(p, reg, event->kind);
+        for (last = &p->notices; *last;)
+                last = &(*last)->next;
+        *last = notice;
+        pl_events_wake(p);
+        (void)pthread_mutex_unlock(&p->state);
+}
+
+static void pop_notice(struct pinlease *p, struct pl_event *ret_event) {
+        struct pl_waiting_notice *notice = p->notices;
 
         *ret_event = (struct pl_event) {
-                .kind = revoked ? PL_EVENT_REVOKED : PL_EVENT_REVOKING,
-                .reg = reg,
-                /* It has waited here for a while. */
-                .grace_ms = reg->pending_deadline > now ? (uint32_t)(reg->pending_deadline - now) : 0,
+                .kind = PL_EVENT_NOTICE,
+                .reg = notice->reg,
+                .reason = notice->kind,
+                .size = notice->size,
         };
-        (void)snprintf(ret_event->sentence,
-                       sizeof ret_event->sentence,
-                       "%s",
-                       reg->pending_sentence ? reg->pending_sentence
-                               : revoked     ? "The service has taken the registration away."
-                                             : "The service takes the registration back.");
-        forget_pending(p, reg);
-        reg->deliveries++;
+        memcpy(ret_event->sentence, notice->sentence, sizeof ret_event->sentence);
+        notice->reg->deliveries++;
+        p->notices = notice->next;
+        free(notice);
+}
+
+/* --- delivery ------------------------------------------------------------------------------------------------------------ */
+
+static bool nothing_waits(const struct pinlease *p) {
+        return p->n_events == 0 && !p->pending_first && !p->notices;
 }
 
 bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event) {
@@ -123,13 +228,21 @@ bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event) {
                 memmove(p->events, p->events + 1, p->n_events * sizeof p->events[0]);
         } else if (p->pending_first)
                 pop_pending(p, ret_event);
+        else if (p->notices)
+                pop_notice(p, ret_event);
         else
                 found = false;
         /* The end of the session is still to be told. */
-        if (p->n_events == 0 && !p->pending_first && !(p->ended && !p->end_notified))
+        if (nothing_waits(p) && !(p->ended && !p->end_notified))
                 clear_wake(p);
         (void)pthread_mutex_unlock(&p->state);
         return found;
+}
+
+static void free_registration(struct pl_registration *reg) {
+        free(reg->pending_sentence);
+        free(reg->settled_sentence);
+        free(reg);
 }
 
 void pl_events_delivered(struct pinlease *p, const struct pl_event *event) {
@@ -138,27 +251,57 @@ void pl_events_delivered(struct pinlease *p, const struct pl_event *event) {
         if (!event->reg)
                 return;
         (void)pthread_mutex_lock(&p->state);
-        last = --event->reg->deliveries == 0 && event->reg->gone;
+        last = --event->reg->deliveries == 0 && event->reg->gone && !event->reg->pending;
         (void)pthread_mutex_unlock(&p->state);
         if (last)
-                free(event->reg);
+                free_registration(event->reg);
 }
 
 void pl_events_free_registration(struct pinlease *p, struct pl_registration *reg) {
         bool in_use;
 
         (void)pthread_mutex_lock(&p->state);
-        forget_pending(p, reg);
+        forget_pending(p, reg, ~0U);
+        forget_notices(p, reg, 0);
         reg->gone = true;
         in_use = reg->deliveries > 0;
         (void)pthread_mutex_unlock(&p->state);
         if (!in_use)
-                free(reg);
+                free_registration(reg);
+}
+
+bool pl_events_only_settled(struct pinlease *p, struct pl_registration *reg) {
+        bool settled;
+
+        (void)pthread_mutex_lock(&p->state);
+        forget_pending(p, reg, PL_PENDING_REVOKING | PL_PENDING_REVOKED);
+        forget_notices(p, reg, 0);
+        reg->gone = settled = reg->pending & PL_PENDING_SETTLED;
+        (void)pthread_mutex_unlock(&p->state);
+        return settled;
+}
+
+void pl_events_free(struct pinlease *p) {
+        for (struct pl_registration *next, *reg = p->pending_first; reg; reg = next) {
+                next = reg->pending_next;
+                if (reg->gone)
+                        free_registration(reg);
+        }
+        for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
+                next = reg->next;
+                free_registration(reg);
+        }
+        while (p->notices) {
+                struct pl_waiting_notice *notice = p->notices;
+
+                p->notices = notice->next;
+                free(notice);
+        }
 }
 
 void pl_events_take_end(struct pinlease *p, bool *ret_ended, bool *ret_notify) {
         (void)pthread_mutex_lock(&p->state);
-        *ret_ended = p->ended && p->n_events == 0 && !p->pending_first;
+        *ret_ended = p->ended && nothing_waits(p);
         *ret_notify = *ret_ended && !p->end_notified;
         if (*ret_notify) {
                 p->end_notified = true;

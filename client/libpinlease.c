@@ -7,6 +7,7 @@
 #include "events.h"
 #include "lastrefusal.h"
 #include "registration.h"
+#include "release.h"
 #include "session.h"
 #include "util.h"
 
@@ -23,6 +24,7 @@ static int say_hello(struct pinlease *p) {
         /* Features are what both sides have. */
         if (reply.body.hello_reply.features & ~PL_FEATURES_KNOWN)
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "features that were not asked for");
+        p->features = reply.body.hello_reply.features;
         return 0;
 }
 
@@ -125,18 +127,42 @@ _public_ int pinlease_get_fd(struct pinlease *p) {
 }
 
 static void deliver(struct pinlease *p, const struct pl_event *event) {
+        const struct pinlease_listener *listener = &p->listener;
+        const struct pinlease_revocation revocation = {
+                .reason = (enum pinlease_revocation_reason)event->reason,
+                .grace_ms = event->grace_ms,
+                .offset = event->offset,
+                .length = event->length,
+                .sentence = event->sentence,
+        };
+
         switch (event->kind) {
         case PL_EVENT_GOING_AWAY:
-                if (p->listener.going_away)
-                        p->listener.going_away(p, event->grace_ms, event->sentence, p->userdata);
+                if (listener->going_away)
+                        listener->going_away(p, event->grace_ms, event->sentence, p->userdata);
                 return;
         case PL_EVENT_REVOKING:
-                if (p->listener.revoking)
-                        p->listener.revoking(p, &event->reg->public, event->grace_ms, event->sentence, p->userdata);
+                if (listener->revoking)
+                        listener->revoking(p, &event->reg->public, &revocation, p->userdata);
+                else
+                        pl_release_unasked(p, event->reg, &revocation);
                 return;
         case PL_EVENT_REVOKED:
-                if (p->listener.revoked)
-                        p->listener.revoked(p, &event->reg->public, event->sentence, p->userdata);
+                if (listener->revoked)
+                        listener->revoked(p, &event->reg->public, &revocation, p->userdata);
+                return;
+        case PL_EVENT_SETTLED:
+                if (listener->settled)
+                        listener->settled(p, event->reg->public.cookie, event->size, event->sentence, p->userdata);
+                return;
+        case PL_EVENT_NOTICE:
+                if (listener->notice)
+                        listener->notice(p,
+                                         &event->reg->public,
+                                         (enum pinlease_notice)event->reason,
+                                         event->size,
+                                         event->sentence,
+                                         p->userdata);
                 return;
         }
 }
@@ -177,16 +203,4 @@ _public_ int pinlease_dispatch(struct pinlease *p) {
 
 _public_ const struct pinlease_refusal *pinlease_refusal(const struct pinlease *p) {
         return pl_refusal_get(p ? p->serial : 0);
-}
-
-_public_ const char *pinlease_strcode(enum pinlease_code code) {
-        return pl_code_name(code);
-}
-
-_public_ const char *pinlease_strmethod(enum pinlease_method method) {
-        return pl_method_name(method);
-}
-
-_public_ const char *pinlease_strbacking(enum pinlease_backing backing) {
-        return pl_backing_name(backing);
 }

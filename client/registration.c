@@ -15,7 +15,9 @@ struct wish {
         int fd;
         uint64_t offset, length;
         void *address;
-        unsigned int access, methods;
+        unsigned int access;
+        struct pinlease_reg_options options;
+        struct pl_fdclass class;
 };
 
 /* Arguments that no look at the file can make right. */
@@ -37,15 +39,22 @@ static int check_arguments(const struct pinlease *p, const struct wish *wish) {
                 return pl_refuse(
                         p->serial, PINLEASE_CODE_NOT_POPULATED, EFAULT,
                         "The address is NULL. Map the file MAP_SHARED first and give the address of its mapping.");
+        if (wish->options.guards & ~(unsigned int)PINLEASE_GUARD_ALL)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_GUARD, EBUSY,
+                                 "The guards 0x%x are insisted on, and this library does not know all of them.",
+                                 wish->options.guards);
+        if (wish->options.guards && !(p->features & PL_FEATURE_GUARDS))
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_GUARD, EBUSY,
+                                 "A guard is insisted on, and the service is of an older version that has none.");
         return 0;
 }
 
 /* Looks at the descriptor and brings the memory in. Nothing has been asked of the service until this has succeeded. */
-static int prepare(const struct pinlease *p, const struct wish *wish) {
-        struct pl_fdclass class;
+static int prepare(const struct pinlease *p, struct wish *wish) {
+        const struct pl_fdclass *class = &wish->class;
         int r;
 
-        r = pl_fdclass_get(wish->fd, &class);
+        r = pl_fdclass_get(wish->fd, &wish->class);
         if (r == -EBADF)
                 return pl_refuse(p->serial, PINLEASE_CODE_NOT_OPEN, EBADF, "File descriptor %d is not open.",
                                  wish->fd);
@@ -54,13 +63,13 @@ static int prepare(const struct pinlease *p, const struct wish *wish) {
                                  wish->fd);
 
         /* Sent, it would end the session: the service cannot even close such a descriptor safely. */
-        if (class.kind == PL_FD_HANGING)
+        if (class->kind == PL_FD_HANGING)
                 return pl_refuse(p->serial, PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP,
                                  "File descriptor %d is %s, whose server could block the service for ever. Memory on "
                                  "tmpfs, a memfd, huge pages, or a file on a local file system can be registered.",
-                                 wish->fd, pl_fdclass_name(&class));
+                                 wish->fd, pl_fdclass_name(class));
 
-        return pl_populate(p->serial, wish->fd, &class, wish->offset, wish->length, wish->address,
+        return pl_populate(p->serial, wish->fd, class, wish->offset, wish->length, wish->address,
                            pl_access_is_writable(wish->access));
 }
 
@@ -127,7 +136,7 @@ static int detach(struct pinlease *p, struct pl_context **context) {
 
         for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
                 next = reg->next;
-                if (reg->context == gone->id)
+                if (reg->context == gone->id && !reg->released)
                         pl_registry_remove(p, reg);
         }
         *context = gone->next;
@@ -164,13 +173,15 @@ void pl_registration_detach_all(struct pinlease *p) {
 
 /* Does the answer fit the question? One that does not means that nothing else from there can be believed either. */
 static int check_reply(struct pinlease *p, const struct wish *wish, const struct pl_register_reply *reply) {
-        unsigned int methods = wish->methods ? wish->methods : PINLEASE_METHOD_ANY;
+        unsigned int methods = wish->options.methods ? wish->options.methods : PINLEASE_METHOD_ANY;
 
         if (reply->length != wish->length)
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_LENGTH, "a registration of another length");
         if ((reply->method != PINLEASE_METHOD_ODP && reply->method != PINLEASE_METHOD_PINNED) ||
             !(reply->method & methods))
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration by another method");
+        if (wish->options.guards & ~pl_guards_held(reply->guards))
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration without its guards");
         return 0;
 }
 
@@ -200,7 +211,8 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                 .length = wish->length,
                 .address = (uintptr_t)wish->address,
                 .access = wish->access,
-                .methods = wished_methods(wish->methods),
+                .methods = wished_methods(wish->options.methods),
+                .guards = (uint16_t)wish->options.guards,
         };
         r = pl_session_call(p, &request, wish->fd, &reply);
         if (r < 0)
@@ -226,35 +238,39 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                         .method = (enum pinlease_method)answer->method,
                         .backing = (enum pinlease_backing)answer->backing,
                         .guards = answer->guards,
+                        .cookie = wish->options.cookie,
                 },
                 .id = answer->id,
                 .context = context,
+                .device = wish->class.dev,
+                .inode = wish->class.inode,
         };
         pl_registry_add(p, reg);
         return 0;
 }
 
-_public_ int pinlease_reg_fd(struct pinlease *p,
-                             struct ibv_pd *pd,
-                             int fd,
-                             uint64_t offset,
-                             uint64_t length,
-                             void *address,
-                             unsigned int access,
-                             unsigned int methods,
-                             struct pinlease_mr **ret_reg) {
-        const struct wish wish = {
+_public_ int pinlease_reg_fd_ex(struct pinlease *p,
+                                struct ibv_pd *pd,
+                                int fd,
+                                uint64_t offset,
+                                uint64_t length,
+                                void *address,
+                                unsigned int access,
+                                const struct pinlease_reg_options *options,
+                                struct pinlease_mr **ret_reg) {
+        struct wish wish = {
                 .pd = pd,
                 .fd = fd,
                 .offset = offset,
                 .length = length,
                 .address = address,
                 .access = access,
-                .methods = methods,
         };
         _cleanup_(pl_freep) struct pl_registration *reg = NULL;
         int r;
 
+        if (options)
+                wish.options = *options;
         r = pl_session_check_owner(p);
         if (r >= 0)
                 r = check_arguments(p, &wish);
@@ -281,31 +297,16 @@ _public_ int pinlease_reg_fd(struct pinlease *p,
         return 0;
 }
 
-_public_ int pinlease_dereg(struct pinlease *p, struct pinlease_mr *mr) {
-        struct pl_registration *reg = (struct pl_registration *)mr;
-        struct pl_packet request, reply;
-        int r;
+_public_ int pinlease_reg_fd(struct pinlease *p,
+                             struct ibv_pd *pd,
+                             int fd,
+                             uint64_t offset,
+                             uint64_t length,
+                             void *address,
+                             unsigned int access,
+                             unsigned int methods,
+                             struct pinlease_mr **ret_reg) {
+        const struct pinlease_reg_options options = { .methods = methods };
 
-        r = pl_session_check_owner(p);
-        if (r < 0)
-                return r;
-
-        (void)pthread_mutex_lock(&p->io);
-        if (p->ended)
-                r = pl_session_refuse_ended(p);
-        else if (reg->revoked)
-                r = 0;
-        else {
-                pl_packet_init(&request, PL_OP_DEREGISTER, 0);
-                request.body.deregister.id = reg->id;
-                r = pl_session_call(p, &request, -1, &reply);
-                /* It was taken away while we asked, which we have been told before the answer. */
-                if (r == -ENOENT && reg->revoked)
-                        r = 0;
-        }
-        /* The session that ends takes its registrations along. */
-        if (r >= 0 || p->ended)
-                pl_registry_remove(p, reg);
-        pl_session_leave(p);
-        return r;
+        return pinlease_reg_fd_ex(p, pd, fd, offset, length, address, access, &options, ret_reg);
 }

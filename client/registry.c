@@ -45,7 +45,7 @@ void pl_registry_add(struct pinlease *p, struct pl_registration *reg) {
                 put_in_bucket(p, reg);
 }
 
-void pl_registry_remove(struct pinlease *p, struct pl_registration *reg) {
+void pl_registry_unlink(struct pinlease *p, struct pl_registration *reg) {
         if (p->n_buckets) {
                 struct pl_registration **at = bucket(p, reg->id);
 
@@ -60,6 +60,10 @@ void pl_registry_remove(struct pinlease *p, struct pl_registration *reg) {
         if (reg->next)
                 reg->next->previous = reg->previous;
         p->n_registrations--;
+}
+
+void pl_registry_remove(struct pinlease *p, struct pl_registration *reg) {
+        pl_registry_unlink(p, reg);
         pl_events_free_registration(p, reg);
 }
 

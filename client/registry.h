@@ -8,6 +8,9 @@
 
 void pl_registry_add(struct pinlease *p, struct pl_registration *reg);
 
+/* Takes it out. */
+void pl_registry_unlink(struct pinlease *p, struct pl_registration *reg);
+
 /* Takes it out and frees it, see pl_events_free_registration(). */
 void pl_registry_remove(struct pinlease *p, struct pl_registration *reg);
 

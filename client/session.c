@@ -120,11 +120,7 @@ struct pinlease *pl_session_unref(struct pinlease *p) {
                 next = c->next;
                 free(c);
         }
-        for (struct pl_registration *next, *reg = p->registrations; reg; reg = next) {
-                next = reg->next;
-                free(reg->pending_sentence);
-                free(reg);
-        }
+        pl_events_free(p);
         free(p->buckets);
         free(p);
         return NULL;
@@ -208,6 +204,44 @@ static int end_of_connection(struct pinlease *p, int error) {
         return pl_refuse(p->serial, PINLEASE_CODE_DISCONNECTED, ECONNRESET, "%s", p->why_ended);
 }
 
+static void on_revoked(struct pinlease *p, const struct pl_revoked *event) {
+        struct pl_registration *reg = pl_registry_find(p, event->id);
+
+        if (!reg || reg->revoked)
+                return;
+        reg->revoked = true;
+        reg->settles = p->features & PL_FEATURE_GUARDS && event->reason == PL_REVOKED_LAYOUT_CHANGE;
+        pl_events_revoked(p, reg, event);
+}
+
+static void on_settled(struct pinlease *p, const struct pl_settled *event) {
+        struct pl_registration *reg = pl_registry_find(p, event->id);
+
+        if (!reg || !reg->settles)
+                return;
+        reg->settles = false;
+        if (reg->released)
+                pl_registry_unlink(p, reg);
+        pl_events_settled(p, reg, event);
+}
+
+/* It is about a file, of which there may be several registrations; which of them it names does not matter. */
+static void on_notice(struct pinlease *p, const struct pl_notice *event) {
+        struct pl_registration *reg = pl_registry_find(p, event->id), *live = NULL;
+
+        if (!reg)
+                return;
+        for (struct pl_registration *other = p->registrations; other; other = other->next)
+                if (!other->revoked && other->device == reg->device && other->inode == reg->inode) {
+                        /* Another thread may be looking. */
+                        __atomic_store_n(&other->public.guards, event->guards, __ATOMIC_RELAXED);
+                        if (!live || other == reg)
+                                live = other;
+                }
+        if (live && event->kind >= PL_NOTICE_UNLINKED && event->kind <= PL_NOTICE_CHANGED)
+                pl_events_notice(p, live, event);
+}
+
 /* Takes an event. Returns false if the packet is none. */
 static bool take_event(struct pinlease *p, const struct pl_packet *packet) {
         struct pl_registration *reg;
@@ -224,11 +258,13 @@ static bool take_event(struct pinlease *p, const struct pl_packet *packet) {
                         pl_events_revoking(p, reg, &packet->body.revoking);
                 return true;
         case PL_OP_REVOKED:
-                reg = pl_registry_find(p, packet->body.revoked.id);
-                if (reg && !reg->revoked) {
-                        reg->revoked = true;
-                        pl_events_revoked(p, reg, &packet->body.revoked);
-                }
+                on_revoked(p, &packet->body.revoked);
+                return true;
+        case PL_OP_SETTLED:
+                on_settled(p, &packet->body.settled);
+                return true;
+        case PL_OP_NOTICE:
+                on_notice(p, &packet->body.notice);
                 return true;
         default:
                 return false;

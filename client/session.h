@@ -34,8 +34,8 @@ struct pl_context {
         uint32_t id;
 };
 
-/* What is to be told of a registration. */
-enum pl_pending { PL_PENDING_NONE, PL_PENDING_REVOKING, PL_PENDING_REVOKED };
+/* What is to be told of a registration, a set: of the first two the latest alone; SETTLED comes after them. */
+enum pl_pending { PL_PENDING_REVOKING = 1 << 0, PL_PENDING_REVOKED = 1 << 1, PL_PENDING_SETTLED = 1 << 2 };
 
 /* What stands around the registration that the caller sees. */
 struct pl_registration {
@@ -45,16 +45,27 @@ struct pl_registration {
         struct pl_registration *previous, *next, *bucket_next;
         uint64_t id;
         uint32_t context;
-        bool revoked; /* the service has taken it away: the id is no more */
+        dev_t device; /* the file */
+        uint64_t inode;
+        bool revoked;  /* given back or taken away: the id is no more, but for SETTLED */
+        bool settles;  /* SETTLED of it will come */
+        bool released; /* the caller has it no more: it is here for SETTLED alone */
 
         /* Guarded by `state`: see events.h. */
         struct pl_registration *pending_previous, *pending_next;
-        enum pl_pending pending;
+        unsigned int pending;
         uint64_t pending_deadline; /* CLOCK_MONOTONIC, ms */
+        uint64_t pending_offset, pending_length;
+        uint32_t pending_reason;
         char *pending_sentence;
+        uint64_t settled_size;
+        char *settled_sentence;
         unsigned int deliveries; /* callbacks that have it now */
         bool gone;               /* the last of them frees it */
 };
+
+/* A notice that waits for its delivery. */
+struct pl_waiting_notice;
 
 struct pinlease {
         uint64_t serial; /* never used again in this process; 0 until pinlease_connect() has succeeded */
@@ -64,6 +75,7 @@ struct pinlease {
         int event_fd; /* readable while pinlease_dispatch() has something to do that is not in the socket */
         struct pinlease_listener listener;
         void *userdata;
+        uint64_t features; /* what both sides have */
 
         /* pinlease_disconnect() may be called by a callback: pinlease_dispatch() then holds the last reference. */
         atomic_uint references;
@@ -80,6 +92,7 @@ struct pinlease {
         struct pl_going_away events[PL_EVENTS_MAX];
         unsigned int n_events;
         struct pl_registration *pending_first, *pending_last;
+        struct pl_waiting_notice *notices;
         bool ended;        /* no packet goes in or out any more */
         bool end_notified; /* `disconnected` has been called */
         char why_ended[PL_SENTENCE_MAX];

@@ -385,6 +385,13 @@ int revoker_release(struct revoker *r, uint64_t id, struct refusal *ret_refusal)
         return k;
 }
 
+bool revoker_will_settle(const struct revoker *r, uint64_t id) {
+        uint32_t slot = (uint32_t)id;
+
+        return slot < r->state->n_registrations && registration_at(r, slot)->id == id &&
+               registration_at(r, slot)->flags & (AWAITS | TELL_SETTLED);
+}
+
 void revoker_settled(struct revoker *r, uint64_t device, uint64_t inode, uint64_t size) {
         for (uint32_t slot = 0; slot < r->state->n_registrations && r->n_awaiting > 0; slot++) {
                 const struct ledger_record *record = &r->state->ledger.entries[slot].record;

@@ -90,6 +90,9 @@ bool revoker_dismiss(struct revoker *revoker, uint64_t id, bool release);
 /* The app releases a registration. Returns 0 or REFUSED. */
 int revoker_release(struct revoker *revoker, uint64_t id, struct refusal *ret_refusal);
 
+/* Of what the app has just released: will SETTLED come, or has it been made? */
+bool revoker_will_settle(const struct revoker *revoker, uint64_t id);
+
 /* The file is what it will be, and has so many bytes: whoever gave it back is told. */
 void revoker_settled(struct revoker *revoker, uint64_t device, uint64_t inode, uint64_t size);
 

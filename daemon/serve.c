@@ -197,6 +197,8 @@ static int handle_deregister(struct registrar *r, const struct pl_packet *reques
                 return send_refusal(r, &request->header, &refusal);
 
         pl_packet_init(&reply, (uint16_t)(PL_OP_REPLY | request->header.opcode), request->header.seq);
+        if (release)
+                reply.body.release_reply.settles = revoker_will_settle(&r->revoker, id);
         return registrar_send(r, &reply);
 }
 

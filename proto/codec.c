@@ -29,7 +29,7 @@ static const struct shape {
         EMPTY(PL_OP_REPLY | PL_OP_DETACH, PL_FROM_SESSION, "reply to DETACH"),
         SHAPE(PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 0, pl_register_reply, "reply to REGISTER"),
         EMPTY(PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, "reply to DEREGISTER"),
-        EMPTY(PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, "reply to RELEASE"),
+        SHAPE(PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 0, pl_release_reply, "reply to RELEASE"),
         SHAPE(PL_OP_REFUSED, PL_FROM_SESSION, 0, pl_refused, "REFUSED"),
         SHAPE(PL_OP_GOING_AWAY, PL_FROM_SESSION, 0, pl_going_away, "GOING_AWAY"),
         SHAPE(PL_OP_REVOKING, PL_FROM_SESSION, 0, pl_revoking, "REVOKING"),
@@ -50,6 +50,7 @@ _Static_assert(sizeof(struct pl_going_away) == 432, "going_away");
 _Static_assert(sizeof(struct pl_revoking) == 456, "revoking");
 _Static_assert(sizeof(struct pl_revoked) == 456, "revoked");
 _Static_assert(sizeof(struct pl_release) == 8, "release");
+_Static_assert(sizeof(struct pl_release_reply) == 8, "release_reply");
 _Static_assert(sizeof(struct pl_settled) == 440, "settled");
 _Static_assert(sizeof(struct pl_notice) == 448, "notice");
 _Static_assert(sizeof(struct pl_packet) == PL_MAX_PACKET, "packet");
@@ -88,6 +89,8 @@ static bool body_ok(const struct pl_packet *packet) {
         case PL_OP_REGISTER:
                 /* A guard that is not known cannot be had, and who insists on it must not be told that it is. */
                 return (packet->body.reg.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0;
+        case PL_OP_REPLY | PL_OP_RELEASE:
+                return packet->body.release_reply.settles <= 1 && packet->body.release_reply.reserved == 0;
         case PL_OP_REFUSED:
                 return packet->body.refused.reserved == 0 &&
                         terminated(packet->body.refused.rule, sizeof packet->body.refused.rule) &&

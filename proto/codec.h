@@ -21,6 +21,7 @@ struct pl_packet {
                 struct pl_register_reply register_reply;
                 struct pl_deregister deregister;
                 struct pl_release release;
+                struct pl_release_reply release_reply;
                 struct pl_refused refused;
                 struct pl_going_away going_away;
                 struct pl_revoking revoking;

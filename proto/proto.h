@@ -129,6 +129,11 @@ struct pl_release {
         uint64_t id;
 };
 
+struct pl_release_reply {
+        uint32_t settles; /* 1: SETTLED will come, or has come; 0: there is no such change, the file may be registered at once */
+        uint32_t reserved;
+};
+
 #define PL_RULE_MAX     48
 #define PL_SENTENCE_MAX 424
 

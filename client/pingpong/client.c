@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Few and small buffers that are used in turn: this side pins little, so that an ordinary memlock limit will do. */
 #define SLOTS      4U
@@ -18,8 +17,8 @@
 
 struct buffers {
         uint8_t slots[SLOTS][SLOT_SIZE];
-        struct question question;
-        struct answer answer;
+        struct message received[2]; /* in turn */
+        struct message question, stopped;
 };
 
 struct client {
@@ -33,6 +32,11 @@ struct client {
 
         struct offer offer; /* in this host's byte order */
         uint64_t rounds, bytes;
+
+        unsigned int received;
+        struct message answer;
+        bool answered;
+        bool stop; /* the server has asked us to; until it says GO */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -40,13 +44,6 @@ static volatile sig_atomic_t interrupted;
 static void on_signal(int signal) {
         (void)signal;
         interrupted = 1;
-}
-
-static double now(void) {
-        struct timespec ts;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &ts);
-        return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
 /* Waits for one event of the connection manager, which must be the expected one. *ret_offer may be filled from it. */
@@ -138,6 +135,11 @@ static int allocate(struct client *c, struct rdma_cm_id *id) {
         return 0;
 }
 
+static int expect_message(struct client *c, unsigned int which) {
+        return connection_post_recv(&c->connection, (uintptr_t)&c->buffers->received[which], sizeof(struct message),
+                                    c->mr->lkey);
+}
+
 static int connect_to_server(struct client *c) {
         struct rdma_conn_param param = {
                 .responder_resources = 1,
@@ -158,7 +160,7 @@ static int connect_to_server(struct client *c) {
         c->connection.id = id; /* from here on connection_close() frees it */
 
         if (allocate(c, id) < 0 || connection_open(&c->connection, id, c->pd) < 0 ||
-            connection_limits(id->verbs, &param) < 0)
+            expect_message(c, 0) < 0 || expect_message(c, 1) < 0 || connection_limits(id->verbs, &param) < 0)
                 return -1;
         if (rdma_connect(id, &param) < 0) {
                 warn("rdma_connect");
@@ -184,7 +186,7 @@ static int connect_to_server(struct client *c) {
 
 /* Waits for the next completion, and for bad news. */
 static int await_completion(struct client *c, struct ibv_wc *ret_wc) {
-        double deadline = now() + TIMEOUT_MS / 1000.0;
+        double deadline = clock_now() + TIMEOUT_MS / 1000.0;
 
         for (;;) {
                 struct pollfd fds[] = {
@@ -196,7 +198,7 @@ static int await_completion(struct client *c, struct ibv_wc *ret_wc) {
                 r = connection_poll(&c->connection, ret_wc);
                 if (r != 0)
                         return r;
-                if (now() > deadline) {
+                if (clock_now() > deadline) {
                         warnx("nothing has completed within %d s", TIMEOUT_MS / 1000);
                         return -1;
                 }
@@ -215,6 +217,46 @@ static int await_completion(struct client *c, struct ibv_wc *ret_wc) {
         }
 }
 
+/* Takes in what the server has sent. */
+static int on_message(struct client *c) {
+        unsigned int which = c->received++ % 2;
+        struct message message = message_swap(c->buffers->received[which]);
+
+        switch (message.kind) {
+        case MESSAGE_ANSWER:
+                c->answer = message;
+                c->answered = true;
+                break;
+        case MESSAGE_STOP:
+                c->stop = true;
+                break;
+        case MESSAGE_GO:
+                c->offer.iova = message.offset;
+                c->offer.length = message.length;
+                c->offer.rkey = message.rkey;
+                c->stop = false;
+                break;
+        default:
+                warnx("the server has sent something that is not for a client");
+                return -1;
+        }
+        return expect_message(c, which);
+}
+
+/* Waits until something has happened: a message, or one of our own work requests has completed, which *ret_own tells. */
+static int advance(struct client *c, bool *ret_own) {
+        struct ibv_wc wc;
+
+        if (await_completion(c, &wc) < 0)
+                return -1;
+        *ret_own = wc.opcode != IBV_WC_RECV;
+        return *ret_own ? 0 : on_message(c);
+}
+
+/* What is under way when the server asks us to stop is finished, nothing more is begun: then what it interrupts returns this,
+ * and is begun anew when the server says GO. */
+#define STOPPED 1
+
 /*
  * Writes the pattern to the server's memory, or reads it back and compares; piece by piece, some of them in flight at a
  * time. Work requests of one queue pair complete in order: so the slots are used and come free in turn.
@@ -226,9 +268,9 @@ static int transfer(struct client *c, bool write, uint64_t offset, uint64_t size
         for (unsigned int next = 0, oldest = 0; done < size;) {
                 uint32_t length;
                 uint8_t *slot;
-                struct ibv_wc wc;
+                bool own;
 
-                if (posted < size && next - oldest < SLOTS) {
+                if (posted < size && next - oldest < SLOTS && !c->stop) {
                         slot = c->buffers->slots[next++ % SLOTS];
                         length = size - posted < c->chunk ? (uint32_t)(size - posted) : c->chunk;
                         if (write)
@@ -240,9 +282,13 @@ static int transfer(struct client *c, bool write, uint64_t offset, uint64_t size
                         posted += length;
                         continue;
                 }
+                if (posted == done)
+                        return STOPPED;
 
-                if (await_completion(c, &wc) < 0)
+                if (advance(c, &own) < 0)
                         return -1;
+                if (!own)
+                        continue;
                 slot = c->buffers->slots[oldest++ % SLOTS];
                 length = size - done < c->chunk ? (uint32_t)(size - done) : c->chunk;
                 if (digest)
@@ -262,91 +308,123 @@ static int transfer(struct client *c, bool write, uint64_t offset, uint64_t size
         return 0;
 }
 
+static int send_message(struct client *c, struct message *place, struct message message) {
+        *place = message_swap(message);
+        return connection_post_send(&c->connection, IBV_WR_SEND, (uintptr_t)place, sizeof *place, c->mr->lkey, 0, 0);
+}
+
 /* Lets the server's CPU look at its own mapping. */
 static int ask(struct client *c, uint64_t offset, uint64_t size, uint64_t value) {
-        struct buffers *b = c->buffers;
+        const struct message question = { .kind = MESSAGE_QUESTION, .offset = offset, .length = size, .value = value };
 
-        b->question = (struct question) {
-                .offset = htobe64(offset),
-                .length = htobe64(size),
-                .value = htobe64(value),
-        };
-        if (connection_post_recv(&c->connection, (uintptr_t)&b->answer, sizeof b->answer, c->mr->lkey) < 0 ||
-            connection_post_send(&c->connection, IBV_WR_SEND, (uintptr_t)&b->question, sizeof b->question, c->mr->lkey,
-                                 0, 0) < 0)
+        if (c->stop)
+                return STOPPED;
+        c->answered = false;
+        if (send_message(c, &c->buffers->question, question) < 0)
                 return -1;
 
-        /* Two completions, of which the answer's may come first. */
-        for (unsigned int n = 0; n < 2; n++) {
-                struct ibv_wc wc;
-
-                if (await_completion(c, &wc) < 0)
+        /* The completion and the answer, which may come first. */
+        for (bool sent = false, own; !sent || !c->answered; sent |= own)
+                if (advance(c, &own) < 0)
                         return -1;
-        }
-        if (be64toh(b->answer.same) == 1)
+        if (c->answer.value == 1)
                 return 0;
 
         warnx("DIFFERENT: the server finds %" PRIu64 " of %" PRIu64 " bytes at %" PRIu64 " equal, with seed %" PRIu64,
-              be64toh(b->answer.equal), size, offset, c->options->seed);
+              c->answer.length, size, offset, c->options->seed);
         return -1;
+}
+
+/* The server's memory is being asked back: nothing of ours is under way, and it may let go. */
+static int stop_and_go(struct client *c) {
+        double start = clock_now();
+        char text[64];
+
+        printf("asked to stop after %" PRIu64 " rounds\n", c->rounds);
+        if (send_message(c, &c->buffers->stopped, (struct message) { .kind = MESSAGE_STOPPED }) < 0)
+                return -1;
+        for (bool sent = false, own; !sent || c->stop; sent |= own)
+                if (advance(c, &own) < 0)
+                        return -1;
+        printf("going on with %s, rkey 0x%" PRIx32 ", on the same connection, after %.2f s\n",
+               size_format(c->offer.length, text, sizeof text), c->offer.rkey, clock_now() - start);
+        return 0;
 }
 
 static int round_at(struct client *c, uint64_t offset, uint64_t size, bool print) {
         /* Of its own for every round: what an earlier one has left in the memory is wrong now. */
         uint64_t seed = pattern_mix(c->options->seed, c->rounds), digest = DIGEST_START;
         bool read_only = c->offer.flags & OFFER_READ_ONLY;
-        double start = now();
+        double start = clock_now();
         char text[64];
+        int r;
 
-        if (read_only) {
-                if (transfer(c, false, offset, size, 0, &digest) < 0 || ask(c, offset, size, digest) < 0)
-                        return -1;
-        } else if (transfer(c, true, offset, size, seed, NULL) < 0 ||
-                   transfer(c, false, offset, size, seed, NULL) < 0 || ask(c, offset, size, seed) < 0)
-                return -1;
+        r = transfer(c, !read_only, offset, size, seed, read_only ? &digest : NULL);
+        if (r == 0 && !read_only)
+                r = transfer(c, false, offset, size, seed, NULL);
+        if (r == 0)
+                r = ask(c, offset, size, read_only ? digest : seed);
+        if (r != 0)
+                return r;
 
         c->rounds++;
         c->bytes += size;
         if (print)
                 printf("%s%s: %s, %" PRIu64 " byte%s equal at both ends (%.2f s)\n",
                        size_format(size, text, sizeof text), offset ? " at an odd offset" : "",
-                       read_only ? "read" : "written, read back", size, size == 1 ? "" : "s", now() - start);
+                       read_only ? "read" : "written, read back", size, size == 1 ? "" : "s", clock_now() - start);
         return 0;
 }
 
 /* At the beginning, and, if there is room, at some odd offset. */
 static int rounds_of(struct client *c, uint64_t size, bool print) {
         uint64_t room = c->offer.length - size, offset;
+        int r;
 
-        if (round_at(c, 0, size, print) < 0)
-                return -1;
-        if (room == 0 || c->options->aligned)
-                return 0;
+        r = round_at(c, 0, size, print);
+        if (r != 0 || room == 0 || c->options->aligned)
+                return r;
         offset = pattern_mix(~c->options->seed, c->rounds) % room;
         return round_at(c, offset % 2 == 1 ? offset : offset + 1, size, print);
 }
 
+/* The memory may become smaller in the midst of it. */
+static int size_or_less(struct client *c, uint64_t size, bool print) {
+        char text[2][64];
+        int r = STOPPED;
+
+        while (r == STOPPED) {
+                if (size > c->offer.length) {
+                        if (print)
+                                printf("%s: left out, the server offers %s\n", size_format(size, text[0], sizeof text[0]),
+                                       size_format(c->offer.length, text[1], sizeof text[1]));
+                        return 0;
+                }
+                r = rounds_of(c, size, print);
+                if (r == STOPPED && stop_and_go(c) < 0)
+                        r = -1;
+        }
+        return r;
+}
+
 static int all_loops(struct client *c) {
         const struct options *o = c->options;
-        double end = now() + (double)o->duration;
-        char text[2][64];
+        double end = clock_now() + (double)o->duration;
 
-        for (uint64_t loop = 0; !interrupted && (o->loops == 0 || loop < o->loops); loop++)
+        for (uint64_t loop = 0; !interrupted && (o->loops == 0 || loop < o->loops); loop++) {
+                uint64_t before = c->rounds;
+
                 for (size_t i = 0; i < o->n_sizes && !interrupted; i++) {
-                        if (o->duration > 0 && now() > end)
+                        if (o->duration > 0 && clock_now() > end)
                                 return 0;
-                        if (o->sizes[i] <= c->offer.length) {
-                                if (rounds_of(c, o->sizes[i], loop == 0 || o->chatter) < 0)
-                                        return -1;
-                        } else if (loop == 0)
-                                printf("%s: left out, the server offers %s\n",
-                                       size_format(o->sizes[i], text[0], sizeof text[0]),
-                                       size_format(c->offer.length, text[1], sizeof text[1]));
-                        if (i + 1 == o->n_sizes && c->rounds == 0) {
-                                warnx("no size of the list fits in the server's memory");
+                        if (size_or_less(c, o->sizes[i], loop == 0 || o->chatter) < 0)
                                 return -1;
-                        }
                 }
+                if (c->rounds == before && !interrupted) {
+                        warnx("no size of the list fits in the server's memory");
+                        return -1;
+                }
+        }
         return 0;
 }
 

@@ -39,6 +39,16 @@ int connection_open(struct connection *c, struct rdma_cm_id *id, struct ibv_pd *
         return 0;
 }
 
+struct message message_swap(struct message m) {
+        return (struct message) {
+                .kind = htobe32(m.kind),
+                .rkey = htobe32(m.rkey),
+                .offset = htobe64(m.offset),
+                .length = htobe64(m.length),
+                .value = htobe64(m.value),
+        };
+}
+
 void connection_close(struct connection *c) {
         if (!c->id)
                 return;

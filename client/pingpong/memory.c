@@ -124,10 +124,18 @@ static int map(struct memory *m, bool read_only, uint64_t page_size) {
         return 0;
 }
 
+/* Huge pages are mapped whole; their file system gives the page as its block. */
+static uint64_t page_size_of(int fd) {
+        struct statfs sfs;
+
+        if (fstatfs(fd, &sfs) == 0 && sfs.f_type == HUGETLBFS_MAGIC)
+                return (uint64_t)sfs.f_bsize;
+        return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 int memory_open(const struct options *o, struct memory *ret_memory) {
         struct memory m = { .offset = o->offset, .length = o->size };
-        uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE), whole;
-        struct statfs sfs;
+        uint64_t whole;
 
         if (o->file) {
                 (void)snprintf(m.name, sizeof m.name, "%s", o->file);
@@ -143,11 +151,7 @@ int memory_open(const struct options *o, struct memory *ret_memory) {
         if (m.fd < 0)
                 return -1;
 
-        /* Huge pages are mapped whole; their file system gives the page as its block. */
-        if (fstatfs(m.fd, &sfs) == 0 && sfs.f_type == HUGETLBFS_MAGIC)
-                page_size = (uint64_t)sfs.f_bsize;
-
-        if (map(&m, o->read_only && o->file, page_size) < 0)
+        if (map(&m, o->read_only && o->file, page_size_of(m.fd)) < 0)
                 return -1;
         /* A client which only reads should get to see more than zeros. */
         if (o->read_only && !o->file)
@@ -157,9 +161,27 @@ int memory_open(const struct options *o, struct memory *ret_memory) {
         return 0;
 }
 
+int memory_map_again(const struct options *o, struct memory *m, uint64_t file_size) {
+        if (m->map)
+                (void)munmap(m->map, m->map_length);
+        m->map = NULL;
+        if (file_size <= m->offset)
+                return 1;
+        m->length = file_size - m->offset;
+        if (o->size > 0 && o->size < m->length)
+                m->length = o->size;
+        return map(m, o->read_only && o->file, page_size_of(m->fd));
+}
+
+bool memory_is_there(const uint8_t *start, uint64_t length) {
+        uintptr_t in_page = (uintptr_t)start % (uintptr_t)sysconf(_SC_PAGESIZE);
+
+        return madvise((void *)((uintptr_t)start - in_page), (size_t)length + in_page, MADV_POPULATE_READ) == 0 || errno == EINVAL;
+}
+
 int memory_open_messages(struct memory *ret_memory) {
         uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-        struct memory m = { .length = 2 * page_size, .name = "the pages for messages" };
+        struct memory m = { .length = MESSAGE_PAGES * page_size, .name = "the pages for messages" };
 
         m.fd = open_memfd("pinlease-pingpong-messages", m.length);
         if (m.fd < 0 || map(&m, false, page_size) < 0)
@@ -186,27 +208,63 @@ static void on_going_away(struct pinlease *session, uint32_t grace_ms, const cha
         s->stop = true; /* which deregisters, see server_run() */
 }
 
-/* Letting go in time costs us nothing but the registration. With that there is nothing left to serve here. */
+static const char *name_of(const struct server *s, const struct pinlease_mr *reg) {
+        return reg == s->memory_reg ? "the memory" : "the pages for messages";
+}
+
+/* Letting go in time costs us nothing but the registration. Of a file that changes we get another; else there is nothing left to
+ * serve here. */
 static void on_revoking(struct pinlease *session,
                         struct pinlease_mr *reg,
-                        uint32_t grace_ms,
-                        const char *sentence,
+                        const struct pinlease_revocation *revocation,
                         void *userdata) {
         struct server *s = userdata;
 
         (void)session;
-        printf("%s: asked back within %" PRIu32 " ms: %s\n",
-               reg == s->memory_reg ? "the memory" : "the pages for messages", grace_ms, sentence);
-        s->stop = true;
+        printf("%s: asked back within %" PRIu32 " ms (%s): %s\n",
+               name_of(s, reg), revocation->grace_ms, pinlease_strrevocation(revocation->reason), revocation->sentence);
+        if (revocation->reason == PINLEASE_REVOKED_LAYOUT_CHANGE && reg == s->memory_reg)
+                keeping_asked(s);
+        else
+                s->stop = true;
 }
 
-static void on_revoked(struct pinlease *session, struct pinlease_mr *reg, const char *sentence, void *userdata) {
+static void on_revoked(struct pinlease *session,
+                       struct pinlease_mr *reg,
+                       const struct pinlease_revocation *revocation,
+                       void *userdata) {
         struct server *s = userdata;
 
         (void)session;
-        warnx("%s: taken away: %s", reg == s->memory_reg ? "the memory" : "the pages for messages", sentence);
+        warnx("%s: taken away (%s, %" PRIu64 " bytes at %" PRIu64 "): %s",
+              name_of(s, reg), pinlease_strrevocation(revocation->reason), revocation->length, revocation->offset,
+              revocation->sentence);
         s->status = STATUS_FAILED;
         s->stop = true;
+}
+
+static void on_settled(struct pinlease *session, void *cookie, uint64_t size, const char *sentence, void *userdata) {
+        struct server *s = userdata;
+
+        (void)session;
+        (void)sentence;
+        if (cookie == &s->memory) {
+                printf("the file has settled, %" PRIu64 " bytes\n", size);
+                keeping_settled(s, size);
+        }
+}
+
+static void on_notice(struct pinlease *session,
+                      struct pinlease_mr *reg,
+                      enum pinlease_notice notice,
+                      uint64_t size,
+                      const char *sentence,
+                      void *userdata) {
+        const struct server *s = userdata;
+
+        (void)session;
+        (void)size;
+        printf("%s: %s: %s\n", name_of(s, reg), pinlease_strnotice(notice), sentence);
 }
 
 static void on_disconnected(struct pinlease *session, void *userdata) {
@@ -223,6 +281,8 @@ static const struct pinlease_listener session_listener = {
         .disconnected = on_disconnected,
         .revoking = on_revoking,
         .revoked = on_revoked,
+        .settled = on_settled,
+        .notice = on_notice,
 };
 
 /* Says why, and returns the exit status. session: NULL if there is none because connecting was refused. */
@@ -250,13 +310,41 @@ int registered_connect(struct server *s) {
         return STATUS_EQUAL;
 }
 
-int registered_on(struct server *s, struct ibv_context *verbs) {
+int registered_memory(struct server *s) {
         const struct options *o = s->options;
+        /* The cookie is how we know, when the file has settled, of what it was. */
+        const struct pinlease_reg_options options = { .methods = o->methods, .guards = o->guards, .cookie = &s->memory };
         unsigned int access = IBV_ACCESS_REMOTE_READ;
-        char text[64];
 
         if (!o->read_only)
                 access |= IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+        return pinlease_reg_fd_ex(s->session, s->pd, s->memory.fd, s->memory.offset, s->memory.length, s->memory.start,
+                                  access, &options, &s->memory_reg);
+}
+
+/* "seals, modify; no lease: open-elsewhere" */
+static void print_guards(const struct pinlease_mr *reg) {
+        const char *comma = "guards: ";
+
+        for (unsigned int guard = 1; guard & PINLEASE_GUARD_ALL; guard <<= 1)
+                if (reg->guards & guard) {
+                        printf("%s%s", comma, pinlease_strguard((enum pinlease_guard)guard));
+                        comma = ", ";
+                }
+        if (!(reg->guards & PINLEASE_GUARD_ALL))
+                printf("guards: none");
+        for (unsigned int guard = 1; guard & PINLEASE_GUARD_ALL; guard <<= 1) {
+                enum pinlease_guard_reason reason = pinlease_guard_reason(reg, (enum pinlease_guard)guard);
+
+                if (reason != PINLEASE_GUARD_HOLDS && reason != PINLEASE_GUARD_NOT_FOR_THIS)
+                        printf("; no %s: %s", pinlease_strguard((enum pinlease_guard)guard), pinlease_strguardreason(reason));
+        }
+        printf("\n");
+}
+
+int registered_on(struct server *s, struct ibv_context *verbs) {
+        const struct options *o = s->options;
+        char text[64];
 
         s->verbs = verbs;
         s->pd = ibv_alloc_pd(verbs);
@@ -267,8 +355,7 @@ int registered_on(struct server *s, struct ibv_context *verbs) {
 
         if (pinlease_attach(s->session, verbs) < 0)
                 return refused(s, s->session, "attaching the device");
-        if (pinlease_reg_fd(s->session, s->pd, s->memory.fd, s->memory.offset, s->memory.length, s->memory.start,
-                            access, o->methods, &s->memory_reg) < 0)
+        if (registered_memory(s) < 0)
                 return refused(s, s->session, "registering the memory");
         if (o->expect_refusal) {
                 warnx("registered by method %s, but a refusal was expected: %s",
@@ -287,6 +374,7 @@ int registered_on(struct server *s, struct ibv_context *verbs) {
                size_format(s->memory.length, text, sizeof text), s->memory.name, s->memory.offset,
                pinlease_strmethod(s->memory_reg->method), pinlease_strbacking(s->memory_reg->backing),
                s->memory_reg->iova, s->memory_reg->mr.rkey, ibv_get_device_name(verbs->device));
+        print_guards(s->memory_reg);
         return STATUS_EQUAL;
 }
 

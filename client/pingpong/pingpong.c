@@ -16,7 +16,8 @@ static const char usage_text[] =
         "       pinlease-pingpong client ADDRESS [OPTION...]\n"
         "\n"
         "The server registers memory through pinlease and offers it; the client writes into it by RDMA and reads it\n"
-        "back, and both sides compare every byte. The client's host needs no pinlease.\n"
+        "back, and both sides compare every byte. The client's host needs no pinlease. When another program changes the\n"
+        "file that is offered, the two pause, and go on over the same connection with what there is then.\n"
         "\n"
         "Both:\n"
         "  --port PORT            default " DEFAULT_PORT "\n"
@@ -33,6 +34,8 @@ static const char usage_text[] =
         "  --socket PATH          of the service; default $PINLEASE_SOCKET or " PINLEASE_DEFAULT_SOCKET "\n"
         "  --sessions N           leave after N clients; default: serve until a signal comes\n"
         "  --hold                 with --sessions: stay, and keep the memory registered, until a signal comes\n"
+        "  --guards LIST          insist on these, of seals, lease, modify, poison\n"
+        "  --deaf                 do not listen to the service: the memory, asked back, is taken away by force\n"
         "  --ready-file PATH      written when clients may come; may be a FIFO\n"
         "  --expect-refusal CODE  succeed only if the service refuses with this code\n"
         "Client:\n"
@@ -60,6 +63,8 @@ enum {
         OPTION_SOCKET,
         OPTION_SESSIONS,
         OPTION_HOLD,
+        OPTION_GUARDS,
+        OPTION_DEAF,
         OPTION_READY_FILE,
         OPTION_EXPECT_REFUSAL,
         OPTION_SIZES,
@@ -85,6 +90,8 @@ static const struct option server_options[] = {
         { "socket", required_argument, NULL, OPTION_SOCKET },
         { "sessions", required_argument, NULL, OPTION_SESSIONS },
         { "hold", no_argument, NULL, OPTION_HOLD },
+        { "guards", required_argument, NULL, OPTION_GUARDS },
+        { "deaf", no_argument, NULL, OPTION_DEAF },
         { "ready-file", required_argument, NULL, OPTION_READY_FILE },
         { "expect-refusal", required_argument, NULL, OPTION_EXPECT_REFUSAL },
         { 0 },
@@ -138,6 +145,25 @@ static unsigned int parse_method(const char *name) {
         errx(STATUS_USAGE, "--method: '%s' is none of odp, pinned, any", name);
 }
 
+static unsigned int parse_guards(const char *list) {
+        char *copy = strdup(list), *state = NULL;
+        unsigned int guards = 0;
+
+        if (!copy)
+                err(STATUS_FAILED, "--guards");
+        for (char *name = strtok_r(copy, ",", &state); name; name = strtok_r(NULL, ",", &state)) {
+                unsigned int guard = 1;
+
+                while (guard & PINLEASE_GUARD_ALL && strcmp(name, pinlease_strguard((enum pinlease_guard)guard)) != 0)
+                        guard <<= 1;
+                if (!(guard & PINLEASE_GUARD_ALL))
+                        errx(STATUS_USAGE, "--guards: '%s' is none of seals, lease, modify, poison", name);
+                guards |= guard;
+        }
+        free(copy);
+        return guards;
+}
+
 static void set_option(struct options *o, int option, const char *name, const char *value, bool is_server) {
         switch (option) {
         case OPTION_PORT:
@@ -184,6 +210,12 @@ static void set_option(struct options *o, int option, const char *name, const ch
                 break;
         case OPTION_HOLD:
                 o->hold = true;
+                break;
+        case OPTION_GUARDS:
+                o->guards = parse_guards(value);
+                break;
+        case OPTION_DEAF:
+                o->deaf = true;
                 break;
         case OPTION_READY_FILE:
                 o->ready_file = value;

@@ -10,6 +10,7 @@
  *   pingpong.c    options
  *   memory.c      the server's memory, a memfd, huge pages, or a file, and its registration by pinlease: begin here
  *   server.c      offers the memory to one client after another, judges what they wrote
+ *   keeping.c     the memory is a file that somebody changes: the connection is kept
  *   client.c      writes, reads back, compares; needs no pinlease on its host
  *   connection.c  what both have: a queue pair of librdmacm, completions
  *   pattern.c     the bytes
@@ -47,9 +48,11 @@ struct options {
         uint64_t offset; /* where in the file the registration begins */
         bool read_only;
         unsigned int methods;
+        unsigned int guards; /* to insist on */
         const char *socket;
         uint64_t sessions; /* connections to serve; 0: until a signal comes */
         bool hold;
+        bool deaf;
         const char *ready_file;
         const char *expect_refusal;
 
@@ -80,7 +83,15 @@ struct memory {
 /* Returns 0, or -1 after a message. */
 int memory_open(const struct options *options, struct memory *ret_memory);
 
-/* Two pages for messages. Returns 0, or -1 after a message. */
+/* The file may have become shorter or longer: maps what of it is to be registered now. Returns 0; 1 if nothing is left of it;
+ * or -1 after a message. Nothing is mapped then. */
+int memory_map_again(const struct options *options, struct memory *memory, uint64_t file_size);
+
+/* Can the CPU read it, or would it be killed by SIGBUS: because the file has been cut off, or the memory is broken? */
+bool memory_is_there(const uint8_t *start, uint64_t length);
+
+/* A page for each of MESSAGE_PAGES messages. Returns 0, or -1 after a message. */
+#define MESSAGE_PAGES 5
 int memory_open_messages(struct memory *ret_memory);
 
 void memory_close(struct memory *memory);
@@ -100,7 +111,7 @@ uint64_t pattern_digest(uint64_t digest, const uint8_t *buffer, size_t length);
 /* --- connection.c --- */
 
 /* What goes over the network is big-endian. The server's offer comes in the private data of its accept. */
-#define OFFER_MAGIC     UINT32_C(0x504c5050) /* "PLPP" */
+#define OFFER_MAGIC     UINT32_C(0x504c5032) /* "PLP2" */
 #define OFFER_READ_ONLY UINT32_C(1)
 
 struct offer {
@@ -112,19 +123,28 @@ struct offer {
         uint32_t reserved;
 };
 
-/* Client to server: are `length` bytes at `offset` the pattern of seed `value`; of read-only memory: is `value` their
- * digest? */
-struct question {
+/*
+ * What the two send each other. The client asks; the server answers. And the server, whose memory is asked back, says STOP; the
+ * client lets its work requests finish, says STOPPED and waits for GO.
+ */
+enum message_kind {
+        MESSAGE_QUESTION = 1, /* are `length` bytes at `offset` the pattern of seed `value`; of read-only memory: is that their digest? */
+        MESSAGE_STOPPED = 2,
+        MESSAGE_ANSWER = 3, /* value: 1 or 0; of a pattern that differs, `length` bytes were equal before the first difference */
+        MESSAGE_STOP = 4,
+        MESSAGE_GO = 5, /* the memory is `length` bytes at iova `offset` with `rkey` now */
+};
+
+struct message {
+        uint32_t kind;
+        uint32_t rkey;
         uint64_t offset;
         uint64_t length;
         uint64_t value;
 };
 
-/* Server to client. Of a pattern that differs: how many bytes were equal before the first difference. */
-struct answer {
-        uint64_t same; /* 1 or 0 */
-        uint64_t equal;
-};
+/* To the network's byte order, and back. */
+struct message message_swap(struct message message);
 
 struct connection {
         struct rdma_cm_id *id;
@@ -176,6 +196,17 @@ struct server {
         struct rdma_cm_id *listener;
         struct connection connection; /* with the one client at a time */
 
+        unsigned int received; /* messages of this connection: they are received in two pages in turn */
+
+        enum keeping {
+                KEEPING_SERVE, /* registered, or not yet */
+                KEEPING_STOP,  /* the client has been told to stop */
+                KEEPING_AWAY,  /* the memory is given back; the file is being changed */
+                KEEPING_RETRY, /* it has settled, but could not be registered just then */
+        } keeping;
+        double asked; /* when we were asked for the memory, by clock_now() */
+        uint64_t file_size;
+
         int signal_fd;
         uint64_t served;
         int status;
@@ -191,10 +222,31 @@ int registered_connect(struct server *s);
  */
 int registered_on(struct server *s, struct ibv_context *verbs);
 
+/* Registers what of the memory is mapped now. Returns 0 or the negative errno of pinlease_reg_fd_ex(). */
+int registered_memory(struct server *s);
+
 /* Everything back, in the reverse order. */
 void registered_let_go(struct server *s);
 
+/* Sends a message to the client; one of each kind may be under way at a time. Returns 0, or -1 after a message. */
+int server_send(struct server *s, struct message message);
+
+/* --- keeping.c --- */
+
+/* The memory is asked back because the file is to be changed. */
+void keeping_asked(struct server *s);
+
+/* The client has stopped, or is gone. */
+void keeping_stopped(struct server *s);
+
+/* The change is over. Also to be called every KEEPING_RETRY_MS in the state KEEPING_RETRY. */
+void keeping_settled(struct server *s, uint64_t file_size);
+#define KEEPING_RETRY_MS 20
+
 /* --- format.c --- */
+
+/* Seconds; of CLOCK_MONOTONIC */
+double clock_now(void);
 
 /* Resolves host (NULL: any, or this host) and port. Returns 0, or -1 after a message. */
 int address_resolve(const char *host, const char *port, bool to_listen, struct sockaddr_storage *ret_address);

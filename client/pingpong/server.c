@@ -14,17 +14,33 @@
 
 /* Where the messages lie: at the beginning of a page each. Soft-RoCE's ODP (seen with Linux 7.3) takes every address
  * for that of the page's first byte. */
-#define QUESTION_AT 0
-#define ANSWER_AT   (s->messages.length / 2)
+enum { RECEIVED_0_AT, RECEIVED_1_AT, ANSWER_AT, STOP_AT, GO_AT };
 
-/* The address by which the device knows a byte of the page: not always the one by which we do. */
-static uint64_t message_address(const struct server *s, uint64_t offset) {
-        return s->messages_reg->iova + offset;
+static uint64_t message_offset(const struct server *s, unsigned int page) {
+        return page * (s->messages.length / MESSAGE_PAGES);
 }
 
-static int expect_question(struct server *s) {
-        return connection_post_recv(&s->connection, message_address(s, QUESTION_AT), sizeof(struct question),
+/* The address by which the device knows a byte of the page: not always the one by which we do. */
+static uint64_t message_address(const struct server *s, unsigned int page) {
+        return s->messages_reg->iova + message_offset(s, page);
+}
+
+static struct message *message_at(const struct server *s, unsigned int page) {
+        return (struct message *)(s->messages.start + message_offset(s, page));
+}
+
+static int expect_message(struct server *s, unsigned int page) {
+        return connection_post_recv(&s->connection, message_address(s, page), sizeof(struct message),
                                     s->messages_reg->mr.lkey);
+}
+
+int server_send(struct server *s, struct message message) {
+        /* Of each the last has arrived by the time of the next: the client has said something to it. */
+        unsigned int page = message.kind == MESSAGE_ANSWER ? ANSWER_AT : message.kind == MESSAGE_STOP ? STOP_AT : GO_AT;
+
+        *message_at(s, page) = message_swap(message);
+        return connection_post_send(&s->connection, IBV_WR_SEND, message_address(s, page), sizeof message,
+                                    s->messages_reg->mr.lkey, 0, 0);
 }
 
 static int accept_client(struct server *s, struct rdma_cm_id *id, struct rdma_conn_param param) {
@@ -41,8 +57,9 @@ static int accept_client(struct server *s, struct rdma_cm_id *id, struct rdma_co
         param.rnr_retry_count = 7;
 
         /* The receive is posted before the client can send. */
-        if (connection_open(&s->connection, id, s->pd) < 0 || expect_question(s) < 0 ||
-            connection_limits(id->verbs, &param) < 0)
+        s->received = 0;
+        if (connection_open(&s->connection, id, s->pd) < 0 || expect_message(s, RECEIVED_0_AT) < 0 ||
+            expect_message(s, RECEIVED_1_AT) < 0 || connection_limits(id->verbs, &param) < 0)
                 return -1;
         if (rdma_accept(id, &param) < 0) {
                 warn("rdma_accept");
@@ -56,9 +73,11 @@ static void on_connect_request(struct server *s, struct rdma_cm_id *id, const st
         char text[128];
         int status;
 
-        if (s->connection.id || (s->verbs && s->verbs != id->verbs)) {
+        if (s->connection.id || (s->verbs && s->verbs != id->verbs) || s->keeping != KEEPING_SERVE) {
                 warnx("%s: rejected, %s", address_format(rdma_get_peer_addr(id), text, sizeof text),
-                      s->connection.id ? "another client is being served" : "it comes by another RDMA device");
+                      s->connection.id                   ? "another client is being served"
+                              : s->keeping != KEEPING_SERVE ? "the file is just being changed"
+                                                            : "it comes by another RDMA device");
                 (void)rdma_reject(id, NULL, 0);
                 (void)rdma_destroy_id(id);
                 return;
@@ -86,6 +105,7 @@ static void on_gone(struct server *s) {
         connection_close(&s->connection);
         s->served++;
         printf("client has disconnected\n");
+        keeping_stopped(s);
         if (s->options->sessions > 0 && s->served >= s->options->sessions && !s->options->hold)
                 s->stop = true;
 }
@@ -127,51 +147,69 @@ static void on_cm_event(struct server *s) {
 }
 
 /* Looks with the CPU at what the client has written by RDMA. The client is a stranger: its numbers are checked. */
-static struct answer judge(const struct server *s, const struct question *q) {
-        uint64_t offset = be64toh(q->offset), length = be64toh(q->length), value = be64toh(q->value);
+static struct message judge(const struct server *s, const struct message *q) {
+        uint64_t offset = q->offset, length = q->length;
         const uint8_t *bytes = s->memory.start + offset;
-        uint64_t equal;
+        struct message answer = { .kind = MESSAGE_ANSWER };
 
-        if (length > s->memory.length || offset > s->memory.length - length) {
+        if (!s->memory_reg || length > s->memory.length || offset > s->memory.length - length) {
                 warnx("the client asks for bytes that are not in the memory");
-                return (struct answer) { 0 };
+                return answer;
+        }
+        if (!memory_is_there(bytes, length)) {
+                warnx("%" PRIu64 " bytes at %" PRIu64 " cannot be read any more", length, offset);
+                return answer;
         }
 
         if (s->options->read_only)
-                equal = pattern_digest(DIGEST_START, bytes, (size_t)length) == value ? length : 0;
+                answer.length = pattern_digest(DIGEST_START, bytes, (size_t)length) == q->value ? length : 0;
         else
-                equal = pattern_compare(bytes, (size_t)length, value, 0);
-        if (equal < length)
+                answer.length = pattern_compare(bytes, (size_t)length, q->value, 0);
+        answer.value = answer.length == length;
+        if (!answer.value)
                 warnx("DIFFERENT: of %" PRIu64 " bytes at %" PRIu64 ", byte %" PRIu64 " is 0x%02x here", length, offset,
-                      equal, bytes[equal]);
+                      answer.length, bytes[answer.length]);
         else if (s->options->chatter)
                 printf("%" PRIu64 " bytes at %" PRIu64 " equal here\n", length, offset);
-        return (struct answer) { .same = equal == length, .equal = equal };
+        return answer;
+}
+
+static int on_message(struct server *s, struct message message) {
+        struct message answer;
+
+        switch (message.kind) {
+        case MESSAGE_QUESTION:
+                answer = judge(s, &message);
+                if (answer.value != 1)
+                        s->status = STATUS_FAILED;
+                return server_send(s, answer);
+        case MESSAGE_STOPPED:
+                keeping_stopped(s);
+                return 0;
+        default:
+                warnx("the client has sent something that is not for a server");
+                return -1;
+        }
 }
 
 static int on_completion(struct server *s) {
-        const struct question *question = (const struct question *)(s->messages.start + QUESTION_AT);
-        struct answer *reply = (struct answer *)(s->messages.start + ANSWER_AT);
         struct ibv_wc wc;
         int r;
 
         while ((r = connection_poll(&s->connection, &wc)) > 0) {
-                struct answer answer;
+                struct message message;
+                unsigned int page;
 
                 if (wc.opcode != IBV_WC_RECV)
-                        continue; /* our answer has arrived */
-                if (wc.byte_len != sizeof(struct question)) {
-                        warnx("the client has sent something that is not a question");
+                        continue; /* what we have sent has arrived */
+                if (wc.byte_len != sizeof message) {
+                        warnx("the client has sent something that is not a message");
                         return -1;
                 }
 
-                answer = judge(s, question);
-                if (!answer.same)
-                        s->status = STATUS_FAILED;
-                *reply = (struct answer) { .same = htobe64(answer.same), .equal = htobe64(answer.equal) };
-                if (expect_question(s) < 0 ||
-                    connection_post_send(&s->connection, IBV_WR_SEND, message_address(s, ANSWER_AT),
-                                         sizeof(struct answer), s->messages_reg->mr.lkey, 0, 0) < 0)
+                page = s->received++ % 2 == 0 ? RECEIVED_0_AT : RECEIVED_1_AT;
+                message = message_swap(*message_at(s, page));
+                if (expect_message(s, page) < 0 || on_message(s, message) < 0)
                         return -1;
         }
         return r;
@@ -231,7 +269,8 @@ static void serve(struct server *s) {
         while (!s->stop) {
                 struct pollfd fds[] = {
                         { .fd = s->events->fd, .events = POLLIN },
-                        { .fd = pinlease_get_fd(s->session), .events = POLLIN },
+                        /* --deaf is how not to do it: nobody hears that the memory is asked back. */
+                        { .fd = s->options->deaf ? -1 : pinlease_get_fd(s->session), .events = POLLIN },
                         { .fd = s->signal_fd, .events = POLLIN },
                         { .fd = s->connection.id ? s->connection.channel->fd : -1, .events = POLLIN },
                 };
@@ -242,11 +281,15 @@ static void serve(struct server *s) {
                         on_gone(s);
                         continue;
                 }
-                if (poll(fds, 4, -1) < 0 && errno != EINTR) {
+                if (s->stop)
+                        break;
+                if (poll(fds, 4, s->keeping == KEEPING_RETRY ? KEEPING_RETRY_MS : -1) < 0 && errno != EINTR) {
                         warn("poll");
                         s->status = STATUS_FAILED;
                         return;
                 }
+                if (s->keeping == KEEPING_RETRY)
+                        keeping_settled(s, s->file_size);
                 if (fds[3].revents)
                         connection_notified(&s->connection);
                 if (fds[1].revents)

@@ -29,6 +29,26 @@
  * -EOWNERDEAD except pinlease_disconnect(), which frees the child's copy and leaves the parent's session alone.
  *
  * Units. Offsets, lengths and addresses are bytes. Times are milliseconds.
+ *
+ * Compatibility. Until the first release the structs of this header may grow, at their end: programs are compiled anew with
+ * the library. Every member that a program does not name is 0 in an initializer, and 0 means: as before.
+ *
+ * Keeping the connection. A registration can be asked back: because the file is about to be truncated, opened or moved by
+ * another program, because its memory fails, or because the administrator wants it. Queue pairs survive that if nobody uses the
+ * keys any more when they die. What an application does:
+ *
+ *   1. `revoking`: quiesce. Post no more work requests that name the registration, tell the peers that have its rkey to stop,
+ *      and wait until theirs and its own that are under way have completed. Other registrations are not concerned, so the
+ *      messages for this go over the same queue pair.
+ *   2. pinlease_release(). If it returns 1, a change of the file is under way, and who makes it may now go on; wait for 3.
+ *      If it returns 0 there is nothing to wait for.
+ *   3. `settled`: the file has the size that it says. Map it anew if that has changed, register it again, and
+ *   4. tell the peers: go on, with the new rkey, address and length.
+ *
+ * All of this has to happen within grace_ms. An application without a `revoking` function loses the registration at the next
+ * pinlease_dispatch(); one that does not call that loses it by force at the deadline. In both cases the next work request that
+ * names it, from either side, ends in an access error, and the queue pair with it. pinlease-pingpong does all this:
+ * client/pingpong/keeping.c. Until 3 the CPU should keep off the mapping too: what is cut off raises SIGBUS.
  */
 
 #include <stddef.h>
@@ -46,8 +66,8 @@ extern "C" {
 struct pinlease;
 
 /*
- * A registration. Owned by the library, valid until pinlease_dereg() or pinlease_disconnect(); the caller reads it and
- * changes nothing in it.
+ * A registration. Owned by the library, valid until pinlease_dereg(), pinlease_release() or pinlease_disconnect(); the caller
+ * reads it and changes nothing in it but the cookie.
  */
 struct pinlease_mr {
         /* As ibv_reg_mr() would have filled it: context, pd, addr, length, handle, lkey, rkey. It goes into work
@@ -61,7 +81,21 @@ struct pinlease_mr {
 
         enum pinlease_method method;   /* how it was registered */
         enum pinlease_backing backing; /* what the memory is */
-        uint32_t guards;               /* which guards hold; none yet */
+
+        /* Which guards hold: a set of enum pinlease_guard, in the lower 8 bits. The rest is for pinlease_guard_reason(). It changes
+         * when a guard is lost or comes back, in the midst of any call of any thread on the session; `notice` says so. */
+        uint32_t guards;
+
+        /* The caller's own, as qp_context of a queue pair: the library hands it to `settled`, and else leaves it alone.
+         * From pinlease_reg_options, or set at any time before pinlease_release(). */
+        void *cookie;
+};
+
+/* What pinlease_reg_fd_ex() takes beyond the range. All 0: as pinlease_reg_fd() with methods 0. */
+struct pinlease_reg_options {
+        unsigned int methods; /* set of enum pinlease_method that the caller accepts; 0: PINLEASE_METHOD_ANY */
+        unsigned int guards;  /* set of enum pinlease_guard without which the caller does not want the registration; 0: none */
+        void *cookie;         /* becomes pinlease_mr.cookie */
 };
 
 /* Why the last call of this thread on this session failed. Strings are valid until this thread's next call, on any
@@ -71,6 +105,22 @@ struct pinlease_refusal {
         int error;            /* a positive errno: what the call returned, negated */
         const char *rule;     /* the rule that decided, or "" */
         const char *sentence; /* one or more whole sentences in English: what, on what, why, what would work */
+};
+
+/* What is taken back, and why. Valid until the callback returns. */
+struct pinlease_revocation {
+        enum pinlease_revocation_reason reason;
+
+        /* How long from now until it is taken away by force. 0 in `revoked`; in `revoking` it may be 0 too: an app that comes late,
+         * or a memory failure, which allows none. */
+        uint32_t grace_ms;
+
+        /* The part of the file that it is about, within the registration: all of it, as a rule; the bytes that a truncation cuts
+         * off, where that is known; with PINLEASE_REVOKED_MEMORY_FAILURE the bytes that are lost. It is always the whole registration
+         * that is taken back. */
+        uint64_t offset, length;
+
+        const char *sentence; /* one or more whole sentences in English, for people */
 };
 
 /*
@@ -87,23 +137,48 @@ struct pinlease_listener {
         void (*disconnected)(struct pinlease *p, void *userdata);
 
         /*
-         * The service takes one registration back; the session goes on. Within grace_ms stop using reg, tell the peers that use
-         * it, wait for the work requests under way, and pinlease_dereg() it, here in the callback or later. Who does that keeps
-         * all queue pairs. Who does not loses more than the registration: it is taken away, and the next work request
-         * that names it, from either side, ends in a remote (or local) access error, which puts the queue pair in the
-         * error state; the connection has to be set up anew.
+         * The service takes one registration back; the session goes on. Within revocation->grace_ms stop using reg, tell the peers
+         * that use it, wait for the work requests under way, and pinlease_release() it (or pinlease_dereg()), here in the callback
+         * or later. Who does that keeps all queue pairs. Who does not loses more than the registration: it is taken away, and the
+         * next work request that names it, from either side, ends in a remote (or local) access error, which puts the queue
+         * pair in the error state; the connection has to be set up anew.
          * Comes again if the time has become shorter.
+         *
+         * NULL: pinlease_dispatch() gives the registration back itself, at once: who cannot stop its peers gains nothing by
+         * having another program wait until the deadline. `revoked` comes then, and reg stays valid as there.
          */
         void (*revoking)(struct pinlease *p,
                          struct pinlease_mr *reg,
-                         uint32_t grace_ms,
-                         const char *sentence,
+                         const struct pinlease_revocation *revocation,
                          void *userdata);
 
         /* It has been taken away, as a rule after `revoking`, but not always: the service may be in a hurry, and an app that
-         * comes late to pinlease_dispatch() gets only this. reg stays a valid object, for reading and for pinlease_dereg(),
-         * which succeeds; its keys are dead. */
-        void (*revoked)(struct pinlease *p, struct pinlease_mr *reg, const char *sentence, void *userdata);
+         * comes late to pinlease_dispatch() gets only this. reg stays a valid object, for reading and for pinlease_dereg() or
+         * pinlease_release(), which succeed; its keys are dead. */
+        void (*revoked)(struct pinlease *p,
+                        struct pinlease_mr *reg,
+                        const struct pinlease_revocation *revocation,
+                        void *userdata);
+
+        /*
+         * The change of the file for whose sake a registration was given back, or taken away, is over: the file has `size` bytes
+         * now and may be registered again. cookie is that of the registration, which itself may be gone. Comes once for each
+         * registration whose pinlease_release() has returned 1, and for each that was taken away with
+         * PINLEASE_REVOKED_LAYOUT_CHANGE and has not been given to pinlease_dereg() before this.
+         * The next change may be under way already: then registering fails with -EAGAIN (PINLEASE_CODE_CHANGING); nothing will tell
+         * when that one is over, so try again a little later.
+         */
+        void (*settled)(struct pinlease *p, void *cookie, uint64_t size, const char *sentence, void *userdata);
+
+        /* Something has happened to the file of a registration, or a guard has been lost or is back, and nothing is taken back
+         * for it. Comes once for a file; reg is one of its registrations, and reg->guards (of all of them) is as it is now.
+         * size: of the file. Notices of kinds that this library does not know are left out. */
+        void (*notice)(struct pinlease *p,
+                       struct pinlease_mr *reg,
+                       enum pinlease_notice notice,
+                       uint64_t size,
+                       const char *sentence,
+                       void *userdata);
 };
 
 /*
@@ -171,7 +246,7 @@ int pinlease_detach(struct pinlease *p, struct ibv_context *context);
  *   -ENOMEM, -ENOSPC  a limit, which the sentence names
  *   -EFAULT     the range is not mapped at address, or not resident
  *   -ENOENT     no such protection domain
- *   -EAGAIN     the file was truncated meanwhile; or the service is just being restarted and cannot say whether this user
+ *   -EAGAIN     the file was truncated meanwhile, or is just being changed (PINLEASE_CODE_CHANGING); or the service is just being restarted and cannot say whether this user
  *               may have more: try again
  *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
  *   others      the kernel's answer to the registration
@@ -188,12 +263,50 @@ int pinlease_reg_fd(struct pinlease *p,
                     struct pinlease_mr **ret_reg);
 
 /*
+ * The same, with options (NULL: none): a cookie, and guards to insist on. See enum pinlease_guard for what each of them sees.
+ * Which of them hold is in pinlease_mr.guards whether they were asked for or not: insist only on what the application could not
+ * do without.
+ *
+ * Errors: those of pinlease_reg_fd(), and
+ *   -EBUSY   (PINLEASE_CODE_NO_GUARD) a guard that options->guards insists on cannot be had; the sentence says which and why.
+ *            For a lease as a rule: the file is open a second time, or this user does not own it. Also of a set that has
+ *            members which this library does not know, and of a service that is older than guards.
+ */
+int pinlease_reg_fd_ex(struct pinlease *p,
+                       struct ibv_pd *pd,
+                       int fd,
+                       uint64_t offset,
+                       uint64_t length,
+                       void *address,
+                       unsigned int access,
+                       const struct pinlease_reg_options *options,
+                       struct pinlease_mr **ret_reg);
+
+/*
  * Deregisters. On success, and when the session has ended (-ECONNRESET, -EPROTO: the registration went with it), reg is
  * freed. Of a registration that the service has taken away (see pinlease_listener.revoked) it succeeds.
  *
  * Errors: -EBUSY (a memory window is bound to it; reg stays valid), -ECONNRESET, -EPROTO, -EOWNERDEAD.
  */
 int pinlease_dereg(struct pinlease *p, struct pinlease_mr *reg);
+
+/*
+ * Deregisters for now: as pinlease_dereg(), by an application that will register the same file again. To be used in place of it
+ * when a registration has been asked back.
+ *
+ * Returns 1 if a change of the file is under way, for whose sake the service has asked, or is about to: then
+ * pinlease_listener.settled comes with reg->cookie when it is over. Returns 0 if there is none: nothing will come, and the
+ * file may be registered again at once. reg is freed in both cases.
+ *
+ * Errors: as pinlease_dereg().
+ */
+int pinlease_release(struct pinlease *p, struct pinlease_mr *reg);
+
+/*
+ * Why a guard does not hold for a registration; PINLEASE_GUARD_HOLDS if it does. guard is one of enum pinlease_guard: anything
+ * else does not exist for any memory, PINLEASE_GUARD_NOT_FOR_THIS.
+ */
+enum pinlease_guard_reason pinlease_guard_reason(const struct pinlease_mr *reg, enum pinlease_guard guard);
 
 /*
  * One empty request and its answer: is the session alive? Errors: -ECONNRESET, -EOWNERDEAD.
@@ -207,7 +320,8 @@ int pinlease_ping(struct pinlease *p);
 int pinlease_get_fd(struct pinlease *p);
 
 /*
- * Delivers the events that have come, without blocking. Returns how many, or -ECONNRESET once the session has ended and
+ * Delivers the events that have come, without waiting for any (but see pinlease_listener.revoking: where there is no such
+ * function, it is one request for each registration asked back). Returns how many, or -ECONNRESET once the session has ended and
  * `disconnected` has been called, or -EOWNERDEAD.
  */
 int pinlease_dispatch(struct pinlease *p);
@@ -215,10 +329,15 @@ int pinlease_dispatch(struct pinlease *p);
 /* Why this thread's last failed call on p failed; for p == NULL, why its last pinlease_connect() failed. Never NULL. */
 const struct pinlease_refusal *pinlease_refusal(const struct pinlease *p);
 
-/* Names, in lower case, for messages: "fsdax-pin", "pinned", "hugetlb"; "unknown" for a number not known. */
+/* Names, in lower case, for messages: "fsdax-pin", "pinned", "hugetlb", "lease", "open-elsewhere", "layout-change",
+ * "guard-lost"; "unknown" for a number not known. */
 const char *pinlease_strcode(enum pinlease_code code);
 const char *pinlease_strmethod(enum pinlease_method method);
 const char *pinlease_strbacking(enum pinlease_backing backing);
+const char *pinlease_strguard(enum pinlease_guard guard);
+const char *pinlease_strguardreason(enum pinlease_guard_reason reason);
+const char *pinlease_strrevocation(enum pinlease_revocation_reason reason);
+const char *pinlease_strnotice(enum pinlease_notice notice);
 
 #ifdef __cplusplus
 }

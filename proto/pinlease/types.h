@@ -57,6 +57,24 @@ enum pinlease_guard_reason {
         PINLEASE_GUARD_CHANGING       = 10, /* a change is under way */
 };
 
+/* Why a registration is taken back. A program that meets a number it does not know acts as it does for the others. */
+enum pinlease_revocation_reason {
+        PINLEASE_REVOKED_ADMINISTRATOR  = 1, /* pinleasectl revoke, or the service is drained */
+        PINLEASE_REVOKED_LAYOUT_CHANGE  = 2, /* the file is being, or has been, truncated, opened by another program, moved … */
+        PINLEASE_REVOKED_MEMORY_FAILURE = 3, /* the memory is broken: reading the range raises SIGBUS */
+        PINLEASE_REVOKED_POLICY         = 4, /* not used yet: a rule has changed */
+};
+
+/* What has happened to the file of a registration, which is not taken back for it. */
+enum pinlease_notice {
+        PINLEASE_NOTICE_UNLINKED   = 1, /* the file has no name any more. Its memory is still the program's */
+        PINLEASE_NOTICE_UNMOUNTED  = 2, /* its file system has been unmounted, lazily: it is there as long as the file is used */
+        PINLEASE_NOTICE_READ_ONLY  = 3, /* its file system is read-only now */
+        PINLEASE_NOTICE_GUARD_LOST = 4, /* a guard does not hold any more */
+        PINLEASE_NOTICE_GUARD_BACK = 5, /* it holds again */
+        PINLEASE_NOTICE_CHANGED    = 6, /* it has been changed, and the device follows by on-demand paging */
+};
+
 /*
  * Why a request was refused. The errno that goes with each code is given in brackets; pinlease_strcode() gives the
  * name without the prefix. What would work instead is said in the refusal's sentence.

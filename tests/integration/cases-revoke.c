@@ -280,11 +280,15 @@ struct library_app {
         unsigned int n_revoking, n_revoked;
 };
 
-static void on_revoking(
-        struct pinlease *p, struct pinlease_mr *reg, uint32_t grace_ms, const char *sentence, void *userdata) {
+static void on_revoking(struct pinlease *p,
+                        struct pinlease_mr *reg,
+                        const struct pinlease_revocation *revocation,
+                        void *userdata) {
         struct library_app *app = userdata;
 
-        CHECK(grace_ms <= 2000 && strlen(sentence) > 20);
+        CHECK(revocation->grace_ms <= 2000 && strlen(revocation->sentence) > 20);
+        CHECK_EQUAL(revocation->reason, PINLEASE_REVOKED_ADMINISTRATOR);
+        CHECK_EQUAL(revocation->length, 4 * PAGE);
         app->n_revoking++;
         if (reg == app->let_go)
                 CHECK_EQUAL(pinlease_dereg(p, reg), 0);
@@ -292,10 +296,13 @@ static void on_revoking(
                 CHECK(reg == app->kept);
 }
 
-static void on_revoked(struct pinlease *p _unused_, struct pinlease_mr *reg, const char *sentence, void *userdata) {
+static void on_revoked(struct pinlease *p _unused_,
+                       struct pinlease_mr *reg,
+                       const struct pinlease_revocation *revocation,
+                       void *userdata) {
         struct library_app *app = userdata;
 
-        CHECK(reg == app->kept && strlen(sentence) > 20);
+        CHECK(reg == app->kept && strlen(revocation->sentence) > 20);
         app->n_revoked++;
 }
 

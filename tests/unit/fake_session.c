@@ -236,13 +236,20 @@ void fake_expect_register(struct fake *f, uint32_t context) {
         fake_send(f, &reply, reply.header.length, NULL, 0);
 }
 
-void fake_greet(struct fake *f) {
+void fake_greet_with(struct fake *f, uint64_t features) {
         struct fake_request request;
+        struct pl_packet reply;
 
         fake_accept(f);
         fake_expect(f, PL_OP_HELLO, &request);
         FAKE_CHECK(request.packet.body.hello.features == PL_FEATURES_KNOWN);
-        fake_reply(f, PL_OP_HELLO);
+        fake_make_reply(f, &reply, PL_OP_HELLO, 0);
+        reply.body.hello_reply.features = features;
+        send_packet(f, &reply);
+}
+
+void fake_greet(struct fake *f) {
+        fake_greet_with(f, PL_FEATURES_KNOWN);
 }
 
 void fake_refuse(struct fake *f, uint32_t seq, uint16_t opcode, enum pinlease_code code, int error) {
@@ -271,30 +278,62 @@ void fake_going_away(struct fake *f, uint32_t grace_ms) {
         send_packet(f, &packet);
 }
 
-void fake_revoking(struct fake *f, uint64_t id, uint32_t grace_ms) {
+static void revoking(struct fake *f, uint64_t id, uint32_t grace_ms, enum pl_revocation_reason reason) {
         struct pl_packet packet;
 
         pl_packet_init(&packet, PL_OP_REVOKING, 0);
         packet.body.revoking = (struct pl_revoking) {
                 .id = id,
                 .length = PAGE,
-                .reason = PL_REVOKED_BY_ADMINISTRATOR,
+                .reason = reason,
                 .grace_ms = grace_ms,
                 .sentence = FAKE_SENTENCE,
         };
         send_packet(f, &packet);
 }
 
-void fake_revoked(struct fake *f, uint64_t id) {
+static void revoked(struct fake *f, uint64_t id, enum pl_revocation_reason reason) {
         struct pl_packet packet;
 
         pl_packet_init(&packet, PL_OP_REVOKED, 0);
         packet.body.revoked = (struct pl_revoked) {
                 .id = id,
                 .length = PAGE,
-                .reason = PL_REVOKED_BY_ADMINISTRATOR,
+                .reason = reason,
                 .sentence = FAKE_SENTENCE,
         };
+        send_packet(f, &packet);
+}
+
+void fake_revoking(struct fake *f, uint64_t id, uint32_t grace_ms) {
+        revoking(f, id, grace_ms, PL_REVOKED_BY_ADMINISTRATOR);
+}
+
+void fake_revoked(struct fake *f, uint64_t id) {
+        revoked(f, id, PL_REVOKED_BY_ADMINISTRATOR);
+}
+
+void fake_change(struct fake *f, uint64_t id, uint32_t grace_ms) {
+        revoking(f, id, grace_ms, PL_REVOKED_LAYOUT_CHANGE);
+}
+
+void fake_changed(struct fake *f, uint64_t id) {
+        revoked(f, id, PL_REVOKED_LAYOUT_CHANGE);
+}
+
+void fake_settled(struct fake *f, uint64_t id, uint64_t size) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_SETTLED, 0);
+        packet.body.settled = (struct pl_settled) { .id = id, .size = size, .sentence = FAKE_SENTENCE };
+        send_packet(f, &packet);
+}
+
+void fake_notice(struct fake *f, uint64_t id, uint32_t kind, uint32_t guards) {
+        struct pl_packet packet;
+
+        pl_packet_init(&packet, PL_OP_NOTICE, 0);
+        packet.body.notice = (struct pl_notice) { .id = id, .size = PAGE, .kind = kind, .guards = guards, .sentence = FAKE_SENTENCE };
         send_packet(f, &packet);
 }
 

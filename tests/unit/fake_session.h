@@ -76,6 +76,7 @@ void fake_accept(struct fake *f);
 
 /* The same, and answers its HELLO. */
 void fake_greet(struct fake *f);
+void fake_greet_with(struct fake *f, uint64_t features);
 
 /* Waits for the next request, which must be right in form, bear a higher number than the last, and be this one (0:
  * any). The descriptor is closed; what it was is in *ret_request, which may be NULL. */
@@ -107,6 +108,12 @@ void fake_refuse(struct fake *f, uint32_t seq, uint16_t opcode, enum pinlease_co
 void fake_going_away(struct fake *f, uint32_t grace_ms);
 void fake_revoking(struct fake *f, uint64_t id, uint32_t grace_ms);
 void fake_revoked(struct fake *f, uint64_t id);
+
+/* The same for a change of the file, and what comes after it. */
+void fake_change(struct fake *f, uint64_t id, uint32_t grace_ms);
+void fake_changed(struct fake *f, uint64_t id);
+void fake_settled(struct fake *f, uint64_t id, uint64_t size);
+void fake_notice(struct fake *f, uint64_t id, uint32_t kind, uint32_t guards);
 
 /* What is said in refusals and events. */
 #define FAKE_RULE "rules[3]"

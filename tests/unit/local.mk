@@ -29,7 +29,9 @@ UNIT_TESTS = \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
+	tests/unit/test_client_guards \
 	tests/unit/test_client_hostile \
+	tests/unit/test_client_released \
 	tests/unit/test_client_register \
 	tests/unit/test_client_revoked \
 	tests/unit/test_codec \
@@ -295,6 +297,16 @@ tests_unit_test_client_revoked_SOURCES = tests/unit/test_client_revoked.c $(CLIE
 tests_unit_test_client_revoked_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_revoked_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_revoked_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_released_SOURCES = tests/unit/test_client_released.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_released_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_released_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_released_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_guards_SOURCES = tests/unit/test_client_guards.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_guards_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_guards_LDADD = $(CLIENT_TEST_LIBS)
 
 tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CLIENT_TEST_FILES)
 tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)

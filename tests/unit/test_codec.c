@@ -25,7 +25,7 @@ static const struct {
         { PL_OP_REPLY | PL_OP_DETACH, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 24 + 48, 0 },
         { PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, 24, 0 },
-        { PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 24, 0 },
+        { PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 24 + 8, 0 },
         { PL_OP_REFUSED, PL_FROM_SESSION, 24 + 488, 0 },
         { PL_OP_GOING_AWAY, PL_FROM_SESSION, 24 + 432, 0 },
         { PL_OP_REVOKING, PL_FROM_SESSION, 24 + 456, 0 },
@@ -147,6 +147,14 @@ TEST(test_reserved_in_body) {
 
         pl_packet_init(&packet, PL_OP_REFUSED, 7);
         packet.body.refused.reserved = 1;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
+
+        pl_packet_init(&packet, PL_OP_REPLY | PL_OP_RELEASE, 7);
+        packet.body.release_reply.settles = 1;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
+        packet.body.release_reply.settles = 2;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
+        packet.body.release_reply = (struct pl_release_reply) { .reserved = 1 };
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
 
         pl_packet_init(&packet, PL_OP_REVOKED, 0);
