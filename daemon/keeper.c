@@ -385,7 +385,7 @@ static void check_revocation(struct keeper *k, uint64_t now) {
                 k->revoke_deadline = now + END_MS;
                 return;
         }
-        log_line(LOG_ERR, "kills its registrar, which has not taken away what it was told to");
+        log_event(LOG_ERR, EVENT_REGISTRAR_KILLED, "kills its registrar, which has not taken away what it was told to");
         k->revoke_deadline = 0;
         kill_registrar(k);
 }

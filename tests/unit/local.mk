@@ -277,8 +277,8 @@ tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
 # --- scripts ------------------------------------------------------------------------------------------------------------
 
 AM_TESTS_ENVIRONMENT = CC='$(CC)'; NM='$(NM)'; IBVERBS_CFLAGS='$(IBVERBS_CFLAGS)'; export CC NM IBVERBS_CFLAGS;
-UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_layers.sh tests/unit/test_readme.sh tests/unit/test_symbols.sh \
-	tests/unit/test_units.sh
+UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_install.sh tests/unit/test_layers.sh tests/unit/test_pinleased.sh \
+	tests/unit/test_readme.sh tests/unit/test_symbols.sh tests/unit/test_units.sh
 TESTS += $(UNIT_SHELL)
 
 # --- fuzz targets: as programs that replay the corpus, and for libFuzzer (--enable-fuzzers, needs clang) ------------------
