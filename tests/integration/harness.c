@@ -149,6 +149,31 @@ void await(int channel) {
         (void)await_value(channel);
 }
 
+bool round_done(int channel, uint64_t round, int pause_ms) {
+        struct pollfd p = { .fd = channel, .events = POLLIN };
+
+        /* Who asks is not kept waiting by the pause. */
+        for (; poll(&p, 1, pause_ms) > 0; pause_ms = 0) {
+                uint64_t question;
+
+                if (recv(channel, &question, sizeof question, 0) <= 0)
+                        return false;
+                tell_value(channel, round);
+        }
+        return true;
+}
+
+void await_rounds(const struct app *app, uint64_t n) {
+        uint64_t from, to;
+
+        tell(app->channel);
+        from = await_value(app->channel);
+        do {
+                tell(app->channel);
+                to = await_value(app->channel);
+        } while (to < from + n);
+}
+
 void await_end(int channel) {
         uint64_t value;
 

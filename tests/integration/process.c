@@ -31,6 +31,14 @@ static bool read_file(pid_t pid, const char *name, char *text, size_t size) {
         return true;
 }
 
+void write_file(const char *path, const char *text) {
+        int fd = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
+
+        if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+                FAIL("%s: %m", path);
+        close(fd);
+}
+
 static bool is_service(pid_t pid) {
         char comm[32];
 
@@ -154,6 +162,17 @@ bool process_status(pid_t pid, const char *name, char *ret_value, size_t size) {
                 return true;
         }
         return false;
+}
+
+uint64_t process_memlock(pid_t pid) {
+        unsigned long long soft, hard;
+        char text[4096], *line;
+
+        if (!read_file(pid, "limits", text, sizeof text) || !(line = strstr(text, "\nMax locked memory")) ||
+            sscanf(line, " Max locked memory %llu %llu", &soft, &hard) != 2)
+                FAIL("process %d: no limit of locked memory", (int)pid);
+        CHECK_EQUAL(soft, hard);
+        return soft;
 }
 
 static void match_daemon(pid_t pid, void *userdata) {
