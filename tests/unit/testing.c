@@ -51,11 +51,28 @@ struct before {
         unsigned int fds, views;
 };
 
+static void on_deadline(int signal _unused_) {
+        static const char words[] = "this test does not end\n";
+
+        (void)!write(STDERR_FILENO, words, sizeof words - 1);
+        _exit(EXIT_FAILURE);
+}
+
+void testing_deadline_begin(void) {
+        (void)signal(SIGALRM, on_deadline);
+        (void)alarm(testing_rounds(TESTING_DEADLINE_S));
+}
+
+void testing_deadline_end(void) {
+        (void)alarm(0);
+}
+
 int testing_leak_setup(void **state) {
         struct before *before = malloc(sizeof *before);
 
         if (!before)
                 return -1;
+        testing_deadline_begin();
         *before = (struct before) { .fds = testing_count_fds(0), .views = testing_count_views() };
         *state = before;
         return 0;
@@ -64,6 +81,7 @@ int testing_leak_setup(void **state) {
 int testing_leak_teardown(void **state) {
         struct before before = *(struct before *)*state;
 
+        testing_deadline_end();
         free(*state);
         if (testing_count_fds(0) == before.fds && testing_count_views() == before.views)
                 return 0;
@@ -147,12 +165,18 @@ pid_t testing_fork(void) {
         return pid;
 }
 
-int testing_wait_child(pid_t pid) {
-        int status, pidfd = pidfd_open(pid, 0);
+void testing_await_end(pid_t pid) {
+        int pidfd = pidfd_open(pid, 0);
 
         assert_true(pidfd >= 0);
         (void)testing_wait_fd(pidfd, POLLIN);
         pl_close(pidfd);
+}
+
+int testing_wait_child(pid_t pid) {
+        int status;
+
+        testing_await_end(pid);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         return status;
 }
