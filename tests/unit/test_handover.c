@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 
 #include "ledger.h"
-#include "log-limit.h"
 #include "service.h"
 
 /* No descriptor can be had. */
@@ -249,10 +248,6 @@ TEST(test_no_descriptors) {
         service_teardown(&s);
 }
 
-static int make_pages(void **unused _unused_) {
-        return log_limit_fd(1000) < 0 ? -1 : 0;
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_unknown_session),
@@ -263,5 +258,5 @@ int main(void) {
                 CHECKED(test_no_descriptors),
         };
 
-        return cmocka_run_group_tests_name("handover", tests, make_pages, NULL);
+        return cmocka_run_group_tests_name("handover", tests, service_make_pages, NULL);
 }

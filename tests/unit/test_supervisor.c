@@ -18,12 +18,6 @@ static void expect_hang_up(int fd) {
         assert_true(recv(fd, &byte, 1, 0) <= 0);
 }
 
-static bool is_quiet(int fd) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-
-        return poll(&p, 1, 0) == 0;
-}
-
 /* The app is turned away with these words. */
 static void expect_refusal(int fd, enum pinlease_code code) {
         struct pl_packet packet;
@@ -262,7 +256,7 @@ TEST(test_end) {
         for (unsigned int i = 0; i < 3; i++)
                 keeper_forget(keepers + i);
         assert_int_equal(testing_wait_child(r.pid), 0);
-        assert_true(is_quiet(late));
+        assert_true(running_is_quiet(late));
         pl_close(late);
         running_teardown(&r);
 }
