@@ -9,6 +9,13 @@
 
 static const struct credit_amount initial = CREDIT_INITIAL;
 
+/* A keeper that has not said anything yet. */
+static struct session *begin(struct service *s, struct fake_keeper *ret_keeper) {
+        service_setup(s);
+        keeper_start(s, 1000, ret_keeper);
+        return keeper_session(s, ret_keeper);
+}
+
 static struct control_introduction introduction_of(const struct session *session) {
         return (struct control_introduction) {
                 .magic = CONTROL_MAGIC,
@@ -46,9 +53,7 @@ TEST(test_introductions) {
                 struct session *session;
                 struct service s;
 
-                service_setup(&s);
-                keeper_start(&s, 1000, &keeper);
-                session = keeper_session(&s, &keeper);
+                session = begin(&s, &keeper);
                 *i = introduction_of(session);
                 i->magic += how == MAGIC;
                 i->session += how == SESSION;
@@ -95,9 +100,7 @@ TEST(test_first_words) {
                 struct session *session;
                 struct service s;
 
-                service_setup(&s);
-                keeper_start(&s, 1000, &keeper);
-                session = keeper_session(&s, &keeper);
+                session = begin(&s, &keeper);
                 if (how == 0)
                         command.introduction = introduction_of(session); /* of another length, as the packet is longer */
                 else if (how == 1)
@@ -119,9 +122,7 @@ TEST(test_other_version) {
         struct session *session;
         struct service s;
 
-        service_setup(&s);
-        keeper_start(&s, 1000, &keeper);
-        session = keeper_session(&s, &keeper);
+        session = begin(&s, &keeper);
         command.introduction = introduction_of(session);
         command.introduction.version++;
         keeper_say(&keeper, &command);
