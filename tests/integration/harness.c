@@ -320,14 +320,17 @@ static void run_case(const struct test_case *c, struct totals *totals) {
                                 from = i + 1;
                         }
                 (void)fflush(stdout);
-        } else if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_SKIPPED && clean) {
+        } else if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_SKIPPED && clean && n > 0) {
                 totals->skipped++;
                 report("skip", c->name, text, (size_t)n);
         } else {
                 totals->failed++;
-                if (WIFSIGNALED(status) && n == 0)
-                        n = snprintf(text, sizeof text, "killed by signal %d\n", WTERMSIG(status));
-                report("not ok", c->name, n ? text : "leaves something behind", n ? (size_t)n : 23);
+                if (n == 0)
+                        n = snprintf(text,
+                                     sizeof text,
+                                     status == 0 ? "leaves something behind\n" : "wait status 0x%x, without a word\n",
+                                     (unsigned int)status);
+                report("not ok", c->name, text, (size_t)n);
                 if (!clean)
                         printf("#   left behind: %s\n", left);
         }

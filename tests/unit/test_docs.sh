@@ -52,6 +52,8 @@ done
 
 if type scdoc >/dev/null 2>&1; then
         scdoc <"$man" >/dev/null || fail "scdoc does not take the man page"
+else
+        echo "skipped: scdoc is missing (apt install scdoc), pinleased(8) is not compiled"
 fi
 
 # --- doc/OPERATIONS.md ---

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,4 +216,13 @@ int testing_send(int sock, int flags, const void *data, size_t size, const int *
                 memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
         }
         return sendmsg(sock, &msg, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+bool testing_kernel_is(unsigned int major, unsigned int minor) {
+        unsigned int this_major = 0, this_minor = 0;
+        struct utsname name;
+
+        assert_int_equal(uname(&name), 0);
+        assert_int_equal(sscanf(name.release, "%u.%u", &this_major, &this_minor), 2);
+        return this_major > major || (this_major == major && this_minor >= minor);
 }

@@ -76,6 +76,9 @@ void testing_assert_refusal(int r, const struct refusal *refusal, enum pinlease_
 /* Sends any bytes with up to 64 descriptors, as a hostile peer would. Returns 0 or a negative errno. */
 int testing_send(int sock, int flags, const void *data, size_t size, const int *fds, unsigned int n_fds);
 
+/* Is the kernel of this version, or later? For what may be skipped there, and only there. */
+bool testing_kernel_is(unsigned int major, unsigned int minor);
+
 /* Says why, then leaves the test as skipped. */
 #define testing_skip(...)                 \
         do {                              \
