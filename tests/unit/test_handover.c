@@ -200,13 +200,13 @@ TEST(test_many_silent) {
         struct control_introduction introduction = introduction_of(100);
         struct ledger ledger;
         struct service s;
-        int fds[1000];
+        int fds[200];
 
         service_setup(&s);
         assert_int_equal(ledger_create(16, &ledger), 0);
         for (unsigned int i = 0; i < ELEMENTSOF(fds); i++)
                 fds[i] = knock(&s);
-        assert_int_equal(control_send_introduction(fds[999], &introduction, ledger.fd), 0);
+        assert_int_equal(control_send_introduction(fds[ELEMENTSOF(fds) - 1], &introduction, ledger.fd), 0);
         service_run_until(&s, s.n_introduced == 1);
         ledger_done(&ledger);
         service_teardown(&s);
