@@ -49,7 +49,7 @@ counting_step() { # NAME CMD...
 		END { print p + 0, f + 0, s + 0 }' "$log")
 	# Tests that a program skipped by itself: for automake the program has passed.
 	if [ -n "$unit_logs" ]; then
-		hidden=$(grep -hE '^\[  SKIPPED \] test_' "$unit_logs"/*.log | sort -u | wc -l) # each is named twice
+		hidden=$(grep -HE '^\[  SKIPPED \] test_' "$unit_logs"/*.log | sort -u | wc -l) # each is named twice
 		grep -hE '^skipped: ' "$unit_logs"/*.log | sed 's/^/   /'
 		n="${n% *} $((${n##* } + hidden))"
 	fi

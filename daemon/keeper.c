@@ -390,9 +390,10 @@ static void check_overdue(struct keeper *k, uint64_t now) {
 
         if (k->phase > PHASE_ENDING || (!revoking && !breaking))
                 return;
-        log_line(LOG_ERR,
-                 "kills its registrar, which has not taken away what it %s",
-                 revoking ? "was told to" : "had to");
+        log_event(LOG_ERR,
+                  EVENT_REGISTRAR_KILLED,
+                  "kills its registrar, which has not taken away what it %s",
+                  revoking ? "was told to" : "had to");
         kill_registrar(k);
 }
 

@@ -314,6 +314,11 @@ static int on_sigint(sd_event_source *source _unused_, const struct signalfd_sig
 static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
+        /* READY=1 would also mean that it serves, before it does. */
+        if (s->state == SUPERVISOR_SETTLING) {
+                admin_reload(&s->admin);
+                return 0;
+        }
         (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
         admin_reload(&s->admin);
         (void)sd_notify(0, "READY=1");

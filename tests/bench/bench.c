@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
@@ -12,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+
+#include "proc.h"
 
 _Noreturn void die(const char *what, int error) {
         (void)fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(error < 0 ? -error : error));
@@ -196,55 +196,42 @@ void ping(int sock) {
 
 /* --- /proc ------------------------------------------------------------------------------------------------------------- */
 
-static size_t read_file(pid_t pid, const char *name, char *text, size_t size) {
-        char path[64];
-        ssize_t n;
-        int fd;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return 0;
-        n = read(fd, text, size - 1);
-        close(fd);
-        if (n <= 0)
-                return 0;
-        text[n] = 0;
-        return (size_t)n;
-}
-
 static bool is_it(pid_t pid, const char *comm, const char *what) {
         char text[4096];
         size_t n;
 
-        n = read_file(pid, "comm", text, sizeof text);
+        n = proc_read(pid, "comm", text, sizeof text);
         if (n != strlen(comm) + 1 || strncmp(text, comm, n - 1) != 0)
                 return false;
-        n = read_file(pid, "cmdline", text, sizeof text);
+        n = proc_read(pid, "cmdline", text, sizeof text);
         for (size_t i = 0; i + 1 < n; i++)
                 if (!text[i])
                         text[i] = ' ';
         return n > 0 && strstr(text, what);
 }
 
+struct search {
+        const char *comm, *what;
+        pid_t *pids;
+        size_t n, max;
+};
+
+static void match(pid_t pid, void *userdata) {
+        struct search *s = userdata;
+
+        if (!is_it(pid, s->comm, s->what))
+                return;
+        if (s->n < s->max)
+                s->pids[s->n] = pid;
+        s->n++;
+}
+
 size_t find_processes(const char *comm, const char *what, pid_t *ret_pids, size_t max) {
-        DIR *d = opendir("/proc");
-        struct dirent *e;
-        size_t n = 0;
+        struct search s = { .comm = comm, .what = what, .pids = ret_pids, .max = max };
 
-        if (!d)
+        if (!proc_each(match, &s))
                 die("/proc", errno);
-        while ((e = readdir(d))) {
-                pid_t pid = isdigit((unsigned char)e->d_name[0]) ? (pid_t)atoi(e->d_name) : 0;
-
-                if (pid == 0 || !is_it(pid, comm, what))
-                        continue;
-                if (n < max)
-                        ret_pids[n] = pid;
-                n++;
-        }
-        (void)closedir(d);
-        return n;
+        return s.n;
 }
 
 void pin(pid_t app) {
@@ -266,7 +253,7 @@ double sum_lines(pid_t pid, const char *file, const char *const *names) {
         char text[8192], *line;
         double sum = 0;
 
-        if (!read_file(pid, file, text, sizeof text))
+        if (!proc_read(pid, file, text, sizeof text))
                 return 0;
         for (line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
                 for (size_t i = 0; names[i]; i++)

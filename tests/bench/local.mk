@@ -8,13 +8,18 @@ TEST_PROGRAMS_VM += \
 
 BENCH_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
 BENCH_LIBS = $(IBVERBS_LIBS) $(JSON_C_LIBS)
-bench_common = tests/bench/bench.c tests/bench/bench.h
+BENCH_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/integration
+bench_common = \
+	tests/bench/bench.c tests/bench/bench.h \
+	tests/integration/proc.c tests/integration/proc.h
 
 tests_bench_pinlease_bench_SOURCES = tests/bench/pinlease-bench.c $(bench_common)
+tests_bench_pinlease_bench_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
 
 tests_bench_pinlease_bench_sessions_SOURCES = tests/bench/pinlease-bench-sessions.c $(bench_common)
+tests_bench_pinlease_bench_sessions_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_sessions_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_sessions_LDADD = libpl-proto.la $(BENCH_LIBS)
 
@@ -22,7 +27,7 @@ tests_bench_pinlease_bench_attacks_SOURCES = \
 	tests/bench/pinlease-bench-attacks.c \
 	tests/bench/attacks.c tests/bench/attacks.h \
 	$(bench_common)
-tests_bench_pinlease_bench_attacks_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon
+tests_bench_pinlease_bench_attacks_CPPFLAGS = $(BENCH_CPPFLAGS) -I$(top_srcdir)/daemon
 tests_bench_pinlease_bench_attacks_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_attacks_LDADD = libpl-proto.la $(BENCH_LIBS)
 

@@ -114,7 +114,6 @@ static void run_at_the_same_time(const void *argument _unused_) {
 struct churn {
         unsigned int index;
         uint64_t seed;
-        bool must_last; /* the session's end is a failure */
 };
 
 #define MAX_LIVE 4
@@ -164,7 +163,7 @@ static int churn_on(struct fixture *f, const struct churn *c, const struct memor
                                            memory->start + request.offset,
                                            request.length,
                                            round);
-                if (status == IBV_WC_REM_ACCESS_ERR && !c->must_last) {
+                if (status == IBV_WC_REM_ACCESS_ERR) {
                         /* The only thing that takes memory away. */
                         raw_expect_end(&f->raw);
                         return -ECONNRESET;
@@ -183,8 +182,8 @@ static void churn(int channel, const void *argument) {
         struct memory memory = memory_new(ways[c->index % ELEMENTSOF(ways)].kind, N_PAGES * PAGE);
 
         rdma_connect(&f.rdma);
-        if (churn_on(&f, c, &memory, channel) < 0 && c->must_last)
-                FAIL("the session has ended");
+        if (churn_on(&f, c, &memory, channel) == 0)
+                FAIL("the session goes on");
         memory_free(&memory);
         /* The socket's end comes after the last memory region has gone, though the app lives: its PD is free. */
         fixture_close(&f);
@@ -240,54 +239,6 @@ static void run_kills(const void *argument) {
         }
 }
 
-/* --- the daemon --- */
-
-static pid_t main_pid(void) {
-        char line[32] = "";
-        FILE *f = popen("systemctl reset-failed pinlease.service; systemctl show -P MainPID pinlease.service", "re");
-
-        /* Killed that often in a row, it would be taken for broken. */
-        CHECK(f && fgets(line, sizeof line, f));
-        (void)pclose(f);
-        return atoi(line);
-}
-
-static bool has_daemon(const void *argument) {
-        pid_t *pid = *(pid_t *const *)argument;
-
-        *pid = main_pid();
-        return *pid > 0;
-}
-
-static void run_daemon_kills(const void *argument _unused_) {
-        unsigned int n = soak() ? 300 : 20;
-        uint64_t state = chance_begin();
-
-        for (unsigned int done = 0; done < n; done += BATCH) {
-                struct app apps[BATCH];
-                struct churn churns[BATCH];
-
-                /* One more after each kill: a new daemon serves, while the old one's sessions go on. */
-                for (unsigned int i = 0; i < BATCH; i++) {
-                        pid_t pid, *where = &pid;
-
-                        churns[i] = (struct churn) { .index = done + i, .seed = chance(&state), .must_last = true };
-                        apps[i] = app_start(churn, &churns[i]);
-                        await(apps[i].channel);
-                        if (!eventually(has_daemon, &where))
-                                FAIL("there is no pinleased");
-                        chance_wait(&state, 60);
-                        if (kill(pid, SIGKILL) < 0)
-                                FAIL("pinleased has died by itself");
-                }
-                for (unsigned int i = 0; i < BATCH; i++) {
-                        app_hang_up(&apps[i]);
-                        app_finish(&apps[i]);
-                }
-                expect_nothing_left(done + BATCH);
-        }
-}
-
 static const enum victim app_victim = VICTIM_APP, registrar_victim = VICTIM_REGISTRAR, keeper_victim = VICTIM_KEEPER;
 
 const struct test_case cases_campaign[] = {
@@ -296,6 +247,5 @@ const struct test_case cases_campaign[] = {
         { "campaign: apps killed", run_kills, &app_victim, CASE_LONG },
         { "campaign: registrars killed", run_kills, &registrar_victim, CASE_LONG },
         { "campaign: keepers killed", run_kills, &keeper_victim, CASE_LONG },
-        { "campaign: pinleased killed", run_daemon_kills, NULL, CASE_LONG },
         { 0 },
 };

@@ -22,14 +22,6 @@
 
 #define LENGTH (64U << 10)
 
-static void write_file(const char *path, const char *text) {
-        int fd = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
-
-        if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-                FAIL("%s: %m", path);
-        close(fd);
-}
-
 /* As `unshare -r` does: outside it is who it was, inside it is root. */
 static void become_root_inside(uid_t uid, gid_t gid) {
         char map[64];

@@ -28,22 +28,6 @@
 #define CHUNK_ODP             (1024 * MIB)
 #define CHUNK_REGISTRATIONS   256
 
-static uint64_t memlock_of(pid_t pid) {
-        unsigned long long soft = 0, hard = 1;
-        char path[64], line[256];
-        FILE *file;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
-        file = fopen(path, "re");
-        CHECK(file);
-        while (fgets(line, sizeof line, file))
-                if (sscanf(line, "Max locked memory %llu %llu", &soft, &hard) == 2)
-                        break;
-        (void)fclose(file);
-        CHECK_EQUAL(soft, hard);
-        return soft;
-}
-
 static uint64_t pinned_by(pid_t pid) {
         char value[32];
 
@@ -64,7 +48,7 @@ static struct amount held(const struct instance *instance) {
         user = view_user(&status, getuid());
         CHECK(user && amount_equal(&user->credit, &session->credit));
         CHECK(amount_equal(&status.credit, &session->credit));
-        CHECK_EQUAL(memlock_of(session->registrar), session->credit.pinned);
+        CHECK_EQUAL(process_memlock(session->registrar), session->credit.pinned);
         CHECK_EQUAL(pinned_by(session->registrar), session->in_use.pinned);
         CHECK(session->in_use.pinned <= session->credit.pinned);
         return session->credit;

@@ -162,6 +162,7 @@ static void run_drain(const void *argument _unused_) {
 
         /* A restart forgets it. */
         newcomer_connect(&newcomer);
+        command("pinleasectl status | grep -q drained");
         CHECK(!has_word(&newcomer));
         command("systemctl restart pinlease.service");
         newcomer_served(&newcomer);
@@ -233,6 +234,10 @@ static void run_revoke_killed(const void *argument _unused_) {
 const struct test_case cases_drain[] = {
         { "restart: pinleased is killed while it revokes", run_revoke_killed, NULL, 0 },
         { "restart: stop after a crash ends the former's sessions", run_stop_after_crash, NULL, 0 },
+        { "restart: SIGKILL tells no app",
+          run_replaced,
+          "systemctl kill --kill-whom=main -s KILL pinlease.service",
+          CASE_ANYWHERE },
         { "restart: systemctl restart tells no app", run_replaced, "systemctl restart pinlease.service", 0 },
         { "restart: systemctl try-restart tells no app", run_replaced, "systemctl try-restart pinlease.service", 0 },
         { "restart: SIGTERM tells no app", run_replaced, "systemctl kill --kill-whom=main -s TERM pinlease.service", 0 },

@@ -237,48 +237,6 @@ static void run_stop_heeded(const void *argument _unused_) {
         rdma_close(&l.f.rdma);
 }
 
-static pid_t main_pid(void) {
-        char line[32] = "";
-        FILE *f = popen("systemctl show -P MainPID pinlease.service", "re");
-
-        CHECK(f && fgets(line, sizeof line, f));
-        (void)pclose(f);
-        return atoi(line);
-}
-
-static bool has_new_daemon(const void *argument) {
-        pid_t pid = main_pid();
-
-        return pid > 0 && pid != *(const pid_t *)argument;
-}
-
-static void run_daemon_killed(const void *argument _unused_) {
-        struct live l = live_open(NULL);
-        struct pl_register_reply more;
-        pid_t old = main_pid();
-        struct app other;
-
-        CHECK(old > 0);
-        CHECK_CALL(kill(old, SIGKILL));
-        raw_ping(&l.f.raw);
-        check_traffic(&l, 3);
-        more = fixture_register(&l.f, &l.memory, PINLEASE_METHOD_PINNED);
-        raw_deregister(&l.f.raw, more.id);
-
-        /* Without anybody's asking, by Restart=. */
-        if (!eventually(has_new_daemon, &old))
-                FAIL("systemd has started no new pinleased");
-        other = bystander_start(NULL);
-        bystander_stop(&other);
-        check_traffic(&l, 5);
-
-        /* And the keeper of the old one still sees its app end. */
-        raw_close(&l.f.raw);
-        session_await_end(&l.session);
-        rdma_close(&l.f.rdma);
-        memory_free(&l.memory);
-}
-
 const struct test_case cases_ending[] = {
         { "ending: the registrar is killed", run_registrar_killed, NULL, CASE_ANYWHERE },
         { "ending: the keeper is killed", run_keeper_killed, NULL, CASE_ANYWHERE },
@@ -290,6 +248,5 @@ const struct test_case cases_ending[] = {
         { "ending: the app closes its verbs context first", run_context_closed_first, NULL, 0 },
         { "ending: the service is stopped", run_stop, NULL, 0 },
         { "ending: the service is stopped, the app lets go", run_stop_heeded, NULL, 0 },
-        { "ending: pinleased is killed", run_daemon_killed, NULL, CASE_ANYWHERE },
         { 0 },
 };

@@ -5,8 +5,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -18,20 +16,13 @@
 #include "harness.h"
 #include "holder.h"
 #include "instance.h"
+#include "linger.h"
 #include "process.h"
 
 /* --- processes
  * -------------------------------------------------------------------------------------------------------- */
 
 #define CGROUP "/sys/fs/cgroup/pl-exhaust"
-
-static void write_file(const char *path, const char *text) {
-        int fd = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
-
-        if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-                FAIL("%s: %m", path);
-        close(fd);
-}
 
 static unsigned int read_number(const char *path) {
         char text[32] = "";
@@ -85,36 +76,12 @@ static void expect_no_session(const char *path) {
         raw.sock = pl_close(raw.sock);
 }
 
-/* Whoever closes it last waits for a minute. */
-static int lingering_socket(void) {
-        const struct linger linger = { .l_onoff = 1, .l_linger = 60 };
-        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof address;
-        static const char data[65536];
-        int listener = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), sock;
-
-        CHECK_CALL(bind(listener, (const struct sockaddr *)&address, sizeof address));
-        CHECK_CALL(listen(listener, 1));
-        CHECK_CALL(getsockname(listener, (struct sockaddr *)&address, &size));
-        sock = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        CHECK_CALL(connect(sock, (const struct sockaddr *)&address, sizeof address));
-        CHECK_CALL(fcntl(sock, F_SETFL, O_NONBLOCK));
-        while (send(sock, data, sizeof data, MSG_NOSIGNAL) > 0)
-                ;
-        CHECK_CALL(fcntl(sock, F_SETFL, 0));
-        CHECK_CALL(setsockopt(sock, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
-        return sock;
-}
-
 /* Connects, has it in flight, and leaves its close to others. */
 static void leaves_a_socket(int channel, const void *argument) {
-        int host = CHECK_CALL(open("/run/netns/hosta", O_RDONLY | O_CLOEXEC)), sock;
+        int sock = linger_socket("alice");
         struct pl_packet packet;
         struct raw raw;
 
-        CHECK_CALL(setns(host, CLONE_NEWNET));
-        become("alice");
-        sock = lingering_socket();
         for (unsigned int i = 0; i < 2; i++) {
                 raw = raw_connect(argument);
                 pl_packet_init(&packet, PL_OP_REGISTER, 1);
@@ -150,7 +117,6 @@ static void run_processes(const void *argument _unused_) {
 
         allow_processes(-1);
         late = bystander_start(instance.path);
-        bystander_proves(&late);
         bystander_stop(&late);
         bystander_stop(&other);
         tell(attacker.channel);
@@ -185,18 +151,6 @@ static void have_few_descriptors(void) {
         CHECK_CALL(setrlimit(RLIMIT_NOFILE, &(const struct rlimit) { FDS, FDS }));
 }
 
-static bool can_open(const void *path) {
-        struct raw raw = raw_connect(path);
-        struct pl_packet packet;
-        bool ok;
-
-        pl_packet_init(&packet, PL_OP_HELLO, 1);
-        ok = raw_send(&raw, &packet, packet.header.length, NULL, 0) == 0 && raw_recv(&raw, &packet) == 0 &&
-             packet.header.opcode == (PL_OP_REPLY | PL_OP_HELLO);
-        raw_close(&raw);
-        return ok;
-}
-
 static void run_descriptors(const void *argument _unused_) {
         struct instance instance = instance_start_prepared(NULL, have_few_descriptors);
         const struct ctl ctl = { instance.directory, NULL };
@@ -215,7 +169,7 @@ static void run_descriptors(const void *argument _unused_) {
         json_object_put(ctl_json(&ctl, "status", NULL));
         bystander_proves(&other);
         raw_close(&raws[0]);
-        if (!eventually(can_open, instance.path))
+        if (!eventually(raw_can_open, instance.path))
                 FAIL("the place of a session that has ended is not free");
         raw_close(&raws[1]);
         bystander_stop(&other);
@@ -260,7 +214,7 @@ static void run_keepers(const void *argument _unused_) {
         for (size_t i = 0; i < ELEMENTSOF(raws); i++)
                 close(raws[i].sock);
         json_object_put(ctl_json(&ctl, "status", NULL));
-        CHECK(can_open(instance.path));
+        CHECK(raw_can_open(instance.path));
         bystander_stop(&other);
         instance_stop(&instance);
 }

@@ -3,8 +3,6 @@
 /* Apps that do too much or too little, while another session goes on with its work. */
 
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,6 +12,7 @@
 #include "fixture.h"
 #include "harness.h"
 #include "instance.h"
+#include "linger.h"
 #include "process.h"
 
 #define PAGE 4096
@@ -109,40 +108,12 @@ static void run_silent(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
-/* A connected TCP socket with data that its peer never takes: whoever closes it last waits for a minute. */
-static int lingering_socket(void) {
-        const struct linger linger = { .l_onoff = 1, .l_linger = 60 };
-        struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        socklen_t size = sizeof address;
-        static const char data[65536];
-        int listener, sock;
-
-        listener = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        CHECK_CALL(bind(listener, (const struct sockaddr *)&address, sizeof address));
-        CHECK_CALL(listen(listener, 1));
-        CHECK_CALL(getsockname(listener, (struct sockaddr *)&address, &size));
-        sock = CHECK_CALL(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        CHECK_CALL(connect(sock, (const struct sockaddr *)&address, sizeof address));
-        CHECK_CALL(fcntl(sock, F_SETFL, O_NONBLOCK));
-        while (send(sock, data, sizeof data, MSG_NOSIGNAL) > 0)
-                ;
-        CHECK_CALL(fcntl(sock, F_SETFL, 0));
-        CHECK_CALL(setsockopt(sock, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
-        /* The listener, and with it the peer, stays open until the process ends. */
-        return sock;
-}
-
 /* Has as many sessions as it may have; connects once more, sends the socket, and leaves its close to others. */
 static void leaves_a_socket(int channel, const void *argument) {
         struct pl_packet packet;
         struct raw first, second;
-        int host, sock;
+        int sock = linger_socket("alice");
 
-        /* Where there is a loopback interface that is up. */
-        host = CHECK_CALL(open("/run/netns/hosta", O_RDONLY | O_CLOEXEC));
-        CHECK_CALL(setns(host, CLONE_NEWNET));
-        become("alice");
-        sock = lingering_socket();
         first = raw_open(argument);
         tell(channel);
         await(channel);
@@ -169,7 +140,6 @@ static void run_linger(const void *argument _unused_) {
         CHECK_CALL(pidfd_send_signal(instance.pidfd, SIGCONT, NULL, 0));
 
         other = bystander_start(instance.path);
-        bystander_proves(&other);
         bystander_stop(&other);
         tell(attacker.channel);
         app_finish(&attacker);

@@ -86,6 +86,28 @@ static void expect_status(pid_t pid, const char *name, const char *should) {
                 FAIL("%s is \"%s\", should be \"%s\"", name, value, should);
 }
 
+/* They are not what to kill first when memory is short, and not never (pinlease.service). */
+static void expect_badness(pid_t pid) {
+        char path[64], line[16] = "";
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
+        f = fopen(path, "re");
+        CHECK(f && fgets(line, sizeof line, f));
+        (void)fclose(f);
+        CHECK_EQUAL(atoi(line), -500);
+}
+
+/* Filters of system calls: those of the unit, which pinleased has, and one of its own. */
+static void expect_own_filter(pid_t pid) {
+        char unit[16], own[16];
+
+        CHECK(process_status(process_daemon(), "Seccomp_filters", unit, sizeof unit));
+        CHECK(process_status(pid, "Seccomp_filters", own, sizeof own));
+        CHECK(atoi(unit) > 0);
+        CHECK_EQUAL(atoi(own), atoi(unit) + 1);
+}
+
 static void run_registrar(const void *argument _unused_) {
         struct app app = app_start(user_app, "alice");
         unsigned int service = uid_of(SERVICE), alice = uid_of("alice");
@@ -124,6 +146,11 @@ static void run_registrar(const void *argument _unused_) {
         CHECK_EQUAL(process_fds(session.keeper, "/uverbs"), 1);
         CHECK_EQUAL(process_fds(session.keeper, "pl-test"), 0);
         CHECK_EQUAL(process_maps(session.keeper, "pl-test"), 0);
+
+        expect_own_filter(session.registrar);
+        expect_own_filter(session.keeper);
+        expect_badness(session.registrar);
+        expect_badness(session.keeper);
 
         app_hang_up(&app);
         app_finish(&app);

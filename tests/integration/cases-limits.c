@@ -15,23 +15,6 @@
 #define PAGE UINT64_C(4096)
 #define MIB (UINT64_C(1) << 20)
 
-/* The soft and hard limit of a process, as /proc/PID/limits shows them. */
-static uint64_t memlock_of(pid_t pid) {
-        unsigned long long soft = 0, hard = 0;
-        char path[64], line[256];
-        FILE *file;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
-        file = fopen(path, "re");
-        CHECK(file);
-        while (fgets(line, sizeof line, file))
-                if (sscanf(line, "Max locked memory %llu %llu", &soft, &hard) == 2)
-                        break;
-        (void)fclose(file);
-        CHECK_EQUAL(soft, hard);
-        return soft;
-}
-
 struct limit {
         uint32_t method;
         enum pinlease_code code;
@@ -47,7 +30,7 @@ static void run_bytes(const void *argument) {
         struct pl_register request = fixture_request(&f, &big, l->method);
         struct pl_register_reply first, second;
 
-        CHECK_EQUAL(memlock_of(session.registrar), MIB);
+        CHECK_EQUAL(process_memlock(session.registrar), MIB);
         expect_code(fixture_try(&f, &request, big.fd, NULL), l->code);
         request.length = MIB + 1;
         expect_code(fixture_try(&f, &request, big.fd, NULL), l->code);
@@ -122,18 +105,6 @@ static void run_registrations(const void *argument _unused_) {
         instance_stop(&instance);
 }
 
-static bool can_open(const void *argument) {
-        struct raw raw = raw_connect(argument);
-        struct pl_packet packet;
-        bool ok;
-
-        pl_packet_init(&packet, PL_OP_HELLO, 1);
-        ok = raw_send(&raw, &packet, packet.header.length, NULL, 0) == 0 && raw_recv(&raw, &packet) == 0 &&
-             packet.header.opcode == (PL_OP_REPLY | PL_OP_HELLO);
-        raw_close(&raw);
-        return ok;
-}
-
 static void run_sessions(const void *argument _unused_) {
         struct instance instance = instance_start((const char *const[]) { "--sessions-per-user", "2", NULL });
         struct raw first = raw_open(instance.path), second = raw_open(instance.path),
@@ -144,7 +115,7 @@ static void run_sessions(const void *argument _unused_) {
         raw_ping(&first);
         raw_ping(&second);
         raw_close(&first);
-        if (!eventually(can_open, instance.path))
+        if (!eventually(raw_can_open, instance.path))
                 FAIL("the place of a session that has ended is not free");
         raw_ping(&second);
         raw_close(&second);

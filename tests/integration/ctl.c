@@ -164,19 +164,30 @@ struct json_object *ctl_json(const struct ctl *ctl, ...) {
         return ctl_documents(argv[1], &answer);
 }
 
-int ctl_connect(const struct ctl *ctl) {
+int ctl_try_connect(const struct ctl *ctl) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int sock = CHECK_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+        int error, sock = CHECK_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 
         (void)snprintf(address.sun_path,
                        sizeof address.sun_path,
                        "%s/admin.sock",
                        ctl && ctl->directory ? ctl->directory : "/run/pinlease");
-        CHECK_CALL(connect(sock, (const struct sockaddr *)&address, sizeof address));
+        if (connect(sock, (const struct sockaddr *)&address, sizeof address) == 0)
+                return sock;
+        error = errno;
+        close(sock);
+        return -error;
+}
+
+int ctl_connect(const struct ctl *ctl) {
+        int sock = ctl_try_connect(ctl);
+
+        if (sock < 0)
+                FAIL("connect to admin.sock: %s", strerror(-sock));
         return sock;
 }
 
-void ctl_call(int sock, const char *json) {
+int ctl_try_call(int sock, const char *json) {
         static struct pl_admin_packet packet;
         size_t size = sizeof packet.header + strlen(json);
 
@@ -188,7 +199,14 @@ void ctl_call(int sock, const char *json) {
                 .length = (uint32_t)size,
         };
         memcpy(packet.body, json, strlen(json));
-        CHECK_EQUAL(send(sock, &packet, size, MSG_NOSIGNAL), size);
+        return send(sock, &packet, size, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -errno;
+}
+
+void ctl_call(int sock, const char *json) {
+        int r = ctl_try_call(sock, json);
+
+        if (r < 0)
+                FAIL("a call to admin.sock: %s", strerror(-r));
 }
 
 struct json_object *ctl_receive(int sock, bool *ret_end) {
@@ -197,13 +215,15 @@ struct json_object *ctl_receive(int sock, bool *ret_end) {
         ssize_t n;
 
         await_readable(sock, "an answer to an administrator");
-        n = recv(sock, &packet, sizeof packet, 0);
+        n = recv(sock, &packet, sizeof packet - 1, 0);
         if (n <= 0)
                 return NULL;
+        CHECK(n >= (ssize_t)sizeof packet.header);
         CHECK_EQUAL(packet.header.length, n);
         packet.body[(size_t)n - sizeof packet.header] = 0;
         object = json_tokener_parse(packet.body);
-        CHECK(object);
+        if (!object)
+                FAIL("no JSON: %s", packet.body);
         *ret_end = packet.header.opcode == PL_ADMIN_END;
         return object;
 }

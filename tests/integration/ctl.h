@@ -54,6 +54,9 @@ struct json_object *ctl_documents(const char *command, struct ctl_answer *answer
 /* The admin socket without pinleasectl: a connection, and a call by it, given as JSON. */
 int ctl_connect(const struct ctl *ctl);
 void ctl_call(int sock, const char *json);
+/* The same, where pinleased may be gone: a negative errno, then. */
+int ctl_try_connect(const struct ctl *ctl);
+int ctl_try_call(int sock, const char *json);
 /* The next packet's object; NULL: the connection has ended. *ret_end: it was the last of the answer. */
 struct json_object *ctl_receive(int sock, bool *ret_end);
 

@@ -2,11 +2,9 @@
 #include "fixture.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "harness.h"
 
@@ -79,28 +77,17 @@ enum pinlease_code fixture_try(struct fixture *f,
 static void bystander(int channel, const void *argument) {
         struct fixture f = fixture_open(argument);
         struct memory memory = memory_new(MEMORY_MEMFD, 4 * PAGE);
-        struct pollfd p = { .fd = channel, .events = POLLIN };
 
         rdma_connect(&f.rdma);
         tell(channel);
-        for (uint64_t round = 1;; round++) {
+        for (uint64_t round = 1; round == 1 || round_done(channel, round - 1, 0); round++) {
                 struct pl_register_reply r =
                         fixture_register(&f, &memory, round % 2 ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED);
 
                 rdma_transfer(&f.rdma, r.iova, r.rkey, memory.start, memory.length, round);
                 raw_deregister(&f.raw, r.id);
                 raw_ping(&f.raw);
-
-                /* A question: how far are you? The end of the channel: enough. */
-                while (poll(&p, 1, 0) > 0) {
-                        uint64_t question;
-
-                        if (recv(channel, &question, sizeof question, 0) <= 0)
-                                goto stop;
-                        tell_value(channel, round);
-                }
         }
-stop:
         memory_free(&memory);
         fixture_close(&f);
 }
@@ -113,14 +100,7 @@ struct app bystander_start(const char *path) {
 }
 
 void bystander_proves(struct app *app) {
-        uint64_t from, to;
-
-        tell(app->channel);
-        from = await_value(app->channel);
-        do {
-                tell(app->channel);
-                to = await_value(app->channel);
-        } while (to < from + ROUNDS);
+        await_rounds(app, ROUNDS);
 }
 
 void bystander_stop(struct app *app) {

@@ -85,6 +85,11 @@ void await(int channel);
 /* Numbers by a channel. */
 void tell_value(int channel, uint64_t value);
 uint64_t await_value(int channel);
+/* Of an app that works in rounds: answers, after each, whoever asks how many it has done, and pauses so long in
+ * between. False: the channel has ended, it is time to stop. */
+bool round_done(int channel, uint64_t round, int pause_ms);
+/* Waits until it has done so many more rounds from now on. */
+void await_rounds(const struct app *app, uint64_t n);
 /* Waits until the peer closes the channel, or has ended. */
 void await_end(int channel);
 

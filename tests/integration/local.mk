@@ -47,7 +47,9 @@ pl_raw_SOURCES = \
 	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
+	tests/integration/linger.c tests/integration/linger.h \
 	tests/integration/memory.c tests/integration/memory.h \
+	tests/integration/proc.c tests/integration/proc.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/rdma.c tests/integration/rdma.h \

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "process.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,49 +9,34 @@
 #include <sys/pidfd.h>
 
 #include "harness.h"
+#include "proc.h"
 
 /* comm is cut to 15 characters. */
 #define COMM "pinlease-sessio"
 
-static bool read_file(pid_t pid, const char *name, char *text, size_t size) {
-        char path[64];
-        ssize_t n;
-        int fd;
+void write_file(const char *path, const char *text) {
+        int fd = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
 
-        (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return false;
-        n = read(fd, text, size - 1);
+        if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+                FAIL("%s: %m", path);
         close(fd);
-        if (n < 0)
-                return false;
-        text[n] = 0;
-        return true;
 }
 
 static bool is_service(pid_t pid) {
         char comm[32];
 
-        return read_file(pid, "comm", comm, sizeof comm) && strncmp(comm, COMM, strlen(COMM)) == 0;
+        return proc_read(pid, "comm", comm, sizeof comm) && strncmp(comm, COMM, strlen(COMM)) == 0;
 }
 
 static bool is_not_pinleased(pid_t pid) {
         char comm[32];
 
-        return read_file(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") != 0;
+        return proc_read(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") != 0;
 }
 
 static void for_each(void (*function)(pid_t pid, void *userdata), void *userdata) {
-        struct dirent *e;
-        DIR *d = opendir("/proc");
-
-        if (!d)
+        if (!proc_each(function, userdata))
                 FAIL("/proc: %m");
-        while ((e = readdir(d)))
-                if (isdigit((unsigned char)e->d_name[0]))
-                        function((pid_t)atoi(e->d_name), userdata);
-        (void)closedir(d);
 }
 
 unsigned int process_fds(pid_t pid, const char *what) {
@@ -142,7 +126,7 @@ bool process_status(pid_t pid, const char *name, char *ret_value, size_t size) {
         char text[4096], *line, *end;
         size_t n = strlen(name);
 
-        if (!read_file(pid, "status", text, sizeof text))
+        if (!proc_read(pid, "status", text, sizeof text))
                 return false;
         for (line = text; line; line = end ? end + 1 : NULL) {
                 end = strchr(line, '\n');
@@ -156,11 +140,22 @@ bool process_status(pid_t pid, const char *name, char *ret_value, size_t size) {
         return false;
 }
 
+uint64_t process_memlock(pid_t pid) {
+        unsigned long long soft, hard;
+        char text[4096], *line;
+
+        if (!proc_read(pid, "limits", text, sizeof text) || !(line = strstr(text, "\nMax locked memory")) ||
+            sscanf(line, " Max locked memory %llu %llu", &soft, &hard) != 2)
+                FAIL("process %d: no limit of locked memory", (int)pid);
+        CHECK_EQUAL(soft, hard);
+        return soft;
+}
+
 static void match_daemon(pid_t pid, void *userdata) {
         char comm[32], value[32];
 
         /* Instances are children of cases. */
-        if (read_file(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") == 0 &&
+        if (proc_read(pid, "comm", comm, sizeof comm) && strcmp(comm, "pinleased\n") == 0 &&
             process_status(pid, "PPid", value, sizeof value) && strcmp(value, "1") == 0)
                 *(pid_t *)userdata = pid;
 }
@@ -182,7 +177,7 @@ static void match(pid_t pid, void *userdata) {
         char cmdline[1024], value[64];
         int app = -1;
 
-        if (!is_service(pid) || !read_file(pid, "cmdline", cmdline, sizeof cmdline))
+        if (!is_service(pid) || !proc_read(pid, "cmdline", cmdline, sizeof cmdline))
                 return;
         /* The arguments are separated by NUL; the text ends at the third. */
         for (const char *p = cmdline; p < cmdline + sizeof cmdline - 16 && *p; p += strlen(p) + 1)

@@ -35,10 +35,16 @@ pid_t process_daemon(void);
 /* A line "name:\tvalue" of /proc/PID/status, as text. False if it is not there. */
 bool process_status(pid_t pid, const char *name, char *ret_value, size_t size);
 
+/* What it may pin: RLIMIT_MEMLOCK, soft and hard, as /proc/PID/limits shows them. */
+uint64_t process_memlock(pid_t pid);
+
 /* How many descriptors it has, and how many of those links contain `what` (NULL: all). */
 unsigned int process_fds(pid_t pid, const char *what);
 /* How many lines of its /proc/PID/maps contain `what`. */
 unsigned int process_maps(pid_t pid, const char *what);
+
+/* Writes a text to a file of /proc or /sys, at once. */
+void write_file(const char *path, const char *text);
 
 /* The page after some mapping of it that the name contains: an address that is taken there. 0: none. */
 uint64_t process_mapped_address(pid_t pid, const char *what, uint64_t *ret_length);

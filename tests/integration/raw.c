@@ -39,6 +39,18 @@ struct raw raw_open(const char *path) {
         return raw;
 }
 
+bool raw_can_open(const void *path) {
+        struct raw raw = raw_connect(path);
+        struct pl_packet packet;
+        bool ok;
+
+        pl_packet_init(&packet, PL_OP_HELLO, 1);
+        ok = raw_send(&raw, &packet, packet.header.length, NULL, 0) == 0 && raw_recv(&raw, &packet) == 0 &&
+             packet.header.opcode == (PL_OP_REPLY | PL_OP_HELLO);
+        raw_close(&raw);
+        return ok;
+}
+
 void raw_close(struct raw *raw) {
         struct pl_packet packet;
 

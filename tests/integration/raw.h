@@ -4,6 +4,8 @@
 
 /* The protocol without the library: a well-behaved client, and the means to behave badly. Failures end the case. */
 
+#include <stdbool.h>
+
 #include "codec.h"
 
 struct raw {
@@ -15,6 +17,8 @@ struct raw {
 struct raw raw_connect(const char *path);
 /* With HELLO said, and all features announced. Events must be fetched before the next request. */
 struct raw raw_open(const char *path);
+/* For eventually(): is there a place for one more session? path: as above. */
+bool raw_can_open(const void *path);
 /* Waits until the session has given everything up, so that PDs and contexts are the app's alone again. */
 void raw_close(struct raw *raw);
 

@@ -43,7 +43,6 @@ static void one_round(struct fixture *f,
 static void traffic_app(int channel, const void *argument) {
         const struct traffic *t = argument;
         struct pl_register_reply lasting[TRAFFIC_LASTING];
-        struct pollfd p = { .fd = channel, .events = POLLIN };
         struct memory memory;
         struct fixture f;
         uint64_t state = t->seed;
@@ -58,21 +57,12 @@ static void traffic_app(int channel, const void *argument) {
         lasting[1] = fixture_register(&f, &memory, PINLEASE_METHOD_ODP);
         tell(channel);
 
-        for (uint64_t round = 1;; round++) {
+        /* The pause leaves the processor to those whom it watches. */
+        for (uint64_t round = 0; round == 0 || round_done(channel, round, PACE_MS); round++)
                 one_round(&f, &memory, lasting, &state);
-                /* Leaves the processor to those whom it watches. */
-                for (int rest = PACE_MS; poll(&p, 1, rest) > 0; rest = 0) {
-                        uint64_t question;
 
-                        if (recv(channel, &question, sizeof question, 0) <= 0)
-                                goto stop;
-                        tell_value(channel, round);
-                }
-        }
-stop:
         /* Nobody has told it to let go. */
-        p.fd = f.raw.sock;
-        CHECK(poll(&p, 1, 0) == 0);
+        CHECK(poll(&(struct pollfd) { .fd = f.raw.sock, .events = POLLIN }, 1, 0) == 0);
         memory_free(&memory);
         fixture_close(&f);
 }
@@ -85,14 +75,7 @@ struct app traffic_start(const struct traffic *traffic) {
 }
 
 void traffic_proves(struct app *app) {
-        uint64_t from, to;
-
-        tell(app->channel);
-        from = await_value(app->channel);
-        do {
-                tell(app->channel);
-                to = await_value(app->channel);
-        } while (to < from + 1);
+        await_rounds(app, 1);
 }
 
 void traffic_stop(struct app *app) {

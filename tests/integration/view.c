@@ -2,14 +2,10 @@
 #include "view.h"
 
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include "admin.h"
-#include "codec.h"
+#include "ctl.h"
 #include "harness.h"
 
 bool amount_equal(const struct amount *a, const struct amount *b) {
@@ -40,97 +36,47 @@ const char *amount_text(const struct amount *amount) {
 
 typedef void item_handler(struct json_object *item, void *userdata);
 
-static int open_socket(const char *directory) {
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        int fd;
-
-        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", directory ? directory : "/run/pinlease");
-        fd = CHECK_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-        if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-                return fd;
-        close(fd);
-        return -1;
-}
-
-static bool send_call(int fd, const char *method) {
-        static struct pl_admin_packet packet;
-        int n;
-
-        packet.header = (struct pl_header) {
-                .magic = PL_MAGIC,
-                .version = PL_VERSION,
-                .opcode = PL_ADMIN_CALL,
-                .seq = 1,
-        };
-        n = snprintf(packet.body, sizeof packet.body, "{\"method\":\"%s\"}", method);
-        packet.header.length = (uint32_t)(sizeof packet.header + (size_t)n);
-        return send(fd, &packet, packet.header.length, MSG_NOSIGNAL) == (ssize_t)packet.header.length;
-}
-
 /* One attempt. False: whoever was asked is gone. */
 static bool try_ask(const char *directory, const char *method, item_handler *handler, void *userdata) {
-        static struct pl_admin_packet packet;
-        bool done = false, lost;
-        int fd = open_socket(directory);
+        int sock = ctl_try_connect(&(const struct ctl) { .directory = directory });
+        bool end = false, lost;
+        char call[64];
 
-        lost = fd < 0 || !send_call(fd, method);
-        while (!lost && !done) {
-                struct json_object *object;
-                ssize_t n;
+        (void)snprintf(call, sizeof call, "{\"method\":\"%s\"}", method);
+        lost = sock < 0 || ctl_try_call(sock, call) < 0;
+        while (!lost && !end) {
+                struct json_object *object = ctl_receive(sock, &end);
 
-                await_readable(fd, method);
-                n = recv(fd, &packet, sizeof packet - 1, 0);
-                lost = n <= 0;
-                if (lost)
-                        break;
-                CHECK(n >= (ssize_t)sizeof packet.header);
-                CHECK_EQUAL(packet.header.length, n);
-                ((char *)&packet)[n] = 0;
-                object = json_tokener_parse(packet.body);
-                if (!object)
-                        FAIL("%s: no JSON: %s", method, packet.body);
-                done = packet.header.opcode == PL_ADMIN_END;
-                if (done && json_object_object_get(object, "error"))
-                        FAIL("%s: %s", method, packet.body);
-                if (!done)
+                if (object && end && json_object_object_get(object, "error"))
+                        FAIL("%s: %s", method, json_object_to_json_string(object));
+                if (object && !end)
                         handler(object, userdata);
+                lost = !object;
                 json_object_put(object);
         }
-        if (fd >= 0)
-                close(fd);
-        return done;
+        if (sock >= 0)
+                close(sock);
+        return end;
 }
 
 /* --- understanding --- */
 
-static struct json_object *member(struct json_object *object, const char *name) {
-        struct json_object *value;
-
-        if (!json_object_object_get_ex(object, name, &value))
-                FAIL("there is no \"%s\" in %s", name, json_object_to_json_string(object));
-        return value;
-}
-
-static uint64_t number(struct json_object *object, const char *name) {
-        return json_object_get_uint64(member(object, name));
-}
-
 static struct amount amount(struct json_object *object, const char *name) {
-        struct json_object *value = member(object, name);
+        struct json_object *value = ctl_get(object, name);
 
         return (struct amount) {
-                number(value, "pinned_bytes"),
-                number(value, "odp_bytes"),
-                number(value, "registrations"),
+                (uint64_t)ctl_number(value, "pinned_bytes"),
+                (uint64_t)ctl_number(value, "odp_bytes"),
+                (uint64_t)ctl_number(value, "registrations"),
         };
 }
 
 static void text(struct json_object *object, const char *name, char *ret_text, size_t size) {
-        (void)snprintf(ret_text, size, "%s", json_object_get_string(member(object, name)));
+        (void)snprintf(ret_text, size, "%s", ctl_text(object, name));
 }
 
 static void take_registration(struct view_session *s, struct json_object *item) {
-        const char *id = json_object_get_string(member(item, "id")), *dot = strchr(id, '.');
+        const char *id = ctl_text(item, "id"), *dot = strchr(id, '.');
 
         CHECK(dot);
         CHECK_EQUAL(strtoull(id, NULL, 10), s->id);
@@ -153,12 +99,12 @@ static void take_listed(struct json_object *item, void *userdata) {
         CHECK(view->n < VIEW_SESSIONS);
         s = view->sessions + view->n++;
         *s = (struct view_session) {
-                .id = strtoull(json_object_get_string(member(item, "id")), NULL, 10),
-                .pid = (pid_t)number(item, "pid"),
-                .keeper = (pid_t)number(item, "keeper_pid"),
-                .registrar = (pid_t)number(item, "registrar_pid"),
-                .uid = (uid_t)number(item, "uid"),
-                .resumed = json_object_get_boolean(member(item, "resumed")),
+                .id = strtoull(ctl_text(item, "id"), NULL, 10),
+                .pid = (pid_t)ctl_number(item, "pid"),
+                .keeper = (pid_t)ctl_number(item, "keeper_pid"),
+                .registrar = (pid_t)ctl_number(item, "registrar_pid"),
+                .uid = (uid_t)ctl_number(item, "uid"),
+                .resumed = json_object_get_boolean(ctl_get(item, "resumed")),
                 .in_use = amount(item, "in_use"),
                 .credit = amount(item, "credit"),
         };
@@ -167,14 +113,14 @@ static void take_listed(struct json_object *item, void *userdata) {
 
 static void take_status(struct json_object *item, void *userdata) {
         struct status *status = userdata;
-        struct json_object *users = member(item, "users");
+        struct json_object *users = ctl_get(item, "users");
 
         *status = (struct status) {
-                .pid = (pid_t)number(item, "pid"),
-                .sessions = (unsigned int)number(item, "sessions"),
-                .silent = (unsigned int)number(item, "silent"),
-                .resumed = (unsigned int)number(item, "resumed"),
-                .other_version = (unsigned int)number(item, "other_version"),
+                .pid = (pid_t)ctl_number(item, "pid"),
+                .sessions = (unsigned int)ctl_number(item, "sessions"),
+                .silent = (unsigned int)ctl_number(item, "silent"),
+                .resumed = (unsigned int)ctl_number(item, "resumed"),
+                .other_version = (unsigned int)ctl_number(item, "other_version"),
                 .in_use = amount(item, "in_use"),
                 .credit = amount(item, "credit"),
         };
@@ -184,8 +130,8 @@ static void take_status(struct json_object *item, void *userdata) {
 
                 CHECK(status->n_users < VIEW_USERS);
                 status->users[status->n_users++] = (struct view_user) {
-                        .uid = (uid_t)number(user, "uid"),
-                        .sessions = (unsigned int)number(user, "sessions"),
+                        .uid = (uid_t)ctl_number(user, "uid"),
+                        .sessions = (unsigned int)ctl_number(user, "sessions"),
                         .credit = amount(user, "credit"),
                 };
         }

@@ -20,10 +20,12 @@ UNIT_TESTS = \
 	tests/unit/test_waiting \
 	tests/unit/test_sessions \
 	tests/unit/test_breaks \
+	tests/unit/test_introductions \
 	tests/unit/test_restart \
 	tests/unit/test_handover \
 	tests/unit/test_supervisor \
 	tests/unit/test_admin \
+	tests/unit/test_admin_orders \
 	tests/unit/test_admin_params \
 	tests/unit/test_backing \
 	tests/unit/test_cleanup \
@@ -43,6 +45,8 @@ UNIT_TESTS = \
 	tests/unit/test_force \
 	tests/unit/test_freeze \
 	tests/unit/test_keeper \
+	tests/unit/test_keeper_ends \
+	tests/unit/test_keeper_supervisor \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
 	tests/unit/test_log_limit \
@@ -53,11 +57,16 @@ UNIT_TESTS = \
 	tests/unit/test_residency \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
+	tests/unit/test_registrar_ends \
 	tests/unit/test_report \
 	tests/unit/test_request \
+	tests/unit/test_request_meanwhile \
+	tests/unit/test_request_failures \
 	tests/unit/test_sandbox \
+	tests/unit/test_sandbox_allows \
 	tests/unit/test_registrar_keeper \
 	tests/unit/test_revoke \
+	tests/unit/test_revoke_model \
 	tests/unit/test_session_args \
 	tests/unit/test_stats \
 	tests/unit/test_wire
@@ -92,10 +101,24 @@ tests_unit_test_policy_LDADD = $(UNIT_LIBS)
 # What the linker puts in place of the C library's functions, see tests/unit/wraps.h.
 WRAPS = -Wl,--wrap=malloc,--wrap=realloc,--wrap=tsearch,--wrap=mmap,--wrap=memfd_create,--wrap=nanosleep,--wrap=fopen,--wrap=clock_gettime,--wrap=poll
 
-tests_unit_test_request_SOURCES = tests/unit/test_request.c tests/unit/wraps.c tests/unit/wraps.h
+REQUEST_TEST_FILES = \
+	tests/unit/request_fixture.c tests/unit/request_fixture.h \
+	tests/unit/wraps.c tests/unit/wraps.h
+
+tests_unit_test_request_SOURCES = tests/unit/test_request.c $(REQUEST_TEST_FILES)
 tests_unit_test_request_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_request_LDFLAGS = $(WRAPS)
 tests_unit_test_request_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_request_meanwhile_SOURCES = tests/unit/test_request_meanwhile.c $(REQUEST_TEST_FILES)
+tests_unit_test_request_meanwhile_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_meanwhile_LDFLAGS = $(WRAPS)
+tests_unit_test_request_meanwhile_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_request_failures_SOURCES = tests/unit/test_request_failures.c $(REQUEST_TEST_FILES)
+tests_unit_test_request_failures_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_failures_LDFLAGS = $(WRAPS)
+tests_unit_test_request_failures_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_cleanup_SOURCES = tests/unit/test_cleanup.c tests/unit/wraps.c tests/unit/wraps.h
 tests_unit_test_cleanup_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -134,21 +157,41 @@ tests_unit_test_guard_modify_LDADD = $(UNIT_LIBS)
 tests_unit_test_fds_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fds_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_sandbox_SOURCES = tests/unit/test_sandbox.c daemon/sandbox.c daemon/sandbox.h
+SANDBOX_TEST_FILES = \
+	tests/unit/sandbox_fixture.c tests/unit/sandbox_fixture.h \
+	daemon/sandbox.c daemon/sandbox.h
+
+tests_unit_test_sandbox_SOURCES = tests/unit/test_sandbox.c $(SANDBOX_TEST_FILES)
 tests_unit_test_sandbox_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_sandbox_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SECCOMP_CFLAGS)
 tests_unit_test_sandbox_LDADD = $(UNIT_LIBS) $(SECCOMP_LIBS)
 
+tests_unit_test_sandbox_allows_SOURCES = tests/unit/test_sandbox_allows.c $(SANDBOX_TEST_FILES)
+tests_unit_test_sandbox_allows_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_sandbox_allows_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(SECCOMP_CFLAGS)
+tests_unit_test_sandbox_allows_LDADD = $(UNIT_LIBS) $(SECCOMP_LIBS)
+
 tests_unit_test_session_args_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_session_args_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_registrar_SOURCES = \
-	tests/unit/test_registrar.c \
+RAWCLIENT_FILES = \
 	tests/unit/rawclient.c tests/unit/rawclient.h \
 	tests/unit/wraps.c tests/unit/wraps.h
+
+tests_unit_test_registrar_SOURCES = tests/unit/test_registrar.c $(RAWCLIENT_FILES)
 tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_ends_SOURCES = tests/unit/test_registrar_ends.c $(RAWCLIENT_FILES)
+tests_unit_test_registrar_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_ends_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_ends_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_keeper_SOURCES = tests/unit/test_registrar_keeper.c $(RAWCLIENT_FILES)
+tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)
 
 LOG_TEST_FILES = tests/unit/journal.c tests/unit/journal.h tests/unit/wraps.c tests/unit/wraps.h
 
@@ -167,23 +210,36 @@ tests_unit_test_line_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_line_LDFLAGS = $(WRAPS)
 tests_unit_test_line_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_registrar_keeper_SOURCES = \
-	tests/unit/test_registrar_keeper.c \
-	tests/unit/rawclient.c tests/unit/rawclient.h \
+REVOKE_TEST_FILES = \
+	tests/unit/revoke_fixture.c tests/unit/revoke_fixture.h \
 	tests/unit/wraps.c tests/unit/wraps.h
-tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
-tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_revoke_LDFLAGS = $(WRAPS)
 tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_revoke_model_SOURCES = tests/unit/test_revoke_model.c $(REVOKE_TEST_FILES)
+tests_unit_test_revoke_model_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_revoke_model_LDFLAGS = $(WRAPS)
+tests_unit_test_revoke_model_LDADD = $(UNIT_LIBS)
+
+TRIO_FILES = tests/unit/trio.c tests/unit/trio.h tests/unit/wraps.c tests/unit/wraps.h
+
+tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c $(TRIO_FILES)
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_keeper_ends_SOURCES = tests/unit/test_keeper_ends.c $(TRIO_FILES)
+tests_unit_test_keeper_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_keeper_ends_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
+tests_unit_test_keeper_ends_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_keeper_supervisor_SOURCES = tests/unit/test_keeper_supervisor.c $(TRIO_FILES)
+tests_unit_test_keeper_supervisor_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_keeper_supervisor_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
+tests_unit_test_keeper_supervisor_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_uplink_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_uplink_LDADD = $(UNIT_LIBS)
@@ -224,6 +280,12 @@ tests_unit_test_breaks_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_breaks_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_breaks_DEPENDENCIES = tests/unit/fake_keeper
 
+tests_unit_test_introductions_SOURCES = tests/unit/test_introductions.c $(SERVICE_FILES)
+tests_unit_test_introductions_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_introductions_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_introductions_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_introductions_DEPENDENCIES = tests/unit/fake_keeper
+
 tests_unit_test_restart_SOURCES = tests/unit/test_restart.c $(SERVICE_FILES)
 tests_unit_test_restart_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_restart_CFLAGS = $(SUPERVISOR_CFLAGS)
@@ -250,6 +312,12 @@ tests_unit_test_admin_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_admin_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_admin_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_admin_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_orders_SOURCES = tests/unit/test_admin_orders.c $(RUNNING_FILES)
+tests_unit_test_admin_orders_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_orders_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_orders_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_admin_orders_DEPENDENCIES = tests/unit/fake_keeper
 
 tests_unit_test_admin_params_SOURCES = tests/unit/test_admin_params.c $(RUNNING_FILES)
 tests_unit_test_admin_params_CPPFLAGS = $(SERVICE_CPPFLAGS)
@@ -316,8 +384,8 @@ tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
 # --- scripts ------------------------------------------------------------------------------------------------------------
 
 AM_TESTS_ENVIRONMENT = CC='$(CC)'; NM='$(NM)'; IBVERBS_CFLAGS='$(IBVERBS_CFLAGS)'; export CC NM IBVERBS_CFLAGS;
-UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_layers.sh tests/unit/test_readme.sh tests/unit/test_symbols.sh \
-	tests/unit/test_units.sh
+UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_install.sh tests/unit/test_layers.sh tests/unit/test_pinleased.sh \
+	tests/unit/test_readme.sh tests/unit/test_symbols.sh tests/unit/test_units.sh
 TESTS += $(UNIT_SHELL)
 
 # --- fuzz targets: as programs that replay the corpus, and for libFuzzer (--enable-fuzzers, needs clang) ------------------

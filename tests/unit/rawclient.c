@@ -2,6 +2,7 @@
 #include "rawclient.h"
 
 #include <fcntl.h>
+#include <infiniband/verbs.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -235,4 +236,46 @@ uint32_t rawclient_attach(struct rawclient *c, const char *device) {
         assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_ATTACH);
         assert_int_equal(answer.body.attach_reply.methods, PINLEASE_METHOD_ANY);
         return answer.body.attach_reply.context;
+}
+
+void rawclient_make_register(struct pl_packet *packet, uint32_t context) {
+        pl_packet_init(packet, PL_OP_REGISTER, 0);
+        packet->body.reg = (struct pl_register) {
+                .context = context,
+                .pd = 1,
+                .length = RAWCLIENT_PAGE,
+                .address = 0x700000000000,
+                .access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
+                .methods = PINLEASE_METHOD_ANY,
+        };
+}
+
+uint64_t rawclient_register(struct rawclient *c, uint32_t context, int fd) {
+        struct pl_packet request, answer;
+
+        rawclient_make_register(&request, context);
+        rawclient_ask(c, &request, fd, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_REGISTER);
+        return answer.body.register_reply.id;
+}
+
+void rawclient_expect_end(struct rawclient *c) {
+        struct pl_packet packet;
+
+        assert_int_equal(rawclient_recv(c, &packet), -ECONNRESET);
+        rawclient_end(c);
+}
+
+void rawclient_expect_control(struct rawclient *c, uint32_t type) {
+        struct control_message message;
+        int fd;
+
+        (void)testing_wait_fd(c->keeper, POLLIN);
+        assert_int_equal(control_recv(c->keeper, &message, &fd), 0);
+        assert_int_equal(message.type, type);
+        assert_int_equal(fd, -1);
+}
+
+void rawclient_tell(struct rawclient *c, uint32_t type, uint32_t value) {
+        assert_int_equal(control_send(c->keeper, &(struct control_message) { .type = type, .value = value }, -1), 0);
 }

@@ -61,4 +61,16 @@ void rawclient_assert_refused(const struct pl_packet *answer, uint16_t opcode, e
 void rawclient_hello(struct rawclient *c);
 uint32_t rawclient_attach(struct rawclient *c, const char *device);
 
+/* A page, by whatever method. Returns its id. */
+#define RAWCLIENT_PAGE 4096
+void rawclient_make_register(struct pl_packet *packet, uint32_t context);
+uint64_t rawclient_register(struct rawclient *c, uint32_t context, int fd);
+
+/* The session has ended: nothing more comes, and the registrar is through. */
+void rawclient_expect_end(struct rawclient *c);
+
+/* As the keeper, where rawclient_keep() is not to do it. */
+void rawclient_expect_control(struct rawclient *c, uint32_t type);
+void rawclient_tell(struct rawclient *c, uint32_t type, uint32_t value);
+
 #endif

@@ -291,3 +291,39 @@ int64_t admin_number(struct json_object *object, const char *path) {
         assert_true(json_object_is_type(value, json_type_int));
         return json_object_get_int64(value);
 }
+
+void admin_expect_code(int fd, const char *text, const char *code) {
+        struct json_object *end = admin_ask(fd, text, NULL);
+
+        assert_string_equal(admin_code(end), code);
+        json_object_put(end);
+}
+
+int64_t admin_ask_number(int fd, const char *text, const char *path) {
+        struct json_object *items, *end = admin_ask(fd, text, &items);
+        int64_t number = admin_number(json_object_array_get_idx(items, 0), path);
+
+        assert_int_equal(json_object_array_length(items), 1);
+        json_object_put(items);
+        json_object_put(end);
+        return number;
+}
+
+int64_t admin_ask_result(int fd, const char *text, const char *path) {
+        struct json_object *end = admin_ask(fd, text, NULL);
+        int64_t number = admin_number(end, path);
+
+        json_object_put(end);
+        return number;
+}
+
+bool running_is_quiet(int fd) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+
+        return poll(&p, 1, 0) == 0;
+}
+
+void keeper_fill(struct fake_keeper *keeper, uint32_t n) {
+        keeper_command(keeper, FAKE_FILL, n);
+        (void)keeper_state(keeper);
+}

@@ -41,6 +41,11 @@ int running_connect(const char *path, uid_t uid, gid_t gid);
 /* An app that says its first word: there is a session, whose keeper does what it is told. */
 void running_app(const struct running *r, uid_t uid, struct fake_keeper *ret_keeper);
 
+bool running_is_quiet(int fd);
+
+/* So many registrations stand in its ledger. */
+void keeper_fill(struct fake_keeper *keeper, uint32_t n);
+
 /* --- administrators --- */
 
 int admin_connect(const struct running *r);
@@ -61,5 +66,10 @@ const char *admin_code(struct json_object *end);
 /* A number in an object, by a path of members, "credit.pinned_bytes". */
 int64_t admin_number(struct json_object *object, const char *path);
 const char *admin_text(struct json_object *object, const char *name);
+
+/* Asks: the answer is an error with this code ("": none), or one of the numbers of a method with one item, or of the END. */
+void admin_expect_code(int fd, const char *call, const char *code);
+int64_t admin_ask_number(int fd, const char *call, const char *path);
+int64_t admin_ask_result(int fd, const char *call, const char *path);
 
 #endif

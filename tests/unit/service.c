@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "service.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+#include "log-limit.h"
 
 /* Credit is dealt out as the supervisor does it, when it is known what there is. */
 static void on_introduced(void *userdata, struct session *session) {
@@ -65,6 +68,9 @@ static void listen_on(struct service *s) {
 void service_setup(struct service *s) {
         sigset_t child;
 
+        /* Keepers of a test that has failed: every test after it would wait for them in the end. */
+        if (waitpid(-1, NULL, WNOHANG) >= 0)
+                fail_msg("a former test has left a process behind");
         *s = (struct service) {
                 .folder = "/tmp/pinlease-test-XXXXXX",
                 .config = {
@@ -139,11 +145,15 @@ void service_turn(struct service *s, uint64_t deadline_ms) {
 }
 
 void service_settle(struct service *s) {
+        uint64_t deadline = pl_now_ms() + TESTING_PATIENCE_MS;
         int r;
 
         look_who_has_come(s);
-        while ((r = sd_event_run(s->event, 0)) > 0)
+        while ((r = sd_event_run(s->event, 0)) > 0) {
+                if (pl_now_ms() > deadline)
+                        fail_msg("there is always something to do");
                 look_who_has_come(s);
+        }
         assert_int_equal(r, 0);
 }
 
@@ -191,7 +201,8 @@ void keeper_forget(struct fake_keeper *keeper) {
 struct session *keeper_session(const struct service *s, const struct fake_keeper *keeper) {
         struct session *session = sessions_find(&s->sessions, keeper->id);
 
-        assert_non_null(session);
+        if (!session)
+                fail_msg("session %" PRIu64 " is not there any more", keeper->id);
         return session;
 }
 
@@ -240,4 +251,36 @@ struct credit_amount service_check_accounts(const struct service *s) {
         assert_int_equal(s->accounts.n_starting, sums.n_starting);
         assert_int_equal(s->accounts.n_silent, sums.n_silent);
         return sums.all;
+}
+
+void keeper_end(struct service *s, struct fake_keeper *keeper) {
+        unsigned int n = s->n_ended;
+
+        keeper_forget(keeper);
+        service_run_until(s, !sessions_find(&s->sessions, keeper->id));
+        assert_true(s->n_ended > n);
+}
+
+void keeper_want(struct service *s, struct fake_keeper *keeper, struct credit_amount amount) {
+        unsigned int n = keeper_state(keeper).n_credit;
+
+        keeper_amount(keeper, FAKE_WANT, &amount);
+        service_run_until(s, keeper_state(keeper).n_credit == n + 1);
+}
+
+void keeper_assert_agreed(const struct service *s, const struct fake_keeper *keeper) {
+        const struct credit_amount *here = &keeper_session(s, keeper)->held;
+        struct credit_amount there = keeper_state(keeper).held;
+
+        assert_amount(there, here->pinned, here->odp, here->registrations);
+        (void)service_check_accounts(s);
+}
+
+int service_make_pages(void **state _unused_) {
+        static const uid_t users[] = { 1000, 1001, 1002, 2000 };
+
+        for (size_t i = 0; i < ELEMENTSOF(users); i++)
+                if (log_limit_fd(users[i]) < 0)
+                        return -1;
+        return 0;
 }

@@ -73,6 +73,18 @@ struct session *keeper_session(const struct service *s, const struct fake_keeper
 /* Starts one, and lets it introduce itself. */
 void keeper_begin(struct service *s, uid_t uid, struct fake_keeper *ret_keeper);
 
+/* The end of a session, by its keeper's. */
+void keeper_end(struct service *s, struct fake_keeper *keeper);
+
+/* Asks for so much, and waits for the answer, whatever it is. */
+void keeper_want(struct service *s, struct fake_keeper *keeper, struct credit_amount amount);
+
+/* What it holds is what pinleased says that it holds. */
+void keeper_assert_agreed(const struct service *s, const struct fake_keeper *keeper);
+
+/* Before a group of tests: makes the pages that log-limit keeps for users 1000 to 1002 and 2000, which is no leak of a test. */
+int service_make_pages(void **state);
+
 /* The accounts say what the sessions say. Returns the sums. */
 struct credit_amount service_check_accounts(const struct service *s);
 

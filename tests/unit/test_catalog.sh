@@ -54,7 +54,7 @@ if command -v journalctl >/dev/null; then
                 fail "journalctl does not take the catalog"
         fi
 else
-        echo "without journalctl: the catalog was not compiled"
+        echo "skipped: journalctl is missing (apt install systemd), the catalog is not compiled"
 fi
 
 [ $status = 0 ] && echo "catalog: $(wc -l <"$tmp/header") messages"

@@ -203,19 +203,22 @@ TEST(test_hanging_file) {
 
         (void)snprintf(name, sizeof name, "/pinlease-test-%d", (int)getpid());
         queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attributes);
-        if (queue < 0)
-                testing_skip("no message queue: %s\n", strerror(errno));
+        if (queue < 0 && errno == ENOSYS)
+                testing_skip("this kernel has no message queues\n");
+        assert_true(queue >= 0);
         assert_int_equal(mq_unlink(name), 0);
         assert_int_equal(pl_fdclass_get(queue, &class), 0);
+        if (class.kind != PL_FD_HANGING) {
+                pl_close(queue);
+                assert_true(testing_kernel_is(7, 0));
+                testing_skip("this kernel knows that a message queue does not hang; a real one is tested in the guest\n");
+        }
 
         memory_open(&m, 1);
         fake_device_open(&device, 1);
         fake_start(&f, serve_nothing, NULL);
         a.p = client_connect(&f);
-        if (class.kind == PL_FD_HANGING)
-                refused(&a, queue, 0, PAGE, m.at, PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP);
-        else
-                print_message("this kernel knows that a message queue does not hang\n");
+        refused(&a, queue, 0, PAGE, m.at, PINLEASE_CODE_HANGING_FILE, EOPNOTSUPP);
         pinlease_disconnect(a.p);
         fake_end(&f);
         fake_device_close(&device);

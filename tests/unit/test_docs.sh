@@ -52,6 +52,8 @@ done
 
 if type scdoc >/dev/null 2>&1; then
         scdoc <"$man" >/dev/null || fail "scdoc does not take the man page"
+else
+        echo "skipped: scdoc is missing (apt install scdoc), pinleased(8) is not compiled"
 fi
 
 # --- doc/OPERATIONS.md ---
@@ -115,6 +117,86 @@ same "modules of doc/ARCHITECTURE.md" "$(modules daemon; modules client; modules
         "$(sed -n '/^## Modules/,/^Who may include/p' "$architecture" | awk -F'|' '
                 /^\| `/ { print $2 } /^\*\*Both/,/^$/ { print }' | grep -oE '`[a-z/-]+`' | tr -d '`' | awk '
                 /\// { folder = $0; sub(/[^\/]*$/, "", folder); print; next } { print folder $0 }' | grep -vE '^proto/' | sort -u)" 60
+
+# --- examples: what people are told to type is taken ---
+
+examples=$(mktemp -d) || exit 1
+trap 'rm -rf "$examples"' EXIT
+
+# Indented blocks, and those between fences that are not named: a line each, as typed.
+awk 'FNR == 1 { fenced = 0 }
+        /^```/ { fenced = fenced ? 0 : $0 == "```" ? 1 : 2; next }
+        fenced == 1 { print; next }
+        fenced == 0 && (more || /^(    |\t)[^ ]/) && (FILENAME !~ /\.scd$/ || examples) {
+                sub(/^(    |\t) */, "")
+                more = sub(/\\$/, "")
+                printf "%s%s", $0, more ? "" : "\n"
+                next
+        }
+        /^# / { examples = $0 == "# EXAMPLES" }' \
+        "$top/README.md" "$operations" "$man" "$top/doc/man/pinleasectl.1.scd" >"$examples/lines"
+grep -vE '^(\[|ExecStart=|Type=)' "$examples/lines" >"$examples/shell"
+bash -n "$examples/shell" || fail "bash does not take an example"
+
+# Each call of pinleasectl, those named in a sentence as well, without a service: all is well but for that (3), or for a file
+# that is not there (5); or it needs none.
+{
+        grep -oE "pinleasectl [^|&;>'#]*" "$examples/lines"
+        # shellcheck disable=SC2016
+        grep -ohE '`pinleasectl [a-z][^`]*`' "$top/README.md" "$top"/doc/*.md | tr -d '`'
+} | sed -E 's/ +$//; s/^pinleasectl //; s/\b(alice|USER)\b/root/; s/\bFILE\b/\//' | sort -u >"$examples/calls"
+[ "$(wc -l <"$examples/calls")" -ge 14 ] || fail "the examples are not read as they should be: $(tr '\n' ',' <"$examples/calls")"
+while read -r call; do
+        # shellcheck disable=SC2086 # words they are
+        message=$(timeout 10 ./pinleasectl $call --socket /nonexistent/socket 2>&1 >/dev/null)
+        result=$?
+        case $result-$call in
+        3-* | 5-*--path* | 5-*--mount* | [01]-devices*) ;;
+        *) fail "an example, pinleasectl $call: status $result: $message" ;;
+        esac
+        n=$((n + 1))
+done <"$examples/calls"
+
+# Options of pinleased are read from left to right: --version ends well if all before are right.
+grep -oE '(^|/|=)pinleased --[^|&>#]*' "$examples/lines" | sed -E 's/^[^ ]* //' | sort -u >"$examples/daemons"
+[ "$(wc -l <"$examples/daemons")" -ge 3 ] || fail "the examples are not read as they should be: $(tr '\n' ',' <"$examples/daemons")"
+while read -r call; do
+        # shellcheck disable=SC2086
+        ./pinleased $call --version >/dev/null || fail "an example: pinleased $call"
+        n=$((n + 1))
+done <"$examples/daemons"
+
+# Units and message ids that are named anywhere.
+pages=("$top"/README.md "$top"/SECURITY.md "$top"/doc/*.md "$top"/doc/man/*.scd "$top"/systemd/*.catalog)
+while read -r unit; do
+        [ -e "$top/systemd/$unit.in" ] || fail "the documents name a unit that there is not: $unit"
+        n=$((n + 1))
+done < <(grep -ohE '\bpinlease[a-z-]*\.(service|socket)\b' "${pages[@]}" | sort -u)
+while read -r id; do
+        grep -q "\"$id" "$top/daemon/log-messages.h" || fail "the documents name a message that there is not: $id"
+        n=$((n + 1))
+done < <(grep -ohE 'MESSAGE_ID[= ][0-9a-f]{8,32}' "${pages[@]}" | sed 's/.*[= ]//' | sort -u)
+
+# What is to be installed before building is what check.sh installs, the C library aside.
+# shellcheck source=tests/packages
+. "$top/tests/packages"
+# shellcheck disable=SC2154
+same "packages of README.md" "$(printf '%s\n' "${build_packages[@]}" | grep -v libc6-dev)" \
+        "$(sed -n 's/^apt install //p' "$examples/lines" | tr -s ' ' '\n')" 12
+
+# JSON that is shown is JSON, and what is made of it by jq in the examples is not nothing.
+if type jq >/dev/null 2>&1; then
+        for page in "$top"/doc/*.md; do
+                awk '/^```json$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$page"
+        done >"$examples/json"
+        jq -e . "$examples/json" >/dev/null || fail "examples of JSON are not right"
+        grep -oE "jq .*'" "$examples/lines" >"$examples/filters"
+        [ "$(wc -l <"$examples/filters")" -ge 1 ] || fail "the examples of jq are not read as they should be"
+        while read -r filter; do
+                bash -c "$filter" <"$examples/json" | grep -qvx null || fail "an example gives nothing: $filter"
+                n=$((n + 1))
+        done <"$examples/filters"
+fi
 
 [ $status = 0 ] && echo "docs: $n facts compared"
 exit $status

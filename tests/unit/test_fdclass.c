@@ -76,8 +76,9 @@ TEST(test_hugetlb) {
         struct pl_fdclass class;
 
         /* Works without a single huge page: none is taken before it is mapped. */
-        if (fd < 0)
-                testing_skip("memfd_create(MFD_HUGETLB): %s\n", strerror(errno));
+        if (fd < 0 && (errno == ENOSYS || errno == ENODEV))
+                testing_skip("this kernel has no huge pages\n");
+        assert_true(fd >= 0);
         assert_int_equal(ftruncate(fd, 512 << 20), 0);
         class = classify(fd);
         assert_int_equal(class.kind, PL_FD_HUGETLB);
@@ -87,11 +88,13 @@ TEST(test_hugetlb) {
 }
 
 TEST(test_tmpfs) {
-        int fd = temporary("/dev/shm", O_RDWR);
         struct pl_fdclass class;
+        int fd;
 
-        if (fd < 0)
+        if (access("/dev/shm", W_OK) < 0)
                 testing_skip("/dev/shm: %s\n", strerror(errno));
+        fd = temporary("/dev/shm", O_RDWR);
+        assert_true(fd >= 0);
         assert_int_equal(ftruncate(fd, 100), 0);
         class = classify(fd);
         assert_int_equal(class.kind, PL_FD_SHMEM);

@@ -41,6 +41,8 @@ done
 
 if type scdoc >/dev/null 2>&1; then
         scdoc <"$man" >/dev/null || fail "scdoc does not take the man page"
+else
+        echo "skipped: scdoc is missing (apt install scdoc), pinleasectl(1) is not compiled"
 fi
 
 # --- completion ---
@@ -76,19 +78,31 @@ for word in $options; do
         n=$((n + 1))
 done
 
-# What it offers for a command, the command takes.
+# What it offers for a command, the command takes, and the other way round.
+offered=$(completes '' | grep -v '^--')
+[ "$(sort <<<"$offered")" = "$(sort <<<"$commands")" ] || fail "the completion offers other commands: $offered"
 for word in $commands; do
-        for option in $(completes "$word" -- | grep -vE '^--(help|version)$'); do
+        offered=$(completes "$word" --)
+        for option in $options; do
                 case $option in
-                --pid) argument=1 ;; --uid) argument=0 ;; --grace) argument=1s ;; --path) argument=/ ;; --socket) argument=/nonexistent ;;
+                --help | --version) continue ;;
+                --pid) argument=1 ;; --uid) argument=0 ;; --grace) argument=1s ;; --path | --mount) argument=/ ;; --socket) argument=/nonexistent ;;
                 *) argument= ;;
                 esac
                 message=$(timeout 5 ./pinleasectl "$word" --socket /nonexistent "$option" ${argument:+"$argument"} 2>&1 >/dev/null)
                 case $message in
-                *"is not for this command"* | *"unrecognized option"*) fail "the completion offers $option for $word: $message" ;;
+                *"is not for this command"* | *"unrecognized option"*)
+                        grep -qxF -- "$option" <<<"$offered" && fail "the completion offers $option for $word: $message"
+                        ;;
+                *) grep -qxF -- "$option" <<<"$offered" || fail "the completion does not offer $option for $word" ;;
                 esac
+                n=$((n + 1))
         done
 done
+while read -r option; do
+        grep -qxF -- "$option" <<<"$options" || fail "the completion offers $option, which --help does not"
+done < <(for word in '' $commands; do completes "$word" --; done | grep '^--' | sort -u)
+complete -p pinleasectl >/dev/null || fail "bash completes nothing for pinleasectl"
 
 same() { # EXPECTED WORDS…
         local expected=$1 found

@@ -2,6 +2,7 @@
 #include "fake_admin.h"
 
 #include <locale.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,7 +40,18 @@ TEST(test_colour) {
         TALK(&ctl, &list_exchange, CTL_TERMINAL, "list", "--color");
         ctl_assert_contains(ctl.out, ESCAPE);
         ctl_free(&ctl);
+        /* Set, but empty, is as if it were not. */
+        assert_int_equal(setenv("NO_COLOR", "", 1), 0);
+        TALK(&ctl, &list_exchange, CTL_TERMINAL, "list");
+        ctl_assert_contains(ctl.out, ESCAPE);
+        ctl_free(&ctl);
         assert_int_equal(unsetenv("NO_COLOR"), 0);
+
+        assert_int_equal(setenv("TERM", "dumb", 1), 0);
+        TALK(&ctl, &list_exchange, CTL_TERMINAL, "list");
+        assert_null(strchr(ctl.out, '\033'));
+        ctl_free(&ctl);
+        assert_int_equal(setenv("TERM", "xterm", 1), 0);
 }
 
 /* Room that a wider terminal, or COLUMNS, has is given to names. */
@@ -108,6 +120,66 @@ TEST(test_watch) {
         ctl_free(&ctl);
 }
 
+/* Documents one after the other, and nothing between them. */
+static void be_watched_by_a_program(struct fake_admin *f) {
+        fake_admin_accept(f);
+        for (unsigned int i = 0; i < 2; i++) {
+                fake_admin_expect(f, "{\"method\":\"list\",\"parameters\":{\"uid\":0}}");
+                fake_admin_item(f, fake_admin_session);
+                fake_admin_result(f, "{}");
+        }
+        fake_admin_expect(f, NULL);
+        fake_admin_result(f, "{\"error\":{\"code\":\"not-permitted\",\"message\":\"Not any more.\"}}");
+}
+
+TEST(test_watch_json) {
+        char expected[2048];
+        struct fake_admin f;
+        struct ctl ctl;
+
+        (void)snprintf(expected,
+                       sizeof expected,
+                       "%s\n{}\n%s\n{}\n"
+                       "{\"error\":{\"code\":\"not-permitted\",\"message\":\"Not any more.\"}}\n",
+                       fake_admin_session,
+                       fake_admin_session);
+        fake_admin_start(&f, be_watched_by_a_program, NULL);
+        CTL_RUN(&ctl, &f, "list", "--uid", "0", "--watch=100ms", "--json", "--color");
+        fake_admin_end(&f);
+        ctl_assert_failed(&ctl, 4, "Not any more.");
+        assert_string_equal(ctl.out, expected);
+        ctl_free(&ctl);
+}
+
+/* Every two seconds unless it is said otherwise, each in the place of the last. */
+static void be_watched_slowly(struct fake_admin *f) {
+        uint64_t began;
+
+        fake_admin_accept(f);
+        fake_admin_expect(f, "{\"method\":\"status\"}");
+        fake_admin_item(f, fake_admin_status);
+        began = pl_now_ms();
+        fake_admin_result(f, "{}");
+        fake_admin_expect(f, "{\"method\":\"status\"}");
+        if (pl_now_ms() - began < 1990)
+                fail_msg("the second picture comes after %u ms", (unsigned int)(pl_now_ms() - began));
+        fake_admin_result(f, "{\"error\":{\"code\":\"not-permitted\",\"message\":\"Not any more.\"}}");
+}
+
+TEST(test_watch_terminal) {
+        static const char clear[] = ESCAPE "H" ESCAPE "2J";
+        struct fake_admin f;
+        struct ctl ctl;
+
+        fake_admin_start(&f, be_watched_slowly, NULL);
+        ctl_run(&ctl, &f, CTL_TERMINAL, 0, (const char *const[]) { "status", "--watch", NULL });
+        fake_admin_end(&f);
+        ctl_assert_failed(&ctl, 4, "Not any more.");
+        assert_int_equal(strncmp(ctl.out, clear, strlen(clear)), 0);
+        assert_non_null(strstr(ctl.out + 1, clear));
+        ctl_free(&ctl);
+}
+
 /* A first picture that fails is the last. */
 TEST(test_watch_nothing) {
         struct ctl ctl;
@@ -151,6 +223,8 @@ int main(void) {
                 CHECKED(test_colour),
                 CHECKED(test_width),
                 CHECKED(test_watch),
+                CHECKED(test_watch_json),
+                CHECKED(test_watch_terminal),
                 CHECKED(test_watch_nothing),
                 CHECKED(test_watch_window),
         };

@@ -12,20 +12,15 @@
 
 /* What a registrar does on its keeper's word, as an app and a keeper see it: credit and revocations. */
 
-#define PAGE 4096
+#define PAGE RAWCLIENT_PAGE
 #define MANY 1000
 
 static const struct credit_amount large = { .pinned = UINT64_C(1) << 40, .odp = UINT64_C(1) << 40, .registrations = MANY };
 
+/* Against the pinned credit. */
 static void make_register(struct pl_packet *packet) {
-        pl_packet_init(packet, PL_OP_REGISTER, 0);
-        packet->body.reg = (struct pl_register) {
-                .pd = 1,
-                .length = PAGE,
-                .address = 0x700000000000,
-                .access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE,
-                .methods = PINLEASE_METHOD_PINNED,
-        };
+        rawclient_make_register(packet, 0);
+        packet->body.reg.methods = PINLEASE_METHOD_PINNED;
 }
 
 static uint64_t must_register(struct rawclient *c, int fd) {

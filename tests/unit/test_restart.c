@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "log-limit.h"
 #include "service.h"
 
 /*
@@ -56,7 +55,6 @@ static void one_more(struct model *m) {
 
 static void one_less(struct model *m) {
         struct fake_keeper *keeper = any_keeper(m);
-        siginfo_t info;
 
         if (!keeper)
                 return;
@@ -65,7 +63,7 @@ static void one_less(struct model *m) {
                 assert_int_equal(kill(keeper->pid, SIGKILL), 0);
         else
                 keeper_command(keeper, FAKE_EXIT, 0);
-        assert_int_equal(waitid(P_PID, (id_t)keeper->pid, &info, WEXITED | WNOWAIT), 0);
+        testing_await_end(keeper->pid);
         keeper_forget(keeper);
 }
 
@@ -193,17 +191,10 @@ TEST(test_credit_is_exact) {
         service_teardown(&m.service);
 }
 
-static int make_pages(void **unused _unused_) {
-        for (uid_t uid = FIRST_UID; uid < FIRST_UID + N_USERS; uid++)
-                if (log_limit_fd(uid) < 0)
-                        return -1;
-        return 0;
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_credit_is_exact),
         };
 
-        return cmocka_run_group_tests_name("restart", tests, make_pages, NULL);
+        return cmocka_run_group_tests_name("restart", tests, service_make_pages, NULL);
 }

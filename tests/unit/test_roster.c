@@ -112,7 +112,7 @@ TEST(test_nobody) {
         assert_int_equal(roster_add(&roster, 2, pid), 0);
         roster_close(&roster);
         assert_int_equal(kill(pid, SIGKILL), 0);
-        assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t) { 0 }, WEXITED | WNOWAIT), 0);
+        testing_await_end(pid);
         roster = open_with(10, 0);
         assert_int_equal(roster_add(&roster, 2, pid), -ESRCH);
         (void)testing_wait_child(pid);

@@ -2,14 +2,10 @@
 #include "testing.h"
 
 #include <fcntl.h>
-
 #include <signal.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 
-#include "log-limit.h"
 #include "service.h"
 
 /* No process can be had. */
@@ -23,15 +19,6 @@ pid_t __wrap_fork(void) {
 }
 
 static const struct credit_amount initial = CREDIT_INITIAL, chunk = CREDIT_CHUNK;
-
-/* The end of a session, by its keeper's. */
-static void expect_end(struct service *s, struct fake_keeper *keeper) {
-        unsigned int n = s->n_ended;
-
-        keeper_forget(keeper);
-        service_run_until(s, s->n_ended == n + 1);
-        assert_null(sessions_find(&s->sessions, keeper->id));
-}
 
 TEST(test_start_and_end) {
         struct fake_keeper keeper;
@@ -60,7 +47,7 @@ TEST(test_start_and_end) {
         /* It hears that, too. */
         service_run_until(&s, keeper_state(&keeper).welcome);
 
-        expect_end(&s, &keeper);
+        keeper_end(&s, &keeper);
         assert_null(s.accounts.root);
         assert_int_equal(s.accounts.n_sessions, 0);
         service_teardown(&s);
@@ -81,23 +68,8 @@ TEST(test_initial_credit) {
         assert_amount(keeper_session(&s, keepers + 2)->held, 10000 - 2 * 4096, 0, 1);
         assert_amount(service_check_accounts(&s), 10000, 0, 7);
         for (unsigned int i = 0; i < 3; i++)
-                expect_end(&s, keepers + i);
+                keeper_end(&s, keepers + i);
         service_teardown(&s);
-}
-
-static void want(struct service *s, struct fake_keeper *keeper, struct credit_amount amount) {
-        unsigned int n = keeper_state(keeper).n_credit;
-
-        keeper_amount(keeper, FAKE_WANT, &amount);
-        service_run_until(s, keeper_state(keeper).n_credit == n + 1);
-}
-
-static void assert_agreed(const struct service *s, const struct fake_keeper *keeper) {
-        const struct credit_amount *here = &keeper_session(s, keeper)->held;
-        struct credit_amount there = keeper_state(keeper).held;
-
-        assert_amount(there, here->pinned, here->odp, here->registrations);
-        (void)service_check_accounts(s);
 }
 
 TEST(test_credit) {
@@ -114,18 +86,18 @@ TEST(test_credit) {
         keeper_begin(&s, 2000, &stranger);
 
         /* A little is rounded up to a chunk. */
-        want(&s, &keeper, (struct credit_amount) { 1, 0, 1 });
+        keeper_want(&s, &keeper, (struct credit_amount) { 1, 0, 1 });
         assert_amount(keeper_session(&s, &keeper)->held,
                       initial.pinned + chunk.pinned,
                       initial.odp,
                       initial.registrations + chunk.registrations);
-        assert_agreed(&s, &keeper);
+        keeper_assert_agreed(&s, &keeper);
 
         /* More than a chunk is given exactly; the session's own limit. */
-        want(&s, &keeper, (struct credit_amount) { UINT64_C(31) << 20, 0, 0 });
+        keeper_want(&s, &keeper, (struct credit_amount) { UINT64_C(31) << 20, 0, 0 });
         assert_int_equal(keeper_session(&s, &keeper)->held.pinned, UINT64_C(48) << 20);
-        assert_agreed(&s, &keeper);
-        want(&s, &keeper, (struct credit_amount) { 1, 0, 0 });
+        keeper_assert_agreed(&s, &keeper);
+        keeper_want(&s, &keeper, (struct credit_amount) { 1, 0, 0 });
         state = keeper_state(&keeper);
         assert_int_equal(state.credit.value, CREDIT_PINNED);
         assert_int_equal(state.credit.limit, UINT64_C(48) << 20);
@@ -133,44 +105,44 @@ TEST(test_credit) {
         assert_amount(state.credit.credit, 0, 0, 0);
 
         /* The user's limit: what is left is less than a chunk, but enough; then it is not. Nothing else is given with it. */
-        want(&s, &other, (struct credit_amount) { UINT64_C(15) << 20, 0, 0 });
+        keeper_want(&s, &other, (struct credit_amount) { UINT64_C(15) << 20, 0, 0 });
         assert_int_equal(keeper_session(&s, &other)->held.pinned, UINT64_C(16) << 20);
-        want(&s, &other, (struct credit_amount) { 1, 1, 1 });
+        keeper_want(&s, &other, (struct credit_amount) { 1, 1, 1 });
         state = keeper_state(&other);
         assert_int_equal(state.credit.value, CREDIT_PINNED);
         assert_int_equal(state.credit.limit, UINT64_C(64) << 20);
         assert_int_equal(state.credit.use, UINT64_C(64) << 20);
         assert_int_equal(keeper_session(&s, &other)->held.odp, initial.odp);
-        assert_agreed(&s, &other);
+        keeper_assert_agreed(&s, &other);
 
         /* The other kinds, and numbers that could overflow. */
-        want(&s, &other, (struct credit_amount) { 0, UINT64_MAX, 0 });
+        keeper_want(&s, &other, (struct credit_amount) { 0, UINT64_MAX, 0 });
         assert_int_equal(keeper_state(&other).credit.value, CREDIT_ODP);
-        want(&s, &other, (struct credit_amount) { 0, 0, UINT64_MAX });
+        keeper_want(&s, &other, (struct credit_amount) { 0, 0, UINT64_MAX });
         assert_int_equal(keeper_state(&other).credit.value, CREDIT_REGISTRATIONS);
-        want(&s, &other, (struct credit_amount) { UINT64_MAX, UINT64_MAX, UINT64_MAX });
+        keeper_want(&s, &other, (struct credit_amount) { UINT64_MAX, UINT64_MAX, UINT64_MAX });
         assert_int_equal(keeper_state(&other).credit.value, CREDIT_PINNED);
-        want(&s, &other, (struct credit_amount) { 0, 0, 0 });
+        keeper_want(&s, &other, (struct credit_amount) { 0, 0, 0 });
         assert_int_equal(keeper_state(&other).credit.value, CREDIT_NONE);
-        assert_agreed(&s, &other);
+        keeper_assert_agreed(&s, &other);
 
         /* Another user has all of its own. */
-        want(&s, &stranger, (struct credit_amount) { UINT64_C(20) << 20, 0, 0 });
-        assert_agreed(&s, &stranger);
+        keeper_want(&s, &stranger, (struct credit_amount) { UINT64_C(20) << 20, 0, 0 });
+        keeper_assert_agreed(&s, &stranger);
 
         /* What is given back is to be had again, by others of the user. */
         amount = (struct credit_amount) { UINT64_C(32) << 20, 0, 5 };
         keeper_amount(&keeper, FAKE_RETURN, &amount);
         service_run_until(&s, keeper_session(&s, &keeper)->held.pinned == UINT64_C(16) << 20);
-        assert_agreed(&s, &keeper);
-        want(&s, &other, (struct credit_amount) { UINT64_C(32) << 20, 0, 0 });
+        keeper_assert_agreed(&s, &keeper);
+        keeper_want(&s, &other, (struct credit_amount) { UINT64_C(32) << 20, 0, 0 });
         assert_int_equal(keeper_session(&s, &other)->held.pinned, UINT64_C(48) << 20);
-        assert_agreed(&s, &other);
+        keeper_assert_agreed(&s, &other);
 
-        expect_end(&s, &keeper);
-        expect_end(&s, &other);
+        keeper_end(&s, &keeper);
+        keeper_end(&s, &other);
         (void)service_check_accounts(&s);
-        expect_end(&s, &stranger);
+        keeper_end(&s, &stranger);
         service_teardown(&s);
 }
 
@@ -199,9 +171,9 @@ TEST(test_keeper_breaks_protocol) {
                 keeper_say(&keeper, &command);
                 service_run_until(&s, s.n_introduced == n + 1);
                 assert_int_equal(keeper_session(&s, &keeper)->state, SESSION_SERVING);
-                assert_agreed(&s, &keeper);
+                keeper_assert_agreed(&s, &keeper);
         }
-        expect_end(&s, &keeper);
+        keeper_end(&s, &keeper);
         service_teardown(&s);
 }
 
@@ -230,7 +202,7 @@ TEST(test_messages) {
         service_run_until(&s, s.n_revoked == 1);
         assert_int_equal(s.revoked.cookie, 5);
         assert_int_equal(s.revoked.counts[2], 3);
-        expect_end(&s, &keeper);
+        keeper_end(&s, &keeper);
         service_teardown(&s);
 }
 
@@ -274,7 +246,7 @@ TEST(test_last_words) {
                 keeper_amount(&keeper, FAKE_WANT, &chunk);
                 keeper_say(&keeper, &command);
                 keeper_command(&keeper, FAKE_EXIT, 0);
-                assert_int_equal(waitid(P_PID, (id_t)keeper.pid, &(siginfo_t) { 0 }, WEXITED | WNOWAIT), 0);
+                testing_await_end(keeper.pid);
                 service_run_until(&s, s.n_ended == 1);
                 assert_int_equal(s.n_revoked, 2);
                 assert_null(s.accounts.root);
@@ -314,209 +286,7 @@ TEST(test_busy_keepers) {
         sd_event_source_disable_unref(source);
         pl_close(pair[0]);
         pl_close(pair[1]);
-        expect_end(&s, &keeper);
-        service_teardown(&s);
-}
-
-static struct control_introduction introduction_of(const struct session *session) {
-        return (struct control_introduction) {
-                .magic = CONTROL_MAGIC,
-                .version = CONTROL_VERSION,
-                .session = session->id,
-                .app_pid = (uint32_t)getpid(),
-                .registrar_pid = 17,
-                .uid = session->account->uid,
-                .gid = 5,
-                .credit = session->held,
-        };
-}
-
-/* What a keeper may say about itself, and what not; credit of any size is accounted for exactly, or not at all. */
-TEST(test_introductions) {
-        static const enum {
-                HONEST,
-                MAGIC,
-                SESSION,
-                OTHER_UID,
-                APP_PID,
-                REGISTRAR_PID,
-                PINNED,
-                ODP,
-                REGISTRATIONS,
-                MOST,
-                NOTHING_HELD,
-                N_HOWS,
-        } first_wrong = MAGIC, last_wrong = REGISTRATIONS;
-
-        for (unsigned int how = 0; how < N_HOWS; how++) {
-                struct fake_keeper_command command = { .what = FAKE_INTRODUCE_AS };
-                struct control_introduction *i = &command.introduction;
-                struct fake_keeper keeper;
-                struct session *session;
-                struct service s;
-
-                service_setup(&s);
-                keeper_start(&s, 1000, &keeper);
-                session = keeper_session(&s, &keeper);
-                *i = introduction_of(session);
-                i->magic += how == MAGIC;
-                i->session += how == SESSION;
-                i->uid += how == OTHER_UID;
-                if (how == APP_PID)
-                        i->app_pid = UINT32_MAX;
-                if (how == REGISTRAR_PID)
-                        i->registrar_pid = UINT32_MAX;
-                if (how == PINNED)
-                        i->credit.pinned = UINT64_MAX;
-                if (how == ODP)
-                        i->credit.odp = (UINT64_C(1) << 50) + 1;
-                if (how == REGISTRATIONS)
-                        i->credit.registrations = UINT64_C(1) << 32;
-                if (how == MOST)
-                        i->credit = (struct credit_amount) { UINT64_C(1) << 50, UINT64_C(1) << 50, UINT32_MAX };
-                if (how == NOTHING_HELD)
-                        i->credit = (struct credit_amount) { 0 };
-                keeper_say(&keeper, &command);
-                if (how >= first_wrong && how <= last_wrong) {
-                        service_run_until(&s, session->control < 0);
-                        assert_int_equal(session->state, SESSION_STARTING);
-                        assert_int_equal(s.n_introduced, 0);
-                        assert_int_equal(session->ledger, -1);
-                        assert_amount(session->held, initial.pinned, initial.odp, initial.registrations);
-                        service_run_until(&s, !keeper_state(&keeper).connected);
-                } else {
-                        service_run_until(&s, s.n_introduced == 1);
-                        assert_int_equal(session->state, SESSION_SERVING);
-                        assert_int_equal(session->registrar_pid, 17);
-                        assert_amount(session->held, i->credit.pinned, i->credit.odp, i->credit.registrations);
-                }
-                (void)service_check_accounts(&s);
-                expect_end(&s, &keeper);
-                service_teardown(&s);
-        }
-}
-
-/* What is no introduction at all. */
-TEST(test_first_words) {
-        for (unsigned int how = 0; how < 4; how++) {
-                struct fake_keeper_command command = { .what = FAKE_SEND };
-                struct fake_keeper keeper;
-                struct session *session;
-                struct service s;
-
-                service_setup(&s);
-                keeper_start(&s, 1000, &keeper);
-                session = keeper_session(&s, &keeper);
-                if (how == 0)
-                        command.introduction = introduction_of(session); /* of another length, as the packet is longer */
-                else if (how == 1)
-                        command.value = 1; /* garbage, with a descriptor */
-                else if (how == 2)
-                        command.message = (struct control_message) { .type = CONTROL_WANT };
-                keeper_say(&keeper, &command);
-                service_run_until(&s, session->control < 0);
-                assert_int_equal(session->state, SESSION_STARTING);
-                expect_end(&s, &keeper);
-                service_teardown(&s);
-        }
-}
-
-TEST(test_other_version) {
-        struct fake_keeper_command command = { .what = FAKE_INTRODUCE_AS };
-        const struct control_message revoke = { .type = CONTROL_REVOKE };
-        struct fake_keeper keeper;
-        struct session *session;
-        struct service s;
-
-        service_setup(&s);
-        keeper_start(&s, 1000, &keeper);
-        session = keeper_session(&s, &keeper);
-        command.introduction = introduction_of(session);
-        command.introduction.version++;
-        keeper_say(&keeper, &command);
-        service_run_until(&s, s.n_introduced == 1);
-        assert_int_equal(session->state, SESSION_OTHER_VERSION);
-        assert_int_equal(s.accounts.n_starting, 0);
-        assert_false(keeper_state(&keeper).welcome);
-
-        /* Nothing that it says is understood, whatever it looks like; it can be told to end. */
-        command = (struct fake_keeper_command) { .what = FAKE_SEND, .message = { .type = CONTROL_WANT, .credit = { 1, 1, 1 } } };
-        keeper_say(&keeper, &command);
-        session_end(session, 99);
-        service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
-        service_settle(&s);
-        assert_amount(session->held, initial.pinned, initial.odp, initial.registrations);
-        assert_int_equal(session_tell(session, &revoke), -ENOTCONN);
-        (void)service_check_accounts(&s);
-        expect_end(&s, &keeper);
-        service_teardown(&s);
-}
-
-/* The same keeper comes again by itself: what it asked for and was not answered is asked again. */
-TEST(test_reconnect) {
-        struct fake_keeper keeper;
-        struct session *session;
-        struct service s;
-
-        service_setup(&s);
-        keeper_begin(&s, 1000, &keeper);
-        session = keeper_session(&s, &keeper);
-        for (unsigned int i = 0; i < 10; i++) {
-                unsigned int n_credit = keeper_state(&keeper).n_credit, n = s.n_introduced;
-                uint64_t before = keeper_state(&keeper).held.pinned;
-
-                keeper_amount(&keeper, FAKE_WANT, &(const struct credit_amount) { UINT64_C(17) << 20, 0, 0 });
-                keeper_command(&keeper, FAKE_DROP, 0);
-                service_run_until(&s, s.n_introduced == n + 1);
-                assert_ptr_equal(session, keeper_session(&s, &keeper));
-                service_run_until(&s, keeper_state(&keeper).n_credit == n_credit + 1);
-                service_run_until(&s, keeper_state(&keeper).welcome);
-                assert_int_equal(keeper_state(&keeper).held.pinned, before + (UINT64_C(17) << 20));
-                assert_agreed(&s, &keeper);
-        }
-        assert_false(session->resumed);
-        assert_int_equal(s.accounts.n_sessions, 1);
-        expect_end(&s, &keeper);
-        service_teardown(&s);
-}
-
-/* A successor takes everything over. */
-TEST(test_restart) {
-        struct fake_keeper keepers[5];
-        struct service s;
-
-        service_setup(&s);
-        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
-                keeper_begin(&s, 1000 + i % 2, keepers + i);
-        want(&s, keepers, (struct credit_amount) { UINT64_C(100) << 20, 0, 0 });
-        service_end(&s);
-
-        /* One ends while nobody listens. */
-        keeper_forget(keepers + 4);
-        assert_int_equal(waitpid(keepers[4].pid, NULL, 0), keepers[4].pid);
-
-        service_begin(&s);
-        service_run_until(&s, s.sessions.n_resumed >= 4 && roster_expected(&s.roster) == 0);
-        /* The dead one may have knocked before, and count until its end is known. */
-        for (unsigned int i = 0; i < 4; i++)
-                service_run_until(&s, sessions_find(&s.sessions, keepers[i].id));
-        service_run_until(&s, s.accounts.n_sessions == 4);
-        for (unsigned int i = 0; i < 4; i++) {
-                service_run_until(&s, keeper_state(keepers + i).welcome);
-                assert_true(keeper_session(&s, keepers + i)->resumed);
-                assert_int_equal(keeper_session(&s, keepers + i)->keeper_pid, keepers[i].pid);
-                assert_agreed(&s, keepers + i);
-        }
-        assert_int_equal(s.accounts.n_sessions, 4);
-        assert_int_equal(keeper_session(&s, keepers)->held.pinned, initial.pinned + (UINT64_C(100) << 20));
-
-        /* They go on as if nothing had been, and new ones get new numbers. */
-        want(&s, keepers, (struct credit_amount) { UINT64_C(100) << 20, 0, 0 });
-        assert_agreed(&s, keepers);
-        keeper_begin(&s, 1000, keepers + 4);
-        assert_int_equal(keepers[4].id, 6);
-        for (unsigned int i = 0; i < 5; i++)
-                expect_end(&s, keepers + i);
+        keeper_end(&s, &keeper);
         service_teardown(&s);
 }
 
@@ -552,16 +322,6 @@ TEST(test_cannot_start) {
         service_teardown(&s);
 }
 
-/* Pages that log-limit keeps for users. */
-static int make_pages(void **unused _unused_) {
-        static const uid_t users[] = { 1000, 1001, 2000 };
-
-        for (size_t i = 0; i < ELEMENTSOF(users); i++)
-                if (log_limit_fd(users[i]) < 0)
-                        return -1;
-        return 0;
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_start_and_end),
@@ -572,14 +332,9 @@ int main(void) {
                 CHECKED(test_keeper_ends),
                 CHECKED(test_last_words),
                 CHECKED(test_busy_keepers),
-                CHECKED(test_introductions),
-                CHECKED(test_first_words),
-                CHECKED(test_other_version),
-                CHECKED(test_reconnect),
-                CHECKED(test_restart),
                 CHECKED(test_cannot_execute),
                 CHECKED(test_cannot_start),
         };
 
-        return cmocka_run_group_tests_name("sessions", tests, make_pages, NULL);
+        return cmocka_run_group_tests_name("sessions", tests, service_make_pages, NULL);
 }

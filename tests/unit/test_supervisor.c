@@ -18,12 +18,6 @@ static void expect_hang_up(int fd) {
         assert_true(recv(fd, &byte, 1, 0) <= 0);
 }
 
-static bool is_quiet(int fd) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
-
-        return poll(&p, 1, 0) == 0;
-}
-
 /* The app is turned away with these words. */
 static void expect_refusal(int fd, enum pinlease_code code) {
         struct pl_packet packet;
@@ -54,6 +48,18 @@ static int64_t ask_status(const struct running *r, const char *path) {
         json_object_put(end);
         pl_close(fd);
         return number;
+}
+
+/* The process of the so manieth session's keeper. */
+static pid_t ask_keeper(const struct running *r, unsigned int index) {
+        int fd = admin_connect(r);
+        struct json_object *items, *end = admin_ask(fd, "{\"method\":\"list\"}", &items);
+        pid_t pid = (pid_t)admin_number(json_object_array_get_idx(items, index), "keeper_pid");
+
+        json_object_put(items);
+        json_object_put(end);
+        pl_close(fd);
+        return pid;
 }
 
 static void wait_status(const struct running *r, const char *path, int64_t number) {
@@ -250,7 +256,7 @@ TEST(test_end) {
         for (unsigned int i = 0; i < 3; i++)
                 keeper_forget(keepers + i);
         assert_int_equal(testing_wait_child(r.pid), 0);
-        assert_true(is_quiet(late));
+        assert_true(running_is_quiet(late));
         pl_close(late);
         running_teardown(&r);
 }
@@ -265,15 +271,7 @@ TEST(test_end_while_settling) {
         running_start(&r);
         running_app(&r, geteuid(), keepers);
         running_app(&r, geteuid(), keepers + 1);
-        {
-                int fd = admin_connect(&r);
-                struct json_object *items, *end = admin_ask(fd, "{\"method\":\"list\"}", &items);
-
-                keeper_pid = (pid_t)admin_number(json_object_array_get_idx(items, 1), "keeper_pid");
-                json_object_put(items);
-                json_object_put(end);
-                pl_close(fd);
-        }
+        keeper_pid = ask_keeper(&r, 1);
         /* First the keeper: it must not come before it is wanted to. */
         assert_int_equal(kill(keeper_pid, SIGSTOP), 0);
         (void)running_stop(&r, SIGKILL);
@@ -294,6 +292,60 @@ TEST(test_end_while_settling) {
         running_teardown(&r);
 }
 
+/* SIGHUP: the service manager hears when it has been dealt with; sessions go on. */
+TEST(test_reload) {
+        struct fake_keeper keeper;
+        struct running r;
+
+        running_setup(&r);
+        running_start(&r);
+        running_app(&r, geteuid(), &keeper);
+        for (unsigned int i = 0; i < 3; i++) {
+                assert_int_equal(kill(r.pid, SIGHUP), 0);
+                running_expect_notice(&r, 'R');
+                assert_int_equal(ask_status(&r, "sessions"), 1);
+        }
+        assert_int_equal(keeper_state(&keeper).n_going_away, 0);
+        keeper_forget(&keeper);
+        wait_status(&r, "sessions", 0);
+        assert_int_equal(running_stop(&r, SIGTERM), 0);
+        running_teardown(&r);
+}
+
+/* Who is told to look again before it is ready is not ready by that. */
+TEST(test_reload_while_settling) {
+        struct fake_keeper keeper;
+        sigset_t both, before;
+        pid_t keeper_pid;
+        struct running r;
+        char notice = 0;
+
+        running_setup(&r);
+        running_start(&r);
+        running_app(&r, geteuid(), &keeper);
+        keeper_pid = ask_keeper(&r, 0);
+        assert_int_equal(kill(keeper_pid, SIGSTOP), 0);
+        (void)running_stop(&r, SIGKILL);
+        /* Both wait until it looks; the kernel hands out the lower number first. */
+        (void)sigemptyset(&both);
+        (void)sigaddset(&both, SIGHUP);
+        (void)sigaddset(&both, SIGINT);
+        assert_int_equal(sigprocmask(SIG_BLOCK, &both, &before), 0);
+        running_begin(&r);
+        assert_int_equal(kill(r.pid, SIGHUP), 0);
+        assert_int_equal(kill(r.pid, SIGINT), 0);
+        assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
+        (void)testing_wait_fd(r.notices, POLLIN);
+        assert_int_equal(read(r.notices, &notice, 1), 1);
+        assert_int_equal(notice, 'S');
+        assert_int_equal(kill(keeper_pid, SIGCONT), 0);
+        while (keeper_state(&keeper).n_going_away == 0)
+                ;
+        keeper_forget(&keeper);
+        assert_int_equal(testing_wait_child(r.pid), 0);
+        running_teardown(&r);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_sessions),
@@ -304,6 +356,8 @@ int main(void) {
                 CHECKED(test_restart),
                 CHECKED(test_end),
                 CHECKED(test_end_while_settling),
+                CHECKED(test_reload),
+                CHECKED(test_reload_while_settling),
         };
 
         return cmocka_run_group_tests_name("supervisor", tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,11 +52,28 @@ struct before {
         unsigned int fds, views;
 };
 
+static void on_deadline(int signal _unused_) {
+        static const char words[] = "this test does not end\n";
+
+        (void)!write(STDERR_FILENO, words, sizeof words - 1);
+        _exit(EXIT_FAILURE);
+}
+
+void testing_deadline_begin(void) {
+        (void)signal(SIGALRM, on_deadline);
+        (void)alarm(testing_rounds(TESTING_DEADLINE_S));
+}
+
+void testing_deadline_end(void) {
+        (void)alarm(0);
+}
+
 int testing_leak_setup(void **state) {
         struct before *before = malloc(sizeof *before);
 
         if (!before)
                 return -1;
+        testing_deadline_begin();
         *before = (struct before) { .fds = testing_count_fds(0), .views = testing_count_views() };
         *state = before;
         return 0;
@@ -64,6 +82,7 @@ int testing_leak_setup(void **state) {
 int testing_leak_teardown(void **state) {
         struct before before = *(struct before *)*state;
 
+        testing_deadline_end();
         free(*state);
         if (testing_count_fds(0) == before.fds && testing_count_views() == before.views)
                 return 0;
@@ -147,12 +166,18 @@ pid_t testing_fork(void) {
         return pid;
 }
 
-int testing_wait_child(pid_t pid) {
-        int status, pidfd = pidfd_open(pid, 0);
+void testing_await_end(pid_t pid) {
+        int pidfd = pidfd_open(pid, 0);
 
         assert_true(pidfd >= 0);
         (void)testing_wait_fd(pidfd, POLLIN);
         pl_close(pidfd);
+}
+
+int testing_wait_child(pid_t pid) {
+        int status;
+
+        testing_await_end(pid);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         return status;
 }
@@ -191,4 +216,13 @@ int testing_send(int sock, int flags, const void *data, size_t size, const int *
                 memcpy(CMSG_DATA(&control.header), fds, n_fds * sizeof(int));
         }
         return sendmsg(sock, &msg, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+bool testing_kernel_is(unsigned int major, unsigned int minor) {
+        unsigned int this_major = 0, this_minor = 0;
+        struct utsname name;
+
+        assert_int_equal(uname(&name), 0);
+        assert_int_equal(sscanf(name.release, "%u.%u", &this_major, &this_minor), 2);
+        return this_major > major || (this_major == major && this_minor >= minor);
 }

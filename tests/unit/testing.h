@@ -19,11 +19,17 @@
 /* A test function. cmocka's own state is used by the leak check only. */
 #define TEST(name) static void name(_unused_ void **unused)
 
-/* An entry of the table of tests: afterwards as many descriptors are open, and as many files mapped, as before. */
+/* An entry of the table of tests: afterwards as many descriptors are open, and as many files mapped, as before. A test that
+ * goes on for longer than TESTING_DEADLINE_S ends the program. */
 #define CHECKED(name) cmocka_unit_test_setup_teardown(name, testing_leak_setup, testing_leak_teardown)
 
 int testing_leak_setup(void **state);
 int testing_leak_teardown(void **state);
+
+/* What loops until something is so need not count how often; what blocks for ever is noticed. Threads and system calls as well. */
+#define TESTING_DEADLINE_S 300
+void testing_deadline_begin(void);
+void testing_deadline_end(void);
 
 /* Open descriptors of a process; 0: this one. */
 unsigned int testing_count_fds(pid_t pid);
@@ -58,6 +64,9 @@ int testing_wait_fd(int fd, int events);
 /* fork(); the child does not outlive a test that fails. */
 pid_t testing_fork(void);
 
+/* Waits for the end of a process; a child is still to be waited for. */
+void testing_await_end(pid_t pid);
+
 /* Waits for the end of a child and returns its wait status. */
 int testing_wait_child(pid_t pid);
 
@@ -66,6 +75,9 @@ void testing_assert_refusal(int r, const struct refusal *refusal, enum pinlease_
 
 /* Sends any bytes with up to 64 descriptors, as a hostile peer would. Returns 0 or a negative errno. */
 int testing_send(int sock, int flags, const void *data, size_t size, const int *fds, unsigned int n_fds);
+
+/* Is the kernel of this version, or later? For what may be skipped there, and only there. */
+bool testing_kernel_is(unsigned int major, unsigned int minor);
 
 /* Says why, then leaves the test as skipped. */
 #define testing_skip(...)                 \
