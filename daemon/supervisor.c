@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <systemd/sd-daemon.h>
 
 #include "log-limit.h"
 #include "log.h"
@@ -41,17 +40,17 @@ static void sd_event_unrefp_(sd_event **event) {
 }
 
 static int on_status(sd_event_source *source _unused_, uint64_t usec _unused_, void *userdata) {
-        const struct supervisor *s = userdata;
+        struct supervisor *s = userdata;
         unsigned int n = s->accounts.n_sessions;
 
         log_report_missed(false);
-        (void)sd_notifyf(0,
-                         "STATUS=%u session%s%s",
-                         n,
-                         n == 1 ? "" : "s",
-                         s->state == SUPERVISOR_DRAINING  ? ", draining"
-                         : s->state == SUPERVISOR_DRAINED ? ", drained"
-                                                          : "");
+        notify_say(&s->notify,
+                   "STATUS=%u session%s%s",
+                   n,
+                   n == 1 ? "" : "s",
+                   s->state == SUPERVISOR_DRAINING  ? ", draining"
+                   : s->state == SUPERVISOR_DRAINED ? ", drained"
+                                                    : "");
         return 0;
 }
 
@@ -246,7 +245,7 @@ static int on_drain_timeout(sd_event_source *source _unused_, uint64_t usec _unu
 }
 
 static void end_all(struct supervisor *s, uint32_t grace_ms) {
-        (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, ((uint64_t)grace_ms + DRAIN_MARGIN_MS) * 1000);
+        notify_say(&s->notify, "EXTEND_TIMEOUT_USEC=%" PRIu64, ((uint64_t)grace_ms + DRAIN_MARGIN_MS) * 1000);
         s->drain_grace_ms = grace_ms;
         for (struct session *session = s->sessions.first; session; session = session->next)
                 session_end(session, grace_ms);
@@ -287,9 +286,9 @@ int supervisor_undrain(struct supervisor *s) {
 
 /* The sessions go on. What a successor does not take over in time cannot be told apart from what it must never know. */
 static int on_sigterm(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
-        const struct supervisor *s = userdata;
+        struct supervisor *s = userdata;
 
-        (void)sd_notify(0, "STOPPING=1");
+        notify_say(&s->notify, "STOPPING=1");
         if (s->accounts.n_sessions > 0)
                 log_line(LOG_INFO, "ends; %u sessions go on and wait for its successor", s->accounts.n_sessions);
         return sd_event_exit(s->event, 0);
@@ -306,7 +305,7 @@ static int on_sigint(sd_event_source *source _unused_, const struct signalfd_sig
         struct supervisor *s = userdata;
 
         s->leaving = true;
-        (void)sd_notify(0, "STOPPING=1");
+        notify_say(&s->notify, "STOPPING=1");
         /* Not before it is known which sessions there are. */
         return s->state == SUPERVISOR_SETTLING ? 0 : leave(s);
 }
@@ -319,9 +318,9 @@ static int on_sighup(sd_event_source *source _unused_, const struct signalfd_sig
                 admin_reload(&s->admin);
                 return 0;
         }
-        (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
+        notify_say(&s->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
         admin_reload(&s->admin);
-        (void)sd_notify(0, "READY=1");
+        notify_say(&s->notify, "READY=1");
         report_status(s);
         return 0;
 }
@@ -348,7 +347,7 @@ static int settle(struct supervisor *s) {
                 return r;
         if (s->sessions.n_resumed > 0)
                 log_event(LOG_INFO, EVENT_SESSION_RESUMED, "has taken over %" PRIu64 " sessions", s->sessions.n_resumed);
-        (void)sd_notify(0, "READY=1");
+        notify_say(&s->notify, "READY=1");
         return on_status(NULL, 0, s);
 }
 
@@ -400,9 +399,8 @@ static int prepare(struct supervisor *s) {
         r = sd_event_default(&s->event);
         if (r >= 0)
                 r = add_signals(s);
-        /* The watchdog is fed by the loop, as long as it turns. */
         if (r >= 0)
-                r = sd_event_set_watchdog(s->event, true);
+                r = notify_init(&s->notify, s->event);
         if (r < 0)
                 return r;
 
@@ -432,6 +430,7 @@ static void supervisor_done(struct supervisor *s) {
         sd_event_source_disable_unref(s->status);
         sd_event_source_disable_unref(s->settle);
         sd_event_source_disable_unref(s->drain);
+        notify_done(&s->notify);
         pl_close(s->config.clients);
         pl_close(s->config.admins);
 }

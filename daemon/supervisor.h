@@ -12,6 +12,7 @@
 #include "admission.h"
 #include "breaks.h"
 #include "handover.h"
+#include "notify.h"
 #include "sessions.h"
 #include "waiting.h"
 
@@ -46,6 +47,7 @@ struct supervisor {
         struct breaks breaks;
         struct admin admin;
         struct pause pause;
+        struct notify notify;
         sd_event_source *listener, *status, *settle, *drain;
         uint32_t drain_grace_ms;
         bool leaving; /* ends when it is drained */

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -60,17 +61,17 @@ static void spin_twice(struct progress *progress) {
 
 /* --- connections ------------------------------------------------------------------------------------------------------- */
 
-/* 1000 at first, then as many as it is left with; whenever one times out there is another. */
-static void silence(struct progress *progress) {
+/* So many at first, then as many as it is left with; whenever one times out there is another. */
+static void stay_silent(struct progress *progress, size_t n) {
         static struct pollfd p[SILENT];
-        size_t held = SILENT;
+        size_t held = n;
 
-        for (size_t i = 0; i < SILENT; i++)
+        for (size_t i = 0; i < n; i++)
                 p[i] = (struct pollfd) { .fd = dial(CLIENT_SOCKET, 0), .events = POLLIN };
         atomic_store(&progress->ready, 1);
         for (;;) {
-                (void)poll(p, SILENT, 50);
-                for (size_t i = 0; i < SILENT; i++) {
+                (void)poll(p, n, 50);
+                for (size_t i = 0; i < n; i++) {
                         if (p[i].fd >= 0 && p[i].revents) {
                                 p[i].fd = pl_close(p[i].fd);
                                 held--;
@@ -82,6 +83,10 @@ static void silence(struct progress *progress) {
                         }
                 }
         }
+}
+
+static void silence(struct progress *progress) {
+        stay_silent(progress, SILENT);
 }
 
 static void knock(const char *path, struct progress *progress) {
@@ -348,7 +353,7 @@ static void take_the_descriptors(struct progress *progress) {
         if (prlimit(daemon_pid, RLIMIT_NOFILE, &few, NULL) < 0)
                 die("prlimit", errno);
         become(ATTACKER);
-        silence(progress);
+        stay_silent(progress, 2 * SILENT_MAX);
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------------- */
@@ -371,13 +376,25 @@ const struct attack attacks[] = {
 };
 const size_t n_attacks = ELEMENTSOF(attacks);
 
+/* Not any process of its name: there are children that only close something. */
+static pid_t main_pid(void) {
+        char line[32] = "";
+        FILE *f = popen("systemctl show -P MainPID pinlease.service", "re");
+
+        if (!f || !fgets(line, sizeof line, f))
+                die("systemctl", errno);
+        (void)pclose(f);
+        return (pid_t)strtol(line, NULL, 10);
+}
+
 pid_t attack_start(const struct attack *attack, struct progress *progress) {
         pid_t pid;
 
         atomic_store(&progress->ready, 0);
         atomic_store(&progress->n, 0);
-        if (find_processes("pinleased", "", &daemon_pid, 1) != 1 ||
-            prlimit(daemon_pid, RLIMIT_NOFILE, NULL, &files_of_daemon) < 0)
+        if (!daemon_pid)
+                daemon_pid = main_pid();
+        if (prlimit(daemon_pid, RLIMIT_NOFILE, NULL, &files_of_daemon) < 0)
                 die("pinleased", errno);
         pid = fork();
         if (pid < 0)
