@@ -55,6 +55,7 @@ UNIT_TESTS = \
 	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
+	tests/unit/test_notify \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
@@ -273,6 +274,10 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_notify_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_notify_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_notify_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_breaks_SOURCES = tests/unit/test_breaks.c $(SERVICE_FILES)
 tests_unit_test_breaks_CPPFLAGS = $(SERVICE_CPPFLAGS)
