@@ -40,6 +40,7 @@ UNIT_TESTS = \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
+	tests/unit/test_guard_lease \
 	tests/unit/test_guard_modify \
 	tests/unit/test_guard_poison \
 	tests/unit/test_force \
@@ -274,6 +275,9 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_guard_lease_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_lease_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_notify_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_notify_CFLAGS = $(SUPERVISOR_CFLAGS)
