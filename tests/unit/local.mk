@@ -28,6 +28,7 @@ UNIT_TESTS = \
 	tests/unit/test_admin_orders \
 	tests/unit/test_admin_params \
 	tests/unit/test_backing \
+	tests/unit/test_changes \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
@@ -220,6 +221,11 @@ tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_revoke_LDFLAGS = $(WRAPS)
 tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES)
+tests_unit_test_changes_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_changes_LDFLAGS = $(WRAPS)
+tests_unit_test_changes_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_revoke_model_SOURCES = tests/unit/test_revoke_model.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_model_CPPFLAGS = $(UNIT_CPPFLAGS)
