@@ -43,6 +43,7 @@ UNIT_TESTS = \
 	tests/unit/test_fds \
 	tests/unit/test_guard_lease \
 	tests/unit/test_guard_modify \
+	tests/unit/test_guards \
 	tests/unit/test_guard_poison \
 	tests/unit/test_force \
 	tests/unit/test_freeze \
@@ -221,6 +222,11 @@ tests_unit_test_revoke_SOURCES = tests/unit/test_revoke.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_revoke_LDFLAGS = $(WRAPS)
 tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_guards_SOURCES = tests/unit/test_guards.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guards_LDFLAGS = $(WRAPS)
+tests_unit_test_guards_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES)
 tests_unit_test_changes_CPPFLAGS = $(UNIT_CPPFLAGS)
