@@ -239,6 +239,10 @@ static bool unmapped(const void *argument) {
         return process_maps(session->registrar, "pl-test") == 0;
 }
 
+static bool unwatched(const void *session) {
+        return process_fds(((const struct session *)session)->registrar, "pl-test") == 0;
+}
+
 static void run_wrong(const void *argument) {
         const struct wrong *w = argument;
         struct fixture f = fixture_open(NULL);
@@ -249,7 +253,10 @@ static void run_wrong(const void *argument) {
         unsigned int before;
         int fd = w->make ? CHECK_CALL(w->make()) : memory.fd;
 
-        raw_ping(&f.raw);
+        /* What guards have for all files is there from the first on. */
+        raw_deregister(&f.raw, fixture_register(&f, &memory, PINLEASE_METHOD_PINNED).id);
+        if (!eventually(unmapped, &session) || !eventually(unwatched, &session))
+                FAIL("the registrar has the memory still");
         before = process_fds(session.registrar, NULL);
         if (w->twist)
                 w->twist(&request);
@@ -261,6 +268,9 @@ static void run_wrong(const void *argument) {
         } else {
                 if (w->code == PINLEASE_CODE_NONE)
                         raw_deregister(&f.raw, reply.id);
+                /* Its guards go a moment later. */
+                if (!eventually(unwatched, &session))
+                        FAIL("the registrar has the file open still");
                 CHECK_EQUAL(process_fds(session.registrar, NULL), before);
                 if (!eventually(unmapped, &session))
                         FAIL("the registrar has the memory mapped still");
