@@ -15,10 +15,10 @@
 #include "matrix.h"
 
 /* What ran in between may not touch it. */
-#define TRY(call)                                                                                                                \
-        ({                                                                                                                       \
-                long result_ = (long)(call);                                                                                     \
-                result_ < 0 ? -errno : 0;                                                                                        \
+#define TRY(call)                                                                                                      \
+        ({                                                                                                             \
+                long result_ = (long)(call);                                                                           \
+                result_ < 0 ? -errno : 0;                                                                              \
         })
 
 /* The descriptor that it has had all along, or one that it gets now. */
@@ -28,7 +28,8 @@ static int writer(struct target *t) {
         return t->fd < 0 ? -errno : t->fd;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static int open_to_read(struct target *t) {
         return TRY(open(t->path, O_RDONLY | O_CLOEXEC));
@@ -44,7 +45,8 @@ static int open_empty(struct target *t) {
         return fd < 0 ? -errno : close(fd);
 }
 
-/* --- sizes and ranges --------------------------------------------------------------------------------------------------- */
+/* --- sizes and ranges
+ * --------------------------------------------------------------------------------------------------- */
 
 static int truncate_path(struct target *t) {
         return TRY(truncate(t->path, (off_t)t->unit));
@@ -89,7 +91,8 @@ static int append(struct target *t) {
         return fd < 0 ? fd : TRY(pwrite(fd, page, sizeof page, (off_t)t->length));
 }
 
-/* --- names, attributes --------------------------------------------------------------------------------------------------- */
+/* --- names, attributes
+ * --------------------------------------------------------------------------------------------------- */
 
 /* Another one, of the same length, that has its own blocks. */
 static int other_file(const struct target *t, char *path) {
@@ -116,7 +119,7 @@ static int unlink_path(struct target *t) {
 }
 
 static int rename_over(struct target *t) {
-        char path[96];
+        char path[80];
 
         close(other_file(t, path));
         return TRY(rename(path, t->path));
@@ -126,10 +129,11 @@ static int change_mode(struct target *t) {
         return TRY(chmod(t->path, 0640));
 }
 
-/* --- blocks of other files ------------------------------------------------------------------------------------------------ */
+/* --- blocks of other files
+ * ------------------------------------------------------------------------------------------------ */
 
 static int with_other(struct target *t, int (*function)(const struct target *t, int fd, int other)) {
-        char path[96] = "";
+        char path[80] = "";
         int other = other_file(t, path), fd, r;
 
         if (path[0])
@@ -219,17 +223,27 @@ static int exchange(const struct target *t, int fd, int other) {
         struct xfs_exchange_range range = { .file1_fd = other, .length = t->length };
         int r;
 
-        if (t->kind == MEMORY_EXT4 || t->kind == MEMORY_EXT4_DAX)
-                return TRY(ioctl(fd, EXT4_IOC_MOVE_EXT, &move));
+        if (t->kind == MEMORY_EXT4 || t->kind == MEMORY_EXT4_DAX) {
+                /* What is still to be written is not moved (EBUSY). */
+                for (int i = 0; i < 100; i++) {
+                        CHECK_CALL(fsync(fd));
+                        r = TRY(ioctl(fd, EXT4_IOC_MOVE_EXT, &move));
+                        if (r != -EBUSY)
+                                break;
+                }
+                return r;
+        }
         r = TRY(ioctl(fd, XFS_IOC_EXCHANGE_RANGE, &range));
-        return r == -EOPNOTSUPP ? swap_extents(t, fd, other) : r;
+        /* With DAX the kernel (7.3) warns about the pages that are in use, and refuses. */
+        return r == -EOPNOTSUPP && t->kind == MEMORY_XFS ? swap_extents(t, fd, other) : r;
 }
 
 static int defragment(struct target *t) {
         return with_other(t, exchange);
 }
 
-/* --- mounts --------------------------------------------------------------------------------------------------------------- */
+/* --- mounts
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static int remount(struct target *t) {
         return TRY(mount(NULL, t->folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));
@@ -262,6 +276,9 @@ const struct operation operations[N_OPERATIONS] = {
         { "copy_file_range onto it", copy_range, 0, "no write(2)" },
         { "defragment", defragment, OPERATION_BLOCKS, "no exchange of blocks" },
         { "remount read-only, the app may write", remount, OPERATION_NAME | OPERATION_MOUNT, "somebody may write" },
-        { "remount read-only, the app only reads", remount, OPERATION_NAME | OPERATION_MOUNT | OPERATION_READ_ONLY, NULL },
+        { "remount read-only, the app only reads",
+          remount,
+          OPERATION_NAME | OPERATION_MOUNT | OPERATION_READ_ONLY,
+          NULL },
         { "lazy unmount", unmount, OPERATION_NAME | OPERATION_MOUNT, NULL },
 };

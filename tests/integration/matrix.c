@@ -2,24 +2,17 @@
 #include "matrix.h"
 
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "fixture.h"
 #include "harness.h"
 #include "process.h"
 #include "wire.h"
-
-#define UNITS 4
 
 /* How often the guards look at what nothing tells them of, twice, and something for a slow machine. */
 #define LOOK_MS 12000
@@ -30,9 +23,12 @@ static const struct {
         const char *name, *folder;
         enum memory_kind kind;
 } places[] = {
-        { "ext4, DAX", "/mnt/ext4-dax", MEMORY_EXT4_DAX }, { "xfs, DAX", "/mnt/xfs-dax", MEMORY_XFS_DAX },
-        { "ext4", "/mnt/ext4", MEMORY_EXT4 },              { "xfs", "/mnt/xfs", MEMORY_XFS },
-        { "tmpfs", "/mnt/tmpfs", MEMORY_TMPFS },           { "memfd", NULL, MEMORY_MEMFD },
+        { "ext4, DAX", "/mnt/ext4-dax", MEMORY_EXT4_DAX },
+        { "xfs, DAX", "/mnt/xfs-dax", MEMORY_XFS_DAX },
+        { "ext4", "/mnt/ext4", MEMORY_EXT4 },
+        { "xfs", "/mnt/xfs", MEMORY_XFS },
+        { "tmpfs", "/mnt/tmpfs", MEMORY_TMPFS },
+        { "memfd", NULL, MEMORY_MEMFD },
         { "hugetlbfs", "/mnt/huge", MEMORY_HUGETLB },
 };
 #define N_PLACES ELEMENTSOF(places)
@@ -45,19 +41,12 @@ struct cell {
 };
 static struct cell (*cells)[N_WAYS][N_OPERATIONS];
 
-/* What makes out a file: the place of each unit that was there at the beginning, 0 for none. */
-struct shape {
-        uint64_t size, units[UNITS];
-};
-
 /* One registration, in one process for all operations of one place by one way. */
 struct row {
         const struct operation *operation;
         struct cell *cell;
-        struct memory memory;
-        char file[96], mount[64];
+        struct subject subject;
         struct pl_register_reply reply;
-        struct shape shape;
         unsigned int notices;
         bool registered, tried, waited, moved, asked, gone, released;
 };
@@ -71,7 +60,8 @@ static struct {
         struct row *current; /* whose change is under way; NULL: none */
 } m;
 
-/* --- the other program --------------------------------------------------------------------------------------------------- */
+/* --- the other program
+ * --------------------------------------------------------------------------------------------------- */
 
 enum { OTHER_OPENS = 1 << 8 };
 
@@ -117,122 +107,8 @@ static bool is_decided(const void *argument _unused_) {
         return has_come(m.other.channel) || other_waits();
 }
 
-/* --- the file ------------------------------------------------------------------------------------------------------------ */
-
-static bool on_blocks(void) {
-        return places[m.place].kind >= MEMORY_EXT4_DAX;
-}
-
-static void find_blocks(const struct row *row, struct shape *shape) {
-        union {
-                struct fiemap map;
-                uint8_t space[sizeof(struct fiemap) + 32 * sizeof(struct fiemap_extent)];
-        } u = { .map = { .fm_length = row->memory.length, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 32 } };
-
-        CHECK_CALL(ioctl(row->memory.fd, FS_IOC_FIEMAP, &u.map));
-        for (unsigned int i = 0; i < u.map.fm_mapped_extents; i++) {
-                const struct fiemap_extent *e = u.map.fm_extents + i;
-
-                for (uint64_t n = 0; n < UNITS; n++) {
-                        uint64_t at = n * row->cell->target.unit;
-
-                        if (at >= e->fe_logical && at < e->fe_logical + e->fe_length)
-                                shape->units[n] = (e->fe_physical + at - e->fe_logical) |
-                                        (e->fe_flags & FIEMAP_EXTENT_UNWRITTEN ? 2 : 1);
-                }
-        }
-}
-
-static struct shape shape_of(const struct row *row) {
-        struct shape shape = { 0 };
-        struct stat st;
-
-        CHECK_CALL(fstat(row->memory.fd, &st));
-        shape.size = (uint64_t)st.st_size < row->memory.length ? (uint64_t)st.st_size : row->memory.length;
-        if (on_blocks())
-                find_blocks(row, &shape);
-        else
-                for (uint64_t n = 0; n < row->memory.length / row->cell->target.unit; n++) {
-                        unsigned char there;
-
-                        CHECK_CALL(mincore(row->memory.start + n * row->cell->target.unit, 4096, &there));
-                        shape.units[n] = there & 1;
-                }
-        return shape;
-}
-
-static bool has_moved(const struct row *row) {
-        struct shape shape = shape_of(row);
-
-        return memcmp(&shape, &row->shape, sizeof shape) != 0;
-}
-
-static void *map(const struct row *row, int fd, int protection) {
-        void *p = mmap(NULL, row->memory.length, protection, MAP_SHARED, fd, 0);
-
-        CHECK(p != MAP_FAILED);
-        return p;
-}
-
-/* All of it there and written; then opened and mapped as the app has it, once. */
-static void file_new(struct row *row) {
-        struct target *t = &row->cell->target;
-        bool reads = row->operation->flags & OPERATION_READ_ONLY;
-        void *p;
-        int fd;
-
-        t->kind = places[m.place].kind;
-        t->unit = t->kind == MEMORY_HUGETLB ? UINT64_C(2) << 20 : 4096;
-        row->memory.length = t->length = t->kind == MEMORY_HUGETLB ? 2 * t->unit : UNITS * t->unit;
-        t->fd = -1;
-        if (t->kind == MEMORY_MEMFD) {
-                fd = CHECK_CALL(memfd_create("pl-matrix", MFD_CLOEXEC));
-                CHECK_CALL(ftruncate(fd, (off_t)t->length));
-        } else
-                fd = memory_file(places[m.place].folder, row->file, t->length);
-        if (on_blocks())
-                CHECK_CALL(posix_fallocate(fd, 0, (off_t)t->length));
-        p = map(row, fd, PROT_READ | PROT_WRITE);
-        memset(p, 1, t->length);
-        CHECK_CALL(fsync(fd));
-        CHECK_CALL(munmap(p, t->length));
-
-        if (t->kind == MEMORY_MEMFD)
-                (void)snprintf(t->path, sizeof t->path, "/proc/%d/fd/%d", getpid(), fd);
-        else {
-                const char *name = strrchr(row->file, '/');
-                char path[192];
-
-                memcpy(t->path, row->file, sizeof t->path);
-                (void)snprintf(t->folder, sizeof t->folder, "%s", places[m.place].folder);
-                close(fd);
-                if (row->operation->flags & OPERATION_MOUNT) {
-                        (void)snprintf(row->mount, sizeof row->mount, "/run/pl-matrix-XXXXXX");
-                        CHECK(mkdtemp(row->mount));
-                        CHECK_CALL(mount(t->folder, row->mount, NULL, MS_BIND, NULL));
-                        (void)snprintf(t->folder, sizeof t->folder, "%s", row->mount);
-                }
-                (void)snprintf(path, sizeof path, "%s%s", t->folder, name);
-                fd = CHECK_CALL(open(path, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-        }
-        row->memory.fd = fd;
-        row->memory.start = map(row, fd, PROT_READ | (reads ? 0 : PROT_WRITE));
-        CHECK_CALL(madvise(row->memory.start, t->length, reads ? 22 /* MADV_POPULATE_READ */ : 23 /* MADV_POPULATE_WRITE */));
-}
-
-static void file_free(struct row *row) {
-        if (!row->memory.start)
-                return;
-        memory_free(&row->memory);
-        if (row->file[0])
-                (void)unlink(row->file);
-        if (row->mount[0]) {
-                (void)umount2(row->mount, MNT_DETACH);
-                CHECK_CALL(rmdir(row->mount));
-        }
-}
-
-/* --- the app ------------------------------------------------------------------------------------------------------------- */
+/* --- the app
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static struct row *row_of(uint64_t id) {
         for (size_t i = 0; i < N_OPERATIONS; i++)
@@ -249,7 +125,7 @@ static void on_revoking(struct row *row) {
                 if (!eventually(is_decided, NULL))
                         FAIL("%s, %s: the other program hangs", places[m.place].name, row->operation->name);
                 row->waited = !has_come(m.other.channel);
-                row->moved = row->waited && has_moved(row);
+                row->moved = row->waited && subject_has_moved(&row->subject);
         }
         row->asked = true;
 }
@@ -334,25 +210,26 @@ static void ping(void) {
 
 static void register_it(struct row *row) {
         struct pl_packet request, reply;
-        uint32_t method = on_blocks() ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED;
+        uint32_t method = is_on_blocks(places[m.place].kind) ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED;
 
         pl_packet_init(&request, PL_OP_REGISTER, 0);
-        request.body.reg = fixture_request(&m.fixture, &row->memory, method);
+        request.body.reg = fixture_request(&m.fixture, &row->subject.memory, method);
         if (row->operation->flags & OPERATION_READ_ONLY)
                 request.body.reg.access = ACCESS_READ;
-        reply = call(&request, row->memory.fd);
+        reply = call(&request, row->subject.memory.fd);
         if (reply.header.opcode == PL_OP_REFUSED)
                 FAIL("%s, %s: %s", places[m.place].name, row->operation->name, reply.body.refused.sentence);
         row->reply = reply.body.register_reply;
         row->registered = true;
 }
 
-/* --- one change ---------------------------------------------------------------------------------------------------------- */
+/* --- one change
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static const char *impossible(const struct operation *operation) {
         if (operation->flags & OPERATION_NAME && places[m.place].kind == MEMORY_MEMFD)
                 return operation->flags & OPERATION_MOUNT ? "no mount" : "no name";
-        if (operation->flags & OPERATION_BLOCKS && !on_blocks())
+        if (operation->flags & OPERATION_BLOCKS && !is_on_blocks(places[m.place].kind))
                 return "no blocks";
         return NULL;
 }
@@ -366,21 +243,24 @@ static bool is_guarded(struct row *row) {
         if (m.way == BY_MODIFY)
                 CHECK(!(held & PINLEASE_GUARD_LEASE));
         else if (!(held & PINLEASE_GUARD_LEASE)) {
+                unsigned int reason = pl_guard_reason(row->reply.guards, 1);
+
                 (void)snprintf(row->cell->text,
                                sizeof row->cell->text,
-                               "no lease: %s",
-                               pl_guard_reason_name(pl_guard_reason(row->reply.guards, 1)));
+                               reason == PINLEASE_GUARD_NOT_FOR_THIS ? "– (no lease)" : "– (no lease: %s)",
+                               pl_guard_reason_name(reason));
                 return false;
         }
         return true;
 }
 
 static void change(struct row *row, uint64_t number) {
-        struct pollfd p[] = { { .fd = m.other.channel, .events = POLLIN }, { .fd = m.fixture.raw.sock, .events = POLLIN } };
+        struct pollfd p[] = { { .fd = m.other.channel, .events = POLLIN },
+                              { .fd = m.fixture.raw.sock, .events = POLLIN } };
 
         row->tried = true;
         if (row->operation->flags & OPERATION_OWN) {
-                row->cell->target.fd = row->memory.fd;
+                row->cell->target.fd = row->subject.memory.fd;
                 row->cell->error = row->operation->change(&row->cell->target);
         } else {
                 m.current = row;
@@ -396,7 +276,7 @@ static void change(struct row *row, uint64_t number) {
         /* Who waited has not changed anything so far. */
         if (row->moved)
                 FAIL("%s, %s: changed although it waits", places[m.place].name, row->operation->name);
-        row->moved = has_moved(row);
+        row->moved = subject_has_moved(&row->subject);
         ping();
 }
 
@@ -407,25 +287,28 @@ static void try_it(struct row *row, uint64_t number) {
                 (void)snprintf(row->cell->text, sizeof row->cell->text, "– (%s)", why);
                 return;
         }
-        file_new(row);
+        row->subject =
+                subject_new(&row->cell->target, places[m.place].kind, places[m.place].folder, row->operation->flags);
         if (m.way == BY_MODIFY && !(row->operation->flags & OPERATION_OWN)) {
                 tell_value(m.other.channel, number | OTHER_OPENS);
                 await(m.other.channel);
-        } else if (m.way == BY_MODIFY && row->cell->target.kind != MEMORY_MEMFD && row->cell->target.kind != MEMORY_HUGETLB)
+        } else if (m.way == BY_MODIFY && row->cell->target.kind != MEMORY_MEMFD &&
+                   row->cell->target.kind != MEMORY_HUGETLB)
                 /* The app's own second one will do: the lease is not to be had. Closed with the process. */
-                (void)CHECK_CALL(open(row->file, O_RDWR | O_CLOEXEC));
-        row->shape = shape_of(row);
+                (void)CHECK_CALL(open(row->subject.file, O_RDWR | O_CLOEXEC));
         register_it(row);
         if (is_guarded(row))
                 change(row, number);
 }
 
-/* --- what came of it ----------------------------------------------------------------------------------------------------- */
+/* --- what came of it
+ * ----------------------------------------------------------------------------------------------------- */
 
 static const char *notices_of(const struct row *row) {
         static const char *const names[] = {
-                [PL_NOTICE_UNLINKED] = "no name",      [PL_NOTICE_UNMOUNTED] = "unmounted", [PL_NOTICE_READ_ONLY] = "read-only",
-                [PL_NOTICE_GUARD_LOST] = "guard lost", [PL_NOTICE_CHANGED] = "changed",
+                [PL_NOTICE_UNLINKED] = "no name",    [PL_NOTICE_UNMOUNTED] = "unmounted",
+                [PL_NOTICE_READ_ONLY] = "read-only", [PL_NOTICE_GUARD_LOST] = "guard lost",
+                [PL_NOTICE_CHANGED] = "changed",
         };
         static char text[80];
 
@@ -440,28 +323,28 @@ static const char *notices_of(const struct row *row) {
 }
 
 static void judge(struct row *row) {
-        const char *error = row->cell->error ? strerrorname_np(-row->cell->error) : "done";
-        const char *missing = row->operation->missing;
-        char *text = row->cell->text;
-        size_t size = sizeof row->cell->text;
+        unsigned int notices = row->notices & ~(1U << PL_NOTICE_GUARD_BACK);
+        const char *error, *missing, *what;
+        char *text;
+        size_t size;
 
         if (!row->tried)
                 return;
+        error = row->cell->error ? strerrorname_np(-row->cell->error) : "done";
+        missing = row->operation->missing;
+        text = row->cell->text;
+        size = sizeof row->cell->text;
+
         if (row->asked && row->waited && row->cell->error)
                 (void)snprintf(text, size, "before; waits, %s", error);
         else if (row->asked)
                 (void)snprintf(text, size, row->waited ? "before; waits" : "after; %s", error);
         else if (row->cell->error)
                 (void)snprintf(text, size, "– (%s%s%s)", missing ? missing : "", missing ? ", " : "", error);
-        else
-                (void)snprintf(text,
-                               size,
-                               "%s%s; %s",
-                               row->moved              ? "**unseen**"
-                                       : row->notices & ~(1U << PL_NOTICE_GUARD_BACK) ? "told"
-                                                                                       : "unaffected",
-                               notices_of(row),
-                               error);
+        else {
+                what = row->moved ? "**unseen**" : notices ? "told" : "unaffected";
+                (void)snprintf(text, size, "%s%s; %s", what, notices_of(row), error);
+        }
 }
 
 static void run(int channel _unused_, const void *argument) {
@@ -485,7 +368,7 @@ static void run(int channel _unused_, const void *argument) {
                 }
                 /* Huge pages are few. */
                 if (row->released || !row->registered)
-                        file_free(row);
+                        subject_free(&row->subject);
         }
         for (end = pl_now_ms() + LOOK_MS; pl_now_ms() < end;) {
                 struct pollfd p = { .fd = m.fixture.raw.sock, .events = POLLIN };
@@ -500,10 +383,11 @@ static void run(int channel _unused_, const void *argument) {
         app_finish(&m.other);
         fixture_close(&m.fixture);
         for (size_t i = 0; i < N_OPERATIONS; i++)
-                file_free(m.rows + i);
+                subject_free(&m.rows[i].subject);
 }
 
-/* --- all of it ----------------------------------------------------------------------------------------------------------- */
+/* --- all of it
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void print_table(enum way way) {
         printf("| |");
@@ -531,7 +415,8 @@ int matrix_print(void) {
         for (size_t i = 0; i < ELEMENTSOF(apps); i++) {
                 siginfo_t info;
 
-                /* All at once on a slow machine: as long as it takes, whoever has started this knows how long that may be. */
+                /* All at once on a slow machine: as long as it takes, whoever has started this knows how long that may
+                 * be. */
                 CHECK_CALL(waitid(P_PIDFD, (id_t)apps[i].pidfd, &info, WEXITED | WNOWAIT));
                 app_finish(apps + i);
         }
