@@ -28,6 +28,9 @@
 #define COMPARE_MS 20
 #define COMPARE_SHARE 10
 
+/* How long who punches a hole may take from its first step to the last. */
+#define DOUBT_MS 1000
+
 /* Events of one turn: the kernel makes one of those that are the same and follow each other. */
 #define BUFFER_SIZE 4096
 
@@ -61,6 +64,36 @@ static void compare_size(struct guards *guards, struct guarded *file) {
         tell(guards, file, GUARD_CHANGED, size, UINT64_MAX);
 }
 
+static uint64_t bytes_of(const struct layout *layout) {
+        uint64_t n = 0;
+
+        for (size_t i = 0; i < layout->n_extents; i++)
+                n += layout->extents[i].length;
+        return n;
+}
+
+/*
+ * Who punches a hole into huge pages first takes it out of all page tables, and then makes the file smaller. Seen in between, it is
+ * a hole that does not count yet (layout.h), and would never if that became what the next look is compared with. So it does only when
+ * it has stayed like that for a while: then nobody has ever touched those pages here.
+ */
+static bool is_doubtful(struct guarded *file, const struct layout *now) {
+        const struct layout *before = &file->modify.layout;
+        bool doubtful = file->class.kind == PL_FD_HUGETLB && before->known && now->known && now->size >= before->size &&
+                now->blocks >= before->blocks && bytes_of(now) < bytes_of(before);
+
+        if (!doubtful) {
+                file->modify.doubted = 0;
+                return false;
+        }
+        if (!file->modify.doubted)
+                file->modify.doubted = pl_now_ms();
+        if (pl_now_ms() < file->modify.doubted + DOUBT_MS)
+                return true;
+        file->modify.doubted = 0;
+        return false;
+}
+
 static void compare(struct guards *guards, struct guarded *file) {
         struct teller teller = { .guards = guards, .file = file };
         uint64_t begun = pl_now_ms(), ended;
@@ -77,6 +110,11 @@ static void compare(struct guards *guards, struct guarded *file) {
                 return;
         }
 
+        if (is_doubtful(file, &now)) {
+                layout_done(&now);
+                file->modify.due = file->modify.not_before + DOUBT_MS / 10;
+                return;
+        }
         before = file->modify.layout;
         file->modify.layout = now;
         layout_compare(&file->class, &before, &now, tell_lost, &teller);
@@ -149,6 +187,7 @@ static int modify_arm(struct guards *guards, struct guarded *file) {
         if (layout_read(file->fd, &file->class, NULL, &file->modify.layout) < 0)
                 (void)layout_stat(file->fd, &file->modify.layout.size, &file->modify.layout.blocks);
         file->modify.seen = 0;
+        file->modify.doubted = 0;
         file->modify.not_before = pl_now_ms() + COMPARE_MS;
         file->modify.due = !file->modify.layout.known || file->class.kind == PL_FD_HUGETLB ? file->modify.not_before : 0;
         file->modify.unlinked = names_left(file) == 0;

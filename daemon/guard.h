@@ -65,6 +65,7 @@ struct guarded {
                 struct layout layout; /* what is registered lies in */
                 uint64_t due;         /* when it is to be compared again; 0: no need to */
                 uint64_t not_before;  /* to bound what comparing costs */
+                uint64_t doubted;     /* since when there are holes that do not count; 0: there are none */
                 bool mounted;         /* when it was last looked at, and that can be known */
                 bool unlinked, read_only;
         } modify;

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "leftovers.h"
+#include "matrix.h"
 
 /* A case that hangs is killed. */
 #define CASE_TIMEOUT_MS 60000
@@ -357,6 +358,8 @@ int main(int argc, char *argv[]) {
         char left[512];
 
         (void)signal(SIGPIPE, SIG_IGN);
+        if (argc == 2 && strcmp(argv[1], "matrix") == 0)
+                return matrix_print();
         if (argc == 2 && strcmp(argv[1], "leftovers") == 0) {
                 /* For scripts: is anything there now that should not be? */
                 const struct leftovers none = { 0 };

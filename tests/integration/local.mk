@@ -48,6 +48,8 @@ pl_raw_SOURCES = \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
 	tests/integration/linger.c tests/integration/linger.h \
+	tests/integration/matrix.c tests/integration/matrix.h \
+	tests/integration/matrix-operations.c tests/integration/matrix-subject.c \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/proc.c tests/integration/proc.h \
 	tests/integration/process.c tests/integration/process.h \
