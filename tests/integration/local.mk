@@ -28,6 +28,9 @@ pl_raw_SOURCES = \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-lease.c \
+	tests/integration/cases-lease-many.c \
+	tests/integration/cases-lease-shared.c \
+	tests/integration/cases-lease-ending.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
@@ -55,6 +58,7 @@ pl_raw_SOURCES = \
 	tests/integration/rdma.c tests/integration/rdma.h \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
+	tests/integration/subject.c tests/integration/subject.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
 	tests/integration/view.c tests/integration/view.h
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
