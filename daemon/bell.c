@@ -44,8 +44,9 @@ int bell_start(int *ret_pipe, pid_t *ret_pid) {
 
         if (pipe2(p, O_CLOEXEC) < 0)
                 return -errno;
-        /* All there are: which ones come is not for us to say. */
+        /* All there are: which ones come is not for us to say. But for the one by which the keeper wakes it. */
         (void)sigfillset(&signals);
+        (void)sigdelset(&signals, SIGCONT);
         (void)sigprocmask(SIG_SETMASK, &signals, &before);
         pid = fork();
         if (pid == 0)

@@ -12,9 +12,6 @@
 /* How long the other side may take to do what it wanted, until the app is told all the same. */
 #define SETTLE_MS 1000
 
-/* When the guards are asked again whether it has. */
-#define SETTLE_LOOK_MS 50
-
 /* How long after the grace time the other sessions may take. Their keepers are faster; then the kernel's own time decides. */
 #define OTHERS_MS 30000
 
@@ -195,11 +192,12 @@ static void advance(struct changes *c, struct guarded *file) {
                 return;
 
         file->change.state = GUARDED_SETTLING;
-        guards_let_go(c->guards, file);
-        if (asked)
-                set_due(c, file, pl_now_ms() + SETTLE_MS);
-        else
+        if (!asked) {
                 settled(c, file);
+                return;
+        }
+        guards_let_go(c->guards, file);
+        set_due(c, file, pl_now_ms() + SETTLE_MS);
 }
 
 static void on_asked(struct changes *c, struct guarded *file) {

@@ -131,7 +131,7 @@ static int modify_arm(struct guards *guards, struct guarded *file) {
         char path[32];
 
         if (file->fd < 0)
-                return PINLEASE_GUARD_NOT_FOR_THIS;
+                return guard_without_fd(file);
         if (file->modify.watch >= 0)
                 return PINLEASE_GUARD_HOLDS;
 

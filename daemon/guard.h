@@ -10,6 +10,7 @@
  * else (change.h) decides what that means and tells the guard when the other side may go on.
  */
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -140,6 +141,16 @@ struct guard_ops {
         /* Frees what it holds for all files. */
         void (*done)(struct guards *guards);
 };
+
+/* SEALS is enough: no other guard has anything to tell but POISON. */
+static inline bool guard_is_sealed(const struct pl_fdclass *class) {
+        return class->seals & F_SEAL_SHRINK;
+}
+
+/* Why a guard that needs the file's descriptor does not hold when there is none. */
+static inline int guard_without_fd(const struct guarded *file) {
+        return guard_is_sealed(&file->class) ? PINLEASE_GUARD_NOT_FOR_THIS : PINLEASE_GUARD_NO_RESOURCES;
+}
 
 extern const struct guard_ops guard_seals, guard_lease, guard_modify, guard_poison;
 

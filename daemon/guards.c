@@ -52,6 +52,7 @@ static void forget(struct guards *guards, struct guarded *file) {
                 guards->first = file->next;
         if (file->next)
                 file->next->previous = file->previous;
+        guards->n_watched -= file->fd >= 0;
         /* The keeper's copy goes last: the last close of a file that has no name any more may take long. */
         pl_close(file->fd);
         if (file->lease.lent)
@@ -65,10 +66,6 @@ void guards_done(struct guards *guards) {
         for (unsigned int i = 0; i < N_GUARDS; i++)
                 if (guards->ops[i]->done)
                         guards->ops[i]->done(guards);
-}
-
-static bool is_sealed(const struct pl_fdclass *class) {
-        return class->seals & F_SEAL_SHRINK;
 }
 
 static int make(struct guards *guards, int fd, const struct pl_fdclass *class, struct guarded **ret_file) {
@@ -85,15 +82,13 @@ static int make(struct guards *guards, int fd, const struct pl_fdclass *class, s
                 .lease.type = F_UNLCK,
                 .modify.watch = -1,
         };
-        /* The app's own description: a lease is only had by who is the only one to have the file open. */
-        if (!is_sealed(class)) {
+        /* The app's own description: a lease is only had by who is the only one to have the file open. Without a descriptor the
+         * guards that need one say so. */
+        if (!guard_is_sealed(class) && guards->n_watched < GUARDS_MAX_WATCHED)
                 file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-                if (file->fd < 0) {
-                        free(file);
-                        return -errno;
-                }
-        }
+        guards->n_watched += file->fd >= 0;
         if (!tsearch(file, &guards->tree, compare)) {
+                guards->n_watched -= file->fd >= 0;
                 pl_close(file->fd);
                 free(file);
                 return -ENOMEM;

@@ -15,8 +15,10 @@
 /* How often guards are asked whether they still hold. */
 #define GUARDS_LOOK_MS 5000
 
-/* How many files of a session may have a lease. */
-#define GUARDS_MAX_LENT 256
+/* How many files of a session may have a lease, and how many may be watched at all: each has a descriptor, and all sessions share
+ * what inotify(7) allows one user. */
+#define GUARDS_MAX_LENT    256
+#define GUARDS_MAX_WATCHED 4096
 
 /* For what a guard cannot do in this process. */
 struct guards_config {
@@ -40,6 +42,7 @@ struct guards {
         const struct guard_ops *const *ops; /* N_GUARDS of them */
         void *tree; /* tsearch(3), by device and inode */
         struct guarded *first;
+        unsigned int n_watched; /* files with a descriptor */
         uint64_t next_look; /* 0: nothing to look at */
         uint64_t retry;     /* a guard wants to be asked before that; 0: none */
 

@@ -66,6 +66,10 @@ static uint32_t capacity_of(const struct ledger *ledger) {
         return (uint32_t)((ledger->size - sizeof(struct ledger_header)) / sizeof(struct ledger_entry));
 }
 
+int ledger_keep_from_children(const struct ledger *ledger) {
+        return madvise(ledger->header, ledger->size, MADV_DONTFORK) < 0 ? -errno : 0;
+}
+
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record) {
         struct ledger_entry *entry = ledger->entries + index;
 

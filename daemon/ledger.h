@@ -105,6 +105,8 @@ struct ledger {
 /* Creates a ledger for `capacity` registrations. Its pages are taken when entries are used. */
 int ledger_create(uint32_t capacity, struct ledger *ret_ledger);
 void ledger_done(struct ledger *ledger);
+/* What this process forks from now on does not have it. */
+int ledger_keep_from_children(const struct ledger *ledger);
 
 /* The writer's side. The index is the caller's to choose: any that is FREE. */
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);

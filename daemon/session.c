@@ -120,7 +120,9 @@ static int run(const struct session_args *args) {
                 return give_up("cannot start its registrar", r);
 
         config.app_state = freeze_open_state(args->app_pid, config.app);
-        r = privileges_drop_keeper();
+        r = ledger_keep_from_children(&ledger);
+        if (r == 0)
+                r = privileges_drop_keeper();
         if (r == 0)
                 r = sandbox_keeper();
         if (r < 0) {

@@ -239,6 +239,15 @@ static bool unmapped(const void *argument) {
         return process_maps(session->registrar, "pl-test") == 0;
 }
 
+/* But for the pipe that comes with the first lease. */
+static unsigned int fds_of(const struct session *session) {
+        return process_fds(session->registrar, NULL) - process_fds(session->registrar, "pipe:");
+}
+
+static bool unwatched(const void *session) {
+        return process_fds(((const struct session *)session)->registrar, "pl-test") == 0;
+}
+
 static void run_wrong(const void *argument) {
         const struct wrong *w = argument;
         struct fixture f = fixture_open(NULL);
@@ -249,8 +258,11 @@ static void run_wrong(const void *argument) {
         unsigned int before;
         int fd = w->make ? CHECK_CALL(w->make()) : memory.fd;
 
-        raw_ping(&f.raw);
-        before = process_fds(session.registrar, NULL);
+        /* What guards have for all files is there from the first on. */
+        raw_deregister(&f.raw, fixture_register(&f, &memory, PINLEASE_METHOD_PINNED).id);
+        if (!eventually(unmapped, &session) || !eventually(unwatched, &session))
+                FAIL("the registrar has the memory still");
+        before = fds_of(&session);
         if (w->twist)
                 w->twist(&request);
 
@@ -261,7 +273,10 @@ static void run_wrong(const void *argument) {
         } else {
                 if (w->code == PINLEASE_CODE_NONE)
                         raw_deregister(&f.raw, reply.id);
-                CHECK_EQUAL(process_fds(session.registrar, NULL), before);
+                /* Its guards go a moment later. */
+                if (!eventually(unwatched, &session))
+                        FAIL("the registrar has the file open still");
+                CHECK_EQUAL(fds_of(&session), before);
                 if (!eventually(unmapped, &session))
                         FAIL("the registrar has the memory mapped still");
                 /* And a good request is as good as ever. */

@@ -2,11 +2,13 @@
 
 /* Administrators take registrations back: of apps that let go, of apps that do not, of some that cannot. */
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 
 #include <pinlease/pinlease.h>
 
@@ -91,11 +93,20 @@ static void run_ignored(const void *argument _unused_) {
 }
 
 static void run_selectors(const void *argument _unused_) {
-        static const char *const file = "/mnt/tmpfs/pl-shared";
+        static const char *const file = "/mnt/tmpfs/shared/pl-shared";
         struct app a, b, c;
         char a_id[64], b_id[64], c_id[64], pid[16], other_file[] = "/mnt/tmpfs/pl-other";
         struct ctl_answer answer;
 
+        /* One that alice does not own: who opens it after her has to wait for nobody. */
+        CHECK_CALL(mkdir("/mnt/tmpfs/shared", 0777));
+        CHECK_CALL(chmod("/mnt/tmpfs/shared", 0777));
+        {
+                int fd = CHECK_CALL(open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+
+                CHECK_CALL(fchmod(fd, 0666));
+                close(fd);
+        }
         a = start(&(const struct holder) { "alice", file, false, NULL }, a_id);
         b = start(&(const struct holder) { "alice", other_file, false, NULL }, b_id);
         c = start(&(const struct holder) { NULL, file, false, NULL }, c_id);
@@ -134,6 +145,7 @@ static void run_selectors(const void *argument _unused_) {
         holder_stop(&b);
         holder_stop(&c);
         (void)unlink(file);
+        (void)rmdir("/mnt/tmpfs/shared");
         (void)unlink(other_file);
 }
 

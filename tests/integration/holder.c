@@ -17,7 +17,7 @@ static struct memory memory_of(const char *path) {
         if (!path)
                 return memory_new(MEMORY_MEMFD, 4 * PAGE);
         m.fd = CHECK_CALL(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-        CHECK_CALL(fchmod(m.fd, 0666));
+        (void)fchmod(m.fd, 0666);
         CHECK_CALL(ftruncate(m.fd, (off_t)m.length));
         m.start = mmap(NULL, m.length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, m.fd, 0);
         CHECK(m.start != MAP_FAILED);

@@ -146,7 +146,10 @@ int raw_try_call(struct raw *raw, struct pl_packet *request, int fd, struct pl_p
                 r = raw_recv(raw, ret_reply);
         if (r < 0)
                 return r == -EPIPE ? -ECONNRESET : r;
-        CHECK_EQUAL(ret_reply->header.seq, raw->seq);
+        if (ret_reply->header.seq != raw->seq)
+                FAIL("%s came in place of the answer to %s",
+                     pl_opcode_name(ret_reply->header.opcode),
+                     pl_opcode_name(request->header.opcode));
         if (ret_reply->header.opcode == PL_OP_REFUSED) {
                 CHECK_EQUAL(ret_reply->body.refused.opcode, request->header.opcode);
                 return (int)check_refusal(ret_reply);

@@ -28,6 +28,7 @@ UNIT_TESTS = \
 	tests/unit/test_admin_orders \
 	tests/unit/test_admin_params \
 	tests/unit/test_backing \
+	tests/unit/test_changes \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
@@ -40,7 +41,9 @@ UNIT_TESTS = \
 	tests/unit/test_credit \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
+	tests/unit/test_guard_lease \
 	tests/unit/test_guard_modify \
+	tests/unit/test_guards \
 	tests/unit/test_guard_poison \
 	tests/unit/test_force \
 	tests/unit/test_freeze \
@@ -55,6 +58,7 @@ UNIT_TESTS = \
 	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
+	tests/unit/test_notify \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
@@ -219,6 +223,16 @@ tests_unit_test_revoke_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_revoke_LDFLAGS = $(WRAPS)
 tests_unit_test_revoke_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_guards_SOURCES = tests/unit/test_guards.c tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guards_LDFLAGS = $(WRAPS)
+tests_unit_test_guards_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES)
+tests_unit_test_changes_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_changes_LDFLAGS = $(WRAPS)
+tests_unit_test_changes_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_revoke_model_SOURCES = tests/unit/test_revoke_model.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_model_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_revoke_model_LDFLAGS = $(WRAPS)
@@ -273,6 +287,13 @@ tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_guard_lease_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_guard_lease_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_notify_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_notify_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_notify_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_breaks_SOURCES = tests/unit/test_breaks.c $(SERVICE_FILES)
 tests_unit_test_breaks_CPPFLAGS = $(SERVICE_CPPFLAGS)

@@ -55,6 +55,7 @@ done
         done
         echo "644 $prefix/lib/sysusers.d/pinlease.conf"
         echo "644 $prefix/lib/tmpfiles.d/pinlease.conf"
+        echo "644 $prefix/lib/sysctl.d/50-pinlease.conf"
         echo "644 $prefix/lib/systemd/catalog/pinlease.catalog"
         echo "644 $datadir/bash-completion/completions/pinleasectl"
         if [ -n "$SCDOC" ]; then

@@ -124,7 +124,6 @@ static char leased[32];
 static void sleeps_over_a_lease(int control, int client) {
         int fd = open(leased, O_RDWR | O_CLOEXEC), bell;
         struct control_message answer;
-        char rings[512];
 
         (void)client;
         tell(control, CONTROL_LEND, 0, 0, fd);
@@ -134,8 +133,7 @@ static void sleeps_over_a_lease(int control, int client) {
                 if (fd < 0 || poll(&p, 1, -1) < 0 || control_recv(control, &answer, &bell) < 0)
                         _exit(60);
         } while (answer.type != CONTROL_ACK);
-        /* The first is that it has been woken, should it have been stopped. */
-        if (bell < 0 || read(bell, rings, sizeof rings) <= 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+        if (bell < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
                 _exit(61);
         report('v');
         for (;;)
