@@ -307,11 +307,11 @@ static void lose_app(struct keeper *k) {
                 begin_end(k, 0);
 }
 
-/* A registrar that waits for its app cannot hang: it is left asleep. */
+/* A registrar that waits for its app, or for somebody to change a file, cannot hang: it is left asleep. */
 static bool has_work(const struct keeper *k, uint64_t now) {
         struct pollfd p = { .fd = k->config.client, .events = POLLIN };
 
-        return ledger_is_busy(k->ledger, now) || poll(&p, 1, 0) != 0;
+        return ledger_is_busy(k->ledger, now) || poll(&p, 1, 0) != 0 || lent_rings(&k->custody.lent);
 }
 
 static void heartbeat(struct keeper *k, uint64_t now) {

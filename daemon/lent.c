@@ -2,6 +2,7 @@
 #include "lent.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 
@@ -10,7 +11,7 @@
 #include "util.h"
 
 void lent_init(struct lent *lent) {
-        *lent = (struct lent) { .bell_pidfd = -1 };
+        *lent = (struct lent) { .bell_pidfd = -1, .bell_pipe = -1 };
         for (unsigned int i = 0; i < LENT_MAX; i++)
                 lent->fds[i] = -1;
 }
@@ -28,6 +29,7 @@ static int start_bell(struct lent *lent, int *ret_bell) {
                 return r;
         /* Not reaped before this process ends, so the number stays its own. */
         lent->bell_pidfd = pidfd_open(lent->bell, 0);
+        lent->bell_pipe = fcntl(*ret_bell, F_DUPFD_CLOEXEC, 3);
         return 0;
 }
 
@@ -61,6 +63,7 @@ int lent_add(struct lent *lent, unsigned int id, int fd, int *ret_bell) {
                 if (bell >= 0) {
                         signal_bell(lent, SIGKILL);
                         lent->bell_pidfd = pl_close(lent->bell_pidfd);
+                        lent->bell_pipe = pl_close(lent->bell_pipe);
                         lent->bell = 0;
                 }
                 return r;
@@ -80,6 +83,12 @@ int lent_drop(struct lent *lent, unsigned int id) {
         return 0;
 }
 
+bool lent_rings(const struct lent *lent) {
+        struct pollfd p = { .fd = lent->bell_pipe, .events = POLLIN };
+
+        return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
+}
+
 void lent_done(struct lent *lent) {
         int fds[LENT_MAX];
         unsigned int n = 0;
@@ -95,4 +104,5 @@ void lent_done(struct lent *lent) {
                 (void)closer_close(fds, n);
         signal_bell(lent, SIGKILL);
         lent->bell_pidfd = pl_close(lent->bell_pidfd);
+        lent->bell_pipe = pl_close(lent->bell_pipe);
 }

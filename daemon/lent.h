@@ -17,6 +17,7 @@ struct lent {
         int fds[LENT_MAX]; /* -1: none */
         pid_t bell;        /* 0: has not been started */
         int bell_pidfd;
+        int bell_pipe; /* a copy of what the registrar reads from; -1 */
 };
 
 void lent_init(struct lent *lent);
@@ -31,6 +32,9 @@ int lent_add(struct lent *lent, unsigned int id, int fd, int *ret_bell);
 
 /* Closes it. Returns 0 or -EPROTO. */
 int lent_drop(struct lent *lent, unsigned int id);
+
+/* Has the bell rung, and the registrar has not heard it yet? */
+bool lent_rings(const struct lent *lent);
 
 /* Gives up the leases on all of them, closes them, and ends the bell. */
 void lent_done(struct lent *lent);

@@ -28,10 +28,14 @@ pl_raw_SOURCES = \
 	tests/integration/cases-identity.c \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-lease.c \
+	tests/integration/cases-lease-many.c \
+	tests/integration/cases-lease-shared.c \
+	tests/integration/cases-lease-ending.c \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
 	tests/integration/cases-poison.c \
+	tests/integration/cases-poison-session.c \
 	tests/integration/cases-protocol.c \
 	tests/integration/cases-restart.c \
 	tests/integration/cases-revoke.c \
@@ -57,6 +61,7 @@ pl_raw_SOURCES = \
 	tests/integration/rdma.c tests/integration/rdma.h \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
+	tests/integration/subject.c tests/integration/subject.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
 	tests/integration/view.c tests/integration/view.h
 pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \

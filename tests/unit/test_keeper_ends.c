@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -115,6 +117,50 @@ TEST(test_idle) {
         trio_expect(&t, 'p');
         assert_int_equal(kill(t.registrar, SIGKILL), 0);
         assert_killed(trio_end(&t));
+}
+
+static char leased[32];
+
+static void sleeps_over_a_lease(int control, int client) {
+        int fd = open(leased, O_RDWR | O_CLOEXEC), bell;
+        struct control_message answer;
+
+        (void)client;
+        tell(control, CONTROL_LEND, 0, 0, fd);
+        do {
+                struct pollfd p = { .fd = control, .events = POLLIN };
+
+                if (fd < 0 || poll(&p, 1, -1) < 0 || control_recv(control, &answer, &bell) < 0)
+                        _exit(60);
+        } while (answer.type != CONTROL_ACK);
+        if (bell < 0 || fcntl(fd, F_SETLEASE, F_WRLCK) < 0)
+                _exit(61);
+        report('v');
+        for (;;)
+                (void)pause();
+}
+
+/* The app wants nothing, but somebody waits to change a file. */
+TEST(test_idle_and_rung) {
+        static const struct times idle = { .heartbeat_ms = 200, .hang_ms = HANG_MS, .idle = true };
+        struct trio t;
+        int fd;
+
+        (void)strcpy(leased, "/tmp/pinlease-test-XXXXXX");
+        fd = mkostemp(leased, O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(close(fd), 0);
+        trio_start_with(&t, sleeps_over_a_lease, &idle, false);
+        trio_wait_ready(&t);
+        trio_expect(&t, 'v');
+        wraps_clock->fast = true;
+        for (uint64_t until = pl_now_ms() + 4 * HANG_MS; pl_now_ms() < until;)
+                (void)poll(NULL, 0, 1);
+        assert_int_equal(waitpid(t.registrar, NULL, WNOHANG), 0);
+        fd = open(leased, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+        assert_true(fd < 0 && errno == EWOULDBLOCK);
+        assert_killed(trio_end(&t));
+        assert_int_equal(unlink(leased), 0);
 }
 
 /* The app's process is gone, while a child of it may still hold the socket open (here: the test does). */
@@ -260,6 +306,7 @@ int main(void) {
                 CHECKED(test_busy_then_late),
                 CHECKED(test_registrar_chatters),
                 CHECKED(test_idle),
+                CHECKED(test_idle_and_rung),
         };
 
         return cmocka_run_group_tests_name("keeper, ends", tests, NULL, NULL);

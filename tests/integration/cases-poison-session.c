@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Memory that really fails, through the service: whose it was is told, and all others go on. See cases-poison.c for the
+ * guard. */
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "fixture.h"
+#include "harness.h"
+#include "holder.h"
+#include "process.h"
+
+#define PAGE 4096
+#define N_PAGES 16
+
+/* The registrations of the file: [first, first + n) pages. */
+static const struct part {
+        unsigned int first, n;
+} parts[] = {
+        { 0, 4 },
+        { 2, 6 },
+        { 8, 8 },
+        { 4, 2 },
+};
+#define N_PARTS ELEMENTSOF(parts)
+
+struct failure {
+        enum memory_kind kind;
+        uint32_t method;
+        unsigned int n_pages;
+        unsigned int pages[4]; /* in order */
+};
+
+static struct memory memory;
+
+/* --- the failure
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void on_bus_error(int number _unused_) {
+}
+
+static void break_memory(int channel _unused_, const void *argument) {
+        const struct sigaction action = { .sa_handler = on_bus_error };
+        const struct failure *failure = argument;
+        uint8_t *start;
+
+        CHECK_CALL(sigaction(SIGBUS, &action, NULL));
+        start = mmap(NULL, memory.length, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd, 0);
+        CHECK(start != MAP_FAILED);
+        /* Of a page that is pinned the kernel says EBUSY, and has done all the same. */
+        for (unsigned int i = 0; i < failure->n_pages; i++)
+                if (madvise(start + failure->pages[i] * PAGE, PAGE, MADV_HWPOISON) < 0 && errno != EBUSY)
+                        FAIL("MADV_HWPOISON: %m");
+}
+
+static bool is_hit(const struct failure *failure, const struct part *part) {
+        for (unsigned int i = 0; i < failure->n_pages; i++)
+                if (failure->pages[i] >= part->first && failure->pages[i] < part->first + part->n)
+                        return true;
+        return false;
+}
+
+/* --- the app
+ * ----------------------------------------------------------------------------------------------------------- */
+
+/* What is told is within the registration, and a failed page; which of several comes first is not said. */
+static void check_range(const struct failure *failure, const struct part *part, uint64_t offset, uint64_t length) {
+        bool found = false;
+
+        CHECK(length > 0 && offset % PAGE == 0 && length % PAGE == 0);
+        CHECK(offset >= part->first * PAGE && offset + length <= (part->first + part->n) * PAGE);
+        for (unsigned int i = 0; i < failure->n_pages; i++)
+                found |= failure->pages[i] * PAGE == offset;
+        for (uint64_t at = offset; at < offset + length; at += PAGE) {
+                bool failed = false;
+
+                for (unsigned int i = 0; i < failure->n_pages; i++)
+                        failed |= failure->pages[i] * PAGE == at;
+                if (!failed)
+                        FAIL("page %u is said to have failed", (unsigned int)(at / PAGE));
+        }
+        CHECK(found);
+}
+
+static void expect_revoked(struct fixture *f, const struct failure *failure, const struct pl_register_reply *replies) {
+        bool revoked[N_PARTS] = { false };
+        unsigned int n = 0, k = 0;
+
+        for (unsigned int i = 0; i < N_PARTS; i++)
+                n += is_hit(failure, parts + i);
+        CHECK(n > 0 && n < N_PARTS);
+        while (k < n) {
+                struct pl_packet packet;
+                unsigned int i = 0;
+
+                CHECK_EQUAL(raw_recv(&f->raw, &packet), 0);
+                /* It is taken away at once: that it is about to be may be said or not. */
+                if (packet.header.opcode == PL_OP_REVOKING) {
+                        CHECK_EQUAL(packet.body.revoking.reason, PL_REVOKED_MEMORY_FAILURE);
+                        continue;
+                }
+                CHECK_EQUAL(packet.header.opcode, PL_OP_REVOKED);
+                CHECK_EQUAL(packet.body.revoked.reason, PL_REVOKED_MEMORY_FAILURE);
+                while (i < N_PARTS && replies[i].id != packet.body.revoked.id)
+                        i++;
+                CHECK(i < N_PARTS && !revoked[i]);
+                if (!is_hit(failure, parts + i))
+                        FAIL("registration %u is taken away, and none of its pages has failed", i);
+                check_range(failure, parts + i, packet.body.revoked.offset, packet.body.revoked.length);
+                revoked[i] = true;
+                k++;
+        }
+}
+
+static void run_failure(const void *argument) {
+        const struct failure *failure = argument;
+        struct app other = bystander_start(NULL), holder, injector;
+        struct fixture f = fixture_open(NULL);
+        struct pl_register_reply replies[N_PARTS];
+        struct session session = session_of(getpid());
+        unsigned int number;
+
+        holder = holder_start(&(const struct holder) { 0 }, &number);
+        memory = memory_new(failure->kind, N_PAGES * PAGE);
+        rdma_connect(&f.rdma);
+        for (unsigned int i = 0; i < N_PARTS; i++) {
+                struct pl_register request = fixture_request(&f, &memory, failure->method);
+
+                request.offset = parts[i].first * PAGE;
+                request.address += request.offset;
+                request.length = parts[i].n * PAGE;
+                replies[i] = raw_register(&f.raw, &request, memory.fd);
+                CHECK(pl_guards_held(replies[i].guards) & PINLEASE_GUARD_POISON);
+                CHECK_EQUAL(rdma_try_transfer(&f.rdma, replies[i].iova, replies[i].rkey, NULL, request.length, i),
+                            IBV_WC_SUCCESS);
+        }
+
+        injector = app_start(break_memory, failure);
+        app_finish(&injector);
+        expect_revoked(&f, failure, replies);
+
+        /* Those that were not hit go on, and so does everybody else. */
+        for (unsigned int i = 0; i < N_PARTS; i++)
+                if (!is_hit(failure, parts + i))
+                        CHECK_EQUAL(rdma_try_transfer(
+                                            &f.rdma, replies[i].iova, replies[i].rkey, NULL, parts[i].n * PAGE, 9),
+                                    IBV_WC_SUCCESS);
+        for (unsigned int i = 0; i < N_PARTS; i++)
+                if (is_hit(failure, parts + i)) {
+                        CHECK_EQUAL(rdma_try_transfer(&f.rdma, replies[i].iova, replies[i].rkey, NULL, PAGE, 9),
+                                    IBV_WC_REM_ACCESS_ERR);
+                        rdma_reconnect(&f.rdma);
+                }
+        raw_ping(&f.raw);
+        for (unsigned int i = 0; i < N_PARTS; i++)
+                if (!is_hit(failure, parts + i))
+                        raw_deregister(&f.raw, replies[i].id);
+        raw_ping(&f.raw);
+        CHECK_EQUAL(session_of(getpid()).registrar, session.registrar);
+        CHECK_EQUAL(holder_ask(&holder, HOLDER_TRANSFER), IBV_WC_SUCCESS);
+        CHECK_EQUAL(holder_ask(&holder, HOLDER_READ_EVENTS), 0);
+        CHECK_EQUAL(holder_ask(&holder, HOLDER_ANEW), IBV_WC_SUCCESS);
+        holder_stop(&holder);
+        bystander_stop(&other);
+        memory_free(&memory);
+        fixture_close(&f);
+}
+
+#define FAILURE(...) run_failure, &(const struct failure) { __VA_ARGS__ }, 0
+
+const struct test_case cases_poison_session[] = {
+        { "poison: a session's memfd, pinned", FAILURE(MEMORY_MEMFD, PINLEASE_METHOD_PINNED, 1, { 3 }) },
+        { "poison: a session's memfd, pinned, several pages",
+          FAILURE(MEMORY_MEMFD, PINLEASE_METHOD_PINNED, 3, { 1, 5, 7 }) },
+        { "poison: a session's memfd", FAILURE(MEMORY_MEMFD, PINLEASE_METHOD_ODP, 1, { 3 }) },
+        { "poison: a session's memfd, several pages", FAILURE(MEMORY_MEMFD, PINLEASE_METHOD_ODP, 3, { 1, 5, 7 }) },
+        { "poison: a session's ext4-dax file", FAILURE(MEMORY_EXT4_DAX, PINLEASE_METHOD_ODP, 1, { 3 }) },
+        { 0 },
+};
