@@ -79,7 +79,7 @@ static int reopen(const struct subject *s, int fd, int mode) {
         return CHECK_CALL(open(path, mode | O_CLOEXEC));
 }
 
-struct subject subject_new(struct target *t, enum memory_kind kind, const char *folder, unsigned int flags) {
+struct subject matrix_subject_new(struct target *t, enum memory_kind kind, const char *folder, unsigned int flags) {
         struct subject s = { .target = t };
         bool reads = flags & OPERATION_READ_ONLY;
         void *p;
@@ -115,7 +115,7 @@ struct subject subject_new(struct target *t, enum memory_kind kind, const char *
         return s;
 }
 
-void subject_free(struct subject *s) {
+void matrix_subject_free(struct subject *s) {
         if (!s->memory.start)
                 return;
         memory_free(&s->memory);

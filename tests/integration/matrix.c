@@ -288,7 +288,7 @@ static void try_it(struct row *row, uint64_t number) {
                 return;
         }
         row->subject =
-                subject_new(&row->cell->target, places[m.place].kind, places[m.place].folder, row->operation->flags);
+                matrix_subject_new(&row->cell->target, places[m.place].kind, places[m.place].folder, row->operation->flags);
         if (m.way == BY_MODIFY && !(row->operation->flags & OPERATION_OWN)) {
                 tell_value(m.other.channel, number | OTHER_OPENS);
                 await(m.other.channel);
@@ -368,7 +368,7 @@ static void run(int channel _unused_, const void *argument) {
                 }
                 /* Huge pages are few. */
                 if (row->released || !row->registered)
-                        subject_free(&row->subject);
+                        matrix_subject_free(&row->subject);
         }
         for (end = pl_now_ms() + LOOK_MS; pl_now_ms() < end;) {
                 struct pollfd p = { .fd = m.fixture.raw.sock, .events = POLLIN };
@@ -383,7 +383,7 @@ static void run(int channel _unused_, const void *argument) {
         app_finish(&m.other);
         fixture_close(&m.fixture);
         for (size_t i = 0; i < N_OPERATIONS; i++)
-                subject_free(&m.rows[i].subject);
+                matrix_subject_free(&m.rows[i].subject);
 }
 
 /* --- all of it

@@ -36,10 +36,10 @@ struct subject {
 bool is_on_blocks(enum memory_kind kind);
 
 /* A file, all of it there and written, open and mapped once. flags: enum operation_flags */
-struct subject subject_new(struct target *target, enum memory_kind kind, const char *folder, unsigned int flags);
+struct subject matrix_subject_new(struct target *target, enum memory_kind kind, const char *folder, unsigned int flags);
 /* Has it lost anything of the memory that was there at first? */
 bool subject_has_moved(const struct subject *subject);
-void subject_free(struct subject *subject);
+void matrix_subject_free(struct subject *subject);
 
 enum operation_flags {
         OPERATION_OWN = 1 << 0,       /* the app does it itself, by its own descriptor */
