@@ -363,6 +363,8 @@ TEST(test_lost_events) {
 TEST(test_nothing_to_watch) {
         add(f.files, 0);
         f.files[0].fd = pl_close(f.files[0].fd);
+        assert_int_equal(guard_modify.arm(&f.guards, f.files), PINLEASE_GUARD_NO_RESOURCES);
+        f.files[0].class.seals = F_SEAL_SHRINK;
         assert_int_equal(guard_modify.arm(&f.guards, f.files), PINLEASE_GUARD_NOT_FOR_THIS);
         assert_int_equal(guard_modify.look(&f.guards, f.files), PINLEASE_GUARD_NOT_FOR_THIS);
         assert_int_equal(guard_modify.fd(&f.guards), -1);
