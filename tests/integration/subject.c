@@ -85,29 +85,31 @@ uint64_t subject_size(const char *path) {
 }
 
 bool subject_mr_is_there(int command_fd, uint32_t handle) {
-        struct {
+        /* A header and what follows it. */
+        union {
                 struct ib_uverbs_ioctl_hdr header;
-                struct ib_uverbs_attr attrs[4];
+                uint8_t bytes[sizeof(struct ib_uverbs_ioctl_hdr) + 4 * sizeof(struct ib_uverbs_attr)];
         } call = { .header = { .object_id = UVERBS_OBJECT_MR,
                                .method_id = UVERBS_METHOD_QUERY_MR,
                                .driver_id = RDMA_DRIVER_RXE,
                                .num_attrs = 4,
                                .length = sizeof call } };
+        struct ib_uverbs_attr *attrs = call.header.attrs;
         uint32_t lkey, rkey;
         uint64_t length;
 
-        call.attrs[0] = (struct ib_uverbs_attr) { .attr_id = UVERBS_ATTR_QUERY_MR_HANDLE, .data = handle };
-        call.attrs[1] = (struct ib_uverbs_attr) {
+        attrs[0] = (struct ib_uverbs_attr) { .attr_id = UVERBS_ATTR_QUERY_MR_HANDLE, .data = handle };
+        attrs[1] = (struct ib_uverbs_attr) {
                 UVERBS_ATTR_QUERY_MR_RESP_LKEY, sizeof lkey, 0, { { 0 } }, { (uintptr_t)&lkey }
         };
-        call.attrs[2] = (struct ib_uverbs_attr) {
+        attrs[2] = (struct ib_uverbs_attr) {
                 UVERBS_ATTR_QUERY_MR_RESP_RKEY, sizeof rkey, 0, { { 0 } }, { (uintptr_t)&rkey }
         };
-        call.attrs[3] = (struct ib_uverbs_attr) {
+        attrs[3] = (struct ib_uverbs_attr) {
                 UVERBS_ATTR_QUERY_MR_RESP_LENGTH, sizeof length, 0, { { 0 } }, { (uintptr_t)&length }
         };
-        for (unsigned int i = 0; i < ELEMENTSOF(call.attrs); i++)
-                call.attrs[i].flags = UVERBS_ATTR_F_MANDATORY;
+        for (unsigned int i = 0; i < 4; i++)
+                attrs[i].flags = UVERBS_ATTR_F_MANDATORY;
         if (ioctl(command_fd, RDMA_VERBS_IOCTL, &call.header) == 0)
                 return true;
         if (errno != ENOENT)
