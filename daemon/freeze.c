@@ -69,8 +69,11 @@ static _Noreturn void guard(int pipe_read, int app) {
         char byte;
 
         fds_close_except(keep, ELEMENTSOF(keep));
-        if (poll(&p, 1, FREEZE_MAX_MS) <= 0 || read(pipe_read, &byte, 1) != 1)
+        if (poll(&p, 1, FREEZE_MAX_MS) <= 0 || read(pipe_read, &byte, 1) != 1) {
+                /* Nobody can say "over" any more: what is stopped after this has been stopped by somebody else. */
+                pl_close(pipe_read);
                 (void)send_signal(app, SIGCONT);
+        }
         _exit(0);
 }
 
