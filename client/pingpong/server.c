@@ -157,7 +157,11 @@ static struct message judge(const struct server *s, const struct message *q) {
                 return answer;
         }
         if (!memory_is_there(bytes, length)) {
+                struct pollfd event = { .fd = pinlease_get_fd(s->session), .events = POLLIN };
+
+                /* The service says why, in a moment; before the client goes. */
                 warnx("%" PRIu64 " bytes at %" PRIu64 " cannot be read any more", length, offset);
+                (void)poll(&event, 1, 2000);
                 return answer;
         }
 
