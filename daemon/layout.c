@@ -125,17 +125,16 @@ struct views {
 
 enum { NOT_MAPPED, ABSENT, PRESENT };
 
-static void read_view(void *userdata, uint64_t offset, uint64_t start, uint64_t length) {
+static void read_view(struct views *views, const struct mapping_view *view) {
         static const uint64_t small = 4096;
-        struct views *views = userdata;
 
-        for (uint64_t at = 0; at < length && views->error == 0; at += views->page) {
-                uint64_t i = (offset + at) / views->page;
+        for (uint64_t at = 0; at < view->length && views->error == 0; at += views->page) {
+                uint64_t i = (view->offset + at) / views->page;
                 unsigned char present;
 
                 if (i >= views->n || views->pages[i] == PRESENT)
                         continue;
-                if (mincore((void *)(uintptr_t)(start + at), small, &present) < 0)
+                if (mincore((void *)(uintptr_t)(view->base + at), small, &present) < 0)
                         views->error = -errno;
                 else
                         views->pages[i] = present & 1 ? PRESENT : ABSENT;
@@ -156,8 +155,12 @@ static int read_hugetlb(struct builder *builder, const struct pl_fdclass *class,
         if (!pages && views.n > 0)
                 return -ENOMEM;
 
-        if (mappings)
-                mapping_views(mappings, class->dev, class->inode, read_view, &views);
+        for (const struct mapping *m = mappings ? mapping_from(mappings, 0) : NULL; m; m = mapping_younger(m)) {
+                struct mapping_view view = mapping_view(m);
+
+                if (view.dev == class->dev && view.inode == class->inode)
+                        read_view(&views, &view);
+        }
         /* What is not mapped may be there or not. It counts as there, because when it is mapped, and pinned, it will be. */
         for (uint64_t i = 0; i < views.n && views.error == 0 && r == 0; i++)
                 if (pages[i] != ABSENT) {

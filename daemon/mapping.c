@@ -230,17 +230,6 @@ const char *mapping_name(const struct mapping *mapping) {
         return mapping->object->name;
 }
 
-void mapping_views(const struct mapping_table *table, dev_t dev, uint64_t inode, mapping_viewer *function, void *userdata) {
-        struct object key = { .dev = dev, .inode = inode };
-        void *node;
-
-        node = tfind(&key, &table->objects, compare);
-        if (!node)
-                return;
-        for (const struct mapping *view = (*(struct object **)node)->views; view; view = view->next)
-                function(userdata, view->offset, view->base, view->length);
-}
-
 const struct mapping *mapping_from(const struct mapping_table *table, uint64_t number) {
         const struct mapping *view = table->first;
 

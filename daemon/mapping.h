@@ -53,10 +53,6 @@ int mapping_get(struct mapping_table *table,
 #define MAPPING_NAME_MAX 104
 const char *mapping_name(const struct mapping *mapping);
 
-/* Calls function() for each view of a file: `length` bytes of it from `offset` on are at `start`. It must not change the table. */
-typedef void mapping_viewer(void *userdata, uint64_t offset, uint64_t start, uint64_t length);
-void mapping_views(const struct mapping_table *table, dev_t dev, uint64_t inode, mapping_viewer *function, void *userdata);
-
 /* For who looks at all views: in the order in which they were made. */
 struct mapping_view {
         uint64_t number; /* from 1 on; never used twice */

@@ -166,6 +166,16 @@ void fake_expect_end(struct fake *f) {
         f->app = pl_close(f->app);
 }
 
+void fake_serve_rest(struct fake *f) {
+        struct fake_request request;
+
+        do {
+                fake_expect(f, 0, &request);
+                fake_reply(f, request.packet.header.opcode);
+        } while (request.packet.header.opcode != PL_OP_DETACH);
+        fake_expect_end(f);
+}
+
 void fake_send(struct fake *f, const void *data, size_t size, const int *fds, unsigned int n_fds) {
         FAKE_CHECK(testing_send(f->app, 0, data, size, fds, n_fds) == 0);
 }

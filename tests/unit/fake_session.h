@@ -95,6 +95,8 @@ void fake_expect_register(struct fake *f, uint32_t context);
 
 /* Nothing more comes: the app has hung up. */
 void fake_expect_end(struct fake *f);
+/* Answers everything else, until the context is given back at the end. */
+void fake_serve_rest(struct fake *f);
 
 /* Any bytes, any descriptors. */
 void fake_send(struct fake *f, const void *data, size_t size, const int *fds, unsigned int n_fds);

@@ -50,6 +50,7 @@ UNIT_TESTS = \
 	tests/unit/test_keeper \
 	tests/unit/test_keeper_ends \
 	tests/unit/test_keeper_supervisor \
+	tests/unit/test_layout \
 	tests/unit/test_ledger \
 	tests/unit/test_log \
 	tests/unit/test_log_limit \
@@ -68,6 +69,7 @@ UNIT_TESTS = \
 	tests/unit/test_request_failures \
 	tests/unit/test_sandbox \
 	tests/unit/test_sandbox_allows \
+	tests/unit/test_registrar_force \
 	tests/unit/test_registrar_keeper \
 	tests/unit/test_revoke \
 	tests/unit/test_revoke_model \
@@ -137,12 +139,12 @@ tests_unit_test_force_LDADD = $(UNIT_LIBS)
 tests_unit_test_freeze_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_freeze_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_residency_SOURCES = tests/unit/test_residency.c
+tests_unit_test_residency_SOURCES = tests/unit/test_residency.c tests/unit/no_cachestat.c tests/unit/no_cachestat.h
 tests_unit_test_residency_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_residency_LDFLAGS = -Wl,--wrap=syscall
 tests_unit_test_residency_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_guard_poison_SOURCES = tests/unit/test_guard_poison.c
+tests_unit_test_guard_poison_SOURCES = tests/unit/test_guard_poison.c tests/unit/no_cachestat.c tests/unit/no_cachestat.h
 tests_unit_test_guard_poison_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guard_poison_LDFLAGS = -Wl,--wrap=madvise,--wrap=signalfd,--wrap=faccessat,--wrap=prctl,--wrap=realloc,--wrap=syscall
 tests_unit_test_guard_poison_LDADD = $(UNIT_LIBS)
@@ -154,6 +156,9 @@ tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_layout_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_layout_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_guard_modify_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guard_modify_LDADD = $(UNIT_LIBS)
@@ -192,7 +197,14 @@ tests_unit_test_registrar_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_ends_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_ends_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_registrar_keeper_SOURCES = tests/unit/test_registrar_keeper.c $(RAWCLIENT_FILES)
+ORDERS_FILES = tests/unit/orders.c tests/unit/orders.h $(RAWCLIENT_FILES)
+
+tests_unit_test_registrar_force_SOURCES = tests/unit/test_registrar_force.c $(ORDERS_FILES)
+tests_unit_test_registrar_force_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_force_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_force_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_keeper_SOURCES = tests/unit/test_registrar_keeper.c $(ORDERS_FILES)
 tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)

@@ -91,23 +91,13 @@ static void expect_register(struct fake *f, uint64_t id, uint16_t wished, uint32
         fake_send(f, &reply, reply.header.length, NULL, 0);
 }
 
-static void serve_rest(struct fake *f) {
-        struct fake_request request;
-
-        do {
-                fake_expect(f, 0, &request);
-                fake_reply(f, request.packet.header.opcode);
-        } while (request.packet.header.opcode != PL_OP_DETACH);
-        fake_expect_end(f);
-}
-
 static void insisted(struct fake *f) {
         fake_greet(f);
         fake_expect_attach(f, 1);
         expect_register(f, 1, PINLEASE_GUARD_LEASE | PINLEASE_GUARD_POISON, WITH);
         fake_expect(f, PL_OP_REGISTER, NULL);
         fake_refuse(f, f->seq, PL_OP_REGISTER, PINLEASE_CODE_NO_GUARD, EBUSY);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 TEST(test_insisted) {
@@ -130,7 +120,7 @@ static void old(struct fake *f) {
         fake_greet_with(f, PL_FEATURE_REVOCATION);
         fake_expect_attach(f, 1);
         expect_register(f, 1, 0, 0);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 TEST(test_old_service) {
@@ -183,7 +173,7 @@ static void lose(struct fake *f) {
         fake_expect(f, PL_OP_PING, NULL);
         fake_notice(f, 4, PL_NOTICE_GUARD_BACK, WITH);
         fake_reply(f, PL_OP_PING);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* 1, 2 and 4 are of one file, and 4 has been taken away. */
@@ -229,7 +219,7 @@ static void say_much(struct fake *f) {
                 fake_notice(f, 3, PL_NOTICE_CHANGED, WITH);
         }
         fake_reply(f, PL_OP_PING);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* Of each kind the latest; of what has been deregistered, or released, nothing. */

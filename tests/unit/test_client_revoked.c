@@ -149,23 +149,12 @@ static void two_registered(struct fake *f) {
         expect_register(f, 2);
 }
 
-/* Everything else is answered, and the context is given back at the end. */
-static void serve_rest(struct fake *f) {
-        struct fake_request request;
-
-        do {
-                fake_expect(f, 0, &request);
-                fake_reply(f, request.packet.header.opcode);
-        } while (request.packet.header.opcode != PL_OP_DETACH);
-        fake_expect_end(f);
-}
-
 static void ask_back(struct fake *f) {
         two_registered(f);
         fake_revoking(f, 2, 5000);
         expect_deregister(f, 2);
         fake_reply(f, PL_OP_DEREGISTER);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* It is let go in the callback, or after it. */
@@ -206,7 +195,7 @@ static void take_away(struct fake *f) {
         /* There is no DEREGISTER of it. */
         fake_expect_ping(f);
         fake_expect_ping(f);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* A late app is told of the end only. What is gone is let go without asking. */
@@ -271,7 +260,7 @@ static void cross(struct fake *f) {
                 expect_deregister(f, 1);
                 fake_reply(f, PL_OP_DEREGISTER);
         }
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* Taken away while it was being let go. A service that forgets one without a word is something else. */
@@ -301,7 +290,7 @@ static void again(struct fake *f) {
         fake_revoking(f, 1, 1000);
         fake_reply(f, PL_OP_PING);
         fake_expect_ping(f);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* Only the latest of each is told; a callback may dispatch. */
@@ -338,7 +327,7 @@ static void many(struct fake *f) {
         fake_reply(f, PL_OP_PING);
         for (uint64_t i = 1; i <= MANY; i++)
                 fake_revoked(f, i << 32 | i);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 /* All of them are told, whether they come in the way of an answer or not. */
@@ -396,7 +385,7 @@ static void ask_both_back(struct fake *f) {
         fake_revoking(f, 1, 100);
         fake_revoked(f, 2);
         fake_reply(f, PL_OP_PING);
-        serve_rest(f);
+        fake_serve_rest(f);
 }
 
 TEST(test_disconnect_in_callback) {

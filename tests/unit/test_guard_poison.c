@@ -18,6 +18,7 @@
 
 #include "guards.h"
 #include "mapping.h"
+#include "no_cachestat.h"
 
 #define PAGE UINT64_C(4096)
 #define HUGE (UINT64_C(2) << 20)
@@ -34,7 +35,7 @@
 static struct guard_range broken[16]; /* addresses */
 static size_t n_broken;
 static unsigned int n_populated;
-static int signalfd_errno, faccessat_errno, cachestat_errno;
+static int signalfd_errno, faccessat_errno;
 static bool no_memory;
 
 #define WRAP(type, name, ...)               \
@@ -82,23 +83,6 @@ WRAP(int, prctl, int option, unsigned long a, unsigned long b, unsigned long c, 
 
 WRAP(void *, realloc, void *p, size_t size) {
         return no_memory ? NULL : __real_realloc(p, size);
-}
-
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
-long __wrap_syscall(long number, ...) {
-        long args[4];
-        va_list ap;
-
-        va_start(ap, number);
-        for (size_t i = 0; i < ELEMENTSOF(args); i++)
-                args[i] = va_arg(ap, long);
-        va_end(ap);
-        if (cachestat_errno) {
-                errno = cachestat_errno;
-                return -1;
-        }
-        return __real_syscall(number, args[0], args[1], args[2], args[3]);
 }
 
 /* --- in place of guards.c --------------------------------------------------------------------------------------------------- */
@@ -177,7 +161,7 @@ static void fixture_init(void) {
         f = (struct fixture) { .guards.signals = -1 };
         f.guards.config.mappings = &f.table;
         n_broken = n_populated = 0;
-        signalfd_errno = faccessat_errno = cachestat_errno = 0;
+        signalfd_errno = faccessat_errno = no_cachestat_errno = 0;
         no_memory = false;
         assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &f.before), 0);
         for (unsigned int i = 0; i < N_FILES; i++)
@@ -364,7 +348,7 @@ TEST(test_holes_are_left) {
 /* A kernel that does not say what is in memory: then only what the signal names. */
 TEST(test_not_told) {
         three_files();
-        cachestat_errno = EPERM;
+        no_cachestat_errno = EPERM;
         break_pages(1, 6 * PAGE, PAGE);
         break_pages(0, 6 * PAGE, PAGE);
         signal_at(f.start[0] + PAGE);
@@ -385,7 +369,7 @@ TEST(test_not_told) {
 TEST(test_huge_pages) {
         fixture_init();
         add_file(0, 64 * HUGE, HUGE);
-        cachestat_errno = EOPNOTSUPP;
+        no_cachestat_errno = EOPNOTSUPP;
         for (unsigned int i = 0; i < 4; i++)
                 touch(0, (20 + i) * HUGE, HUGE);
         map(0, 2 * HUGE, 60 * HUGE);
