@@ -6,18 +6,14 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <rdma/ib_user_ioctl_cmds.h>
-#include <rdma/ib_user_ioctl_verbs.h>
-#include <rdma/ib_user_verbs.h>
-#include <rdma/rdma_user_ioctl_cmds.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "calls.h"
 #include "ctl.h"
 #include "fixture.h"
 #include "harness.h"
@@ -70,62 +66,6 @@ static void on_continued(int number _unused_) {
         n_continued++;
 }
 
-/* --- calls that the library does not make
- * ------------------------------------------------------------------------------- */
-
-struct call {
-        union {
-                struct ib_uverbs_ioctl_hdr header;
-                uint8_t room[sizeof(struct ib_uverbs_ioctl_hdr) + 6 * sizeof(struct ib_uverbs_attr)];
-        };
-};
-
-static void add(struct call *call, uint16_t id, uint16_t length, uint64_t data) {
-        struct ib_uverbs_attr *attr = call->header.attrs + call->header.num_attrs++;
-
-        *attr = (struct ib_uverbs_attr) {
-                .attr_id = id, .len = length, .flags = UVERBS_ATTR_F_MANDATORY, .data = data
-        };
-}
-
-static struct call call_to(uint16_t object, uint16_t method) {
-        return (struct call) {
-                .header = { .object_id = object, .method_id = method, .driver_id = RDMA_DRIVER_RXE },
-        };
-}
-
-static int issue(struct call *call) {
-        call->header.length = (uint16_t)(sizeof call->header + call->header.num_attrs * sizeof call->header.attrs[0]);
-        return ioctl(state.f.rdma.context->cmd_fd, RDMA_VERBS_IOCTL, &call->header);
-}
-
-static int query(uint32_t handle) {
-        struct call call = call_to(UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR);
-        uint64_t length, iova;
-        uint32_t lkey, rkey;
-
-        add(&call, UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LKEY, sizeof lkey, (uintptr_t)&lkey);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_RKEY, sizeof rkey, (uintptr_t)&rkey);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, sizeof length, (uintptr_t)&length);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_IOVA, sizeof iova, (uintptr_t)&iova);
-        return issue(&call);
-}
-
-/* ibv_rereg_mr() on what another process has registered. */
-static int change_access(uint32_t handle, uint32_t access) {
-        struct ib_uverbs_rereg_mr in = { .mr_handle = handle,
-                                         .flags = IBV_REREG_MR_CHANGE_ACCESS,
-                                         .access_flags = access };
-        struct call call = call_to(UVERBS_OBJECT_DEVICE, UVERBS_METHOD_INVOKE_WRITE);
-        struct ib_uverbs_rereg_mr_resp out;
-
-        add(&call, UVERBS_ATTR_WRITE_CMD, sizeof(uint64_t), IB_USER_VERBS_CMD_REREG_MR);
-        add(&call, UVERBS_ATTR_CORE_IN, sizeof in, (uintptr_t)&in);
-        add(&call, UVERBS_ATTR_CORE_OUT, sizeof out, (uintptr_t)&out);
-        return issue(&call);
-}
-
 /* --- windows
  * ------------------------------------------------------------------------------------------------------------ */
 
@@ -138,35 +78,9 @@ static enum ibv_wc_status wait_for(struct ibv_cq *cq) {
         return wc.status;
 }
 
-/* Of type 2, bound to the passive queue pair, whose peer may use it. */
-static struct ibv_mw *bind_second_type(struct rdma *rdma, const struct pl_register_reply *r) {
-        struct ibv_mw *mw = ibv_alloc_mw(rdma->pd, IBV_MW_TYPE_2);
-        struct ibv_mr mr = {
-                .context = rdma->context, .pd = rdma->pd, .handle = r->handle, .lkey = r->lkey, .rkey = r->rkey
-        };
-        struct ibv_send_wr *bad, wr = { .opcode = IBV_WR_BIND_MW };
-
-        CHECK(mw != NULL);
-        wr.bind_mw.mw = mw;
-        wr.bind_mw.rkey = ibv_inc_rkey(mw->rkey);
-        wr.bind_mw.bind_info = (struct ibv_mw_bind_info) {
-                .mr = &mr,
-                .addr = r->iova,
-                .length = r->length,
-                .mw_access_flags = IBV_ACCESS_REMOTE_WRITE,
-        };
-        CHECK_EQUAL(ibv_post_send(rdma->passive, &wr, &bad), 0);
-        CHECK_EQUAL(wait_for(rdma->cq), IBV_WC_SUCCESS);
-        mw->rkey = wr.bind_mw.rkey;
-        return mw;
-}
-
-static struct ibv_mw *bind_window(const struct pl_register_reply *r, enum ibv_mw_type type) {
-        struct rdma *rdma = &state.f.rdma;
-
-        if (type == IBV_MW_TYPE_2)
-                return bind_second_type(rdma, r);
-        return rdma_bind_window(rdma, r->handle, r->lkey, r->rkey, r->iova, r->length);
+static struct ibv_mw *bind_window(struct rdma *rdma, const struct pl_register_reply *r, enum ibv_mw_type type) {
+        return (type == IBV_MW_TYPE_2 ? rdma_bind_second_window
+                                      : rdma_bind_window)(rdma, r->handle, r->lkey, r->rkey, r->iova, r->length);
 }
 
 /* --- threads
@@ -182,7 +96,7 @@ static struct rdma own_connection(void) {
 
 static void *queries(void *unused _unused_) {
         while (!atomic_load(&state.over)) {
-                (void)query(state.replies[0].handle);
+                (void)call_query_mr(state.f.rdma.context->cmd_fd, state.replies[0].handle);
                 state.n_rounds++;
         }
         return NULL;
@@ -190,7 +104,8 @@ static void *queries(void *unused _unused_) {
 
 static void *changes(void *unused _unused_) {
         while (!atomic_load(&state.over)) {
-                (void)change_access(state.replies[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND);
+                (void)call_change_access(
+                        state.f.rdma.context->cmd_fd, state.replies[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND);
                 state.n_rounds++;
         }
         return NULL;
@@ -317,9 +232,10 @@ static void adversary(int channel, const void *argument) {
         }
         rdma_connect(&state.f.rdma);
         if (a->window || a->binds)
-                CHECK_CALL(change_access(state.replies[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND));
+                CHECK_CALL(call_change_access(
+                        state.f.rdma.context->cmd_fd, state.replies[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND));
         if (a->window)
-                state.window = bind_window(state.replies, a->window);
+                state.window = bind_window(&state.f.rdma, state.replies, a->window);
 
         start_threads(queries, a->queries);
         start_threads(changes, a->changes);
@@ -508,11 +424,12 @@ static void run_child(const void *argument _unused_) {
         CHECK_EQUAL(recv(line[0], state.replies, sizeof state.replies, 0), sizeof state.replies);
 
         state.f.rdma = target;
-        CHECK_CALL(change_access(r[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND));
+        CHECK_CALL(
+                call_change_access(state.f.rdma.context->cmd_fd, r[0].handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND));
         CHECK_EQUAL(write_by_peer(&peer, &target, r[0].iova, r[0].rkey), IBV_WC_SUCCESS);
         CHECK_EQUAL(write_by_peer(&peer, &target, r[1].iova, r[1].rkey), IBV_WC_SUCCESS);
         rdma_connect_two(&peer, &target);
-        state.window = bind_second_type(&target, r);
+        state.window = bind_window(&target, r, IBV_MW_TYPE_2);
         CHECK_EQUAL(rdma_write_from(
                             &peer, (uintptr_t)peer.buffer, peer.buffer_mr->lkey, r[0].iova, state.window->rkey, PAGE),
                     IBV_WC_SUCCESS);

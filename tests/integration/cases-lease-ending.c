@@ -12,6 +12,7 @@
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 
+#include "calls.h"
 #include "chance.h"
 #include "ctl.h"
 #include "instance.h"
@@ -42,7 +43,7 @@ static void run_registrar_stopped(const void *argument) {
         await_readable(breaker.channel, "the truncation");
         await(breaker.channel);
         CHECK(pl_now_ms() - began < BOUND_MS);
-        CHECK(!subject_mr_is_there(s.f.rdma.context->cmd_fd, s.reply.handle));
+        CHECK(!call_mr_is_there(s.f.rdma.context->cmd_fd, s.reply.handle));
         CHECK_EQUAL(subject_transfer(&s, 1), IBV_WC_REM_ACCESS_ERR);
         app_finish(&breaker);
         raw_expect_end(&s.f.raw);
@@ -217,7 +218,7 @@ static void run_name_lost(const void *argument) {
                 CHECK_CALL(unlink(s.path));
         CHECK_EQUAL(raw_expect_notice(&s.f.raw, PL_NOTICE_UNLINKED).body.notice.id, s.reply.id);
         CHECK_EQUAL(subject_transfer(&s, 2), IBV_WC_SUCCESS);
-        CHECK(subject_mr_is_there(s.f.rdma.context->cmd_fd, s.reply.handle));
+        CHECK(call_mr_is_there(s.f.rdma.context->cmd_fd, s.reply.handle));
         raw_ping(&s.f.raw);
         raw_deregister(&s.f.raw, s.reply.id);
         subject_free(&s);
@@ -243,8 +244,8 @@ static void uses_mount(int channel, const void *argument) {
         /* One it gives back, the other is taken away. */
         raw_release(&f.raw, ids[0]);
         CHECK_EQUAL(raw_expect_event(&f.raw, PL_OP_REVOKED).body.revoked.id, ids[1]);
-        CHECK(!subject_mr_is_there(f.rdma.context->cmd_fd, pinned.handle));
-        CHECK(!subject_mr_is_there(f.rdma.context->cmd_fd, odp.handle));
+        CHECK(!call_mr_is_there(f.rdma.context->cmd_fd, pinned.handle));
+        CHECK(!call_mr_is_there(f.rdma.context->cmd_fd, odp.handle));
         /* What it has of the file by itself is its own matter. */
         CHECK_CALL(munmap(memory->start, memory->length));
         close(memory->fd);
@@ -351,7 +352,7 @@ static void run_in_the_pipeline(const void *argument) {
                 answer = converse(&f.raw, &packet, -1, &live);
                 if (answer.header.opcode == PL_OP_REFUSED && live != 0)
                         FAIL("not given back: %s", answer.body.refused.sentence);
-                if (subject_mr_is_there(f.rdma.context->cmd_fd, handle))
+                if (call_mr_is_there(f.rdma.context->cmd_fd, handle))
                         FAIL("given back, and still there");
         }
         await_rounds(&breaker, 1);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "calls.h"
 #include "chance.h"
 #include "instance.h"
 #include "proc.h"
@@ -50,7 +51,7 @@ static void truncates_often(int channel, const void *argument) {
                         return;
                 size = await_value(channel);
                 CHECK_CALL(truncate(file->path, (off_t)size));
-                if (subject_mr_is_there(file->command_fd, (uint32_t)handle))
+                if (call_mr_is_there(file->command_fd, (uint32_t)handle))
                         FAIL("the file is truncated, and the registration is still there");
                 tell(channel);
         }
@@ -215,7 +216,7 @@ static int many_command_fd;
 static void truncates_many(int channel, const void *path) {
         subject_truncates(channel, path);
         for (unsigned int i = 0; i < N_MANY; i++)
-                if (subject_mr_is_there(many_command_fd, many[i].handle))
+                if (call_mr_is_there(many_command_fd, many[i].handle))
                         FAIL("the file is truncated, and registration %u is still there", i);
 }
 

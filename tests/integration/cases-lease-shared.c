@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "calls.h"
 #include "instance.h"
 #include "subject.h"
 
@@ -61,20 +62,20 @@ static void second_app(int channel, const void *argument) {
                 tell(channel);
                 if (second->conduct == LETS_GO) {
                         await(channel);
-                        CHECK(subject_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
+                        CHECK(call_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
                         raw_release(&f.raw, reply.id);
                 } else {
                         event = raw_expect_event(&f.raw, PL_OP_REVOKED);
                         CHECK_EQUAL(event.body.revoked.id, reply.id);
                 }
-                CHECK(!subject_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
+                CHECK(!call_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
                 event = raw_expect_event(&f.raw, PL_OP_SETTLED);
                 CHECK_EQUAL(event.body.settled.id, reply.id);
                 tell_value(channel, event.body.settled.size);
         }
         await(channel);
         if (second->untouched)
-                CHECK(subject_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
+                CHECK(call_mr_is_there(f.rdma.context->cmd_fd, reply.handle));
         raw_ping(&f.raw);
         fixture_close(&f);
 }

@@ -43,6 +43,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-transfer.c \
 	tests/integration/cases-version.c \
 	tests/integration/alone.c tests/integration/alone.h \
+	tests/integration/calls.c tests/integration/calls.h \
 	tests/integration/chance.c tests/integration/chance.h \
 	tests/integration/ctl.c tests/integration/ctl.h \
 	tests/integration/fixture.c tests/integration/fixture.h \

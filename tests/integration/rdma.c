@@ -314,3 +314,24 @@ struct ibv_mw *rdma_bind_window(
                 FAIL("binding a memory window: %s", ibv_wc_status_str(status));
         return mw;
 }
+
+struct ibv_mw *rdma_bind_second_window(
+        struct rdma *rdma, uint32_t handle, uint32_t lkey, uint32_t rkey, uint64_t iova, uint64_t length) {
+        struct ibv_mw *mw = ibv_alloc_mw(rdma->pd, IBV_MW_TYPE_2);
+        struct ibv_mr mr = { .context = rdma->context, .pd = rdma->pd, .handle = handle, .lkey = lkey, .rkey = rkey };
+        struct ibv_send_wr *bad, wr = { .opcode = IBV_WR_BIND_MW };
+
+        CHECK(mw != NULL);
+        wr.bind_mw.mw = mw;
+        wr.bind_mw.rkey = ibv_inc_rkey(mw->rkey);
+        wr.bind_mw.bind_info = (struct ibv_mw_bind_info) {
+                .mr = &mr,
+                .addr = iova,
+                .length = length,
+                .mw_access_flags = IBV_ACCESS_REMOTE_WRITE,
+        };
+        CHECK_EQUAL(ibv_post_send(rdma->passive, &wr, &bad), 0);
+        CHECK_EQUAL(wait_completion(rdma), IBV_WC_SUCCESS);
+        mw->rkey = wr.bind_mw.rkey;
+        return mw;
+}

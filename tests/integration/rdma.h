@@ -57,5 +57,8 @@ enum ibv_wc_status rdma_write_from(
 /* A memory window on [iova, iova + length) of an MR that the service registered, bound by the active queue pair. */
 struct ibv_mw *rdma_bind_window(
         struct rdma *rdma, uint32_t handle, uint32_t lkey, uint32_t rkey, uint64_t iova, uint64_t length);
+/* The same of type 2, bound by the passive queue pair, whose peer may use it. */
+struct ibv_mw *rdma_bind_second_window(
+        struct rdma *rdma, uint32_t handle, uint32_t lkey, uint32_t rkey, uint64_t iova, uint64_t length);
 
 #endif

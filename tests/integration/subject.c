@@ -2,10 +2,7 @@
 #include "subject.h"
 
 #include <fcntl.h>
-#include <rdma/ib_user_ioctl_cmds.h>
-#include <rdma/rdma_user_ioctl_cmds.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -82,39 +79,6 @@ uint64_t subject_size(const char *path) {
 
         CHECK_CALL(stat(path, &st));
         return (uint64_t)st.st_size;
-}
-
-bool subject_mr_is_there(int command_fd, uint32_t handle) {
-        /* A header and what follows it. */
-        union {
-                struct ib_uverbs_ioctl_hdr header;
-                uint8_t bytes[sizeof(struct ib_uverbs_ioctl_hdr) + 4 * sizeof(struct ib_uverbs_attr)];
-        } call = { .header = { .object_id = UVERBS_OBJECT_MR,
-                               .method_id = UVERBS_METHOD_QUERY_MR,
-                               .driver_id = RDMA_DRIVER_RXE,
-                               .num_attrs = 4,
-                               .length = sizeof call } };
-        struct ib_uverbs_attr *attrs = call.header.attrs;
-        uint32_t lkey, rkey;
-        uint64_t length;
-
-        attrs[0] = (struct ib_uverbs_attr) { .attr_id = UVERBS_ATTR_QUERY_MR_HANDLE, .data = handle };
-        attrs[1] = (struct ib_uverbs_attr) {
-                UVERBS_ATTR_QUERY_MR_RESP_LKEY, sizeof lkey, 0, { { 0 } }, { (uintptr_t)&lkey }
-        };
-        attrs[2] = (struct ib_uverbs_attr) {
-                UVERBS_ATTR_QUERY_MR_RESP_RKEY, sizeof rkey, 0, { { 0 } }, { (uintptr_t)&rkey }
-        };
-        attrs[3] = (struct ib_uverbs_attr) {
-                UVERBS_ATTR_QUERY_MR_RESP_LENGTH, sizeof length, 0, { { 0 } }, { (uintptr_t)&length }
-        };
-        for (unsigned int i = 0; i < 4; i++)
-                attrs[i].flags = UVERBS_ATTR_F_MANDATORY;
-        if (ioctl(command_fd, RDMA_VERBS_IOCTL, &call.header) == 0)
-                return true;
-        if (errno != ENOENT)
-                FAIL("QUERY_MR: %m");
-        return false;
 }
 
 /* --- the other program

@@ -8,7 +8,7 @@
 #include "harness.h"
 
 #define SUBJECT_LENGTH (64U << 10)
-#define SUBJECT_CUT    (16U << 10) /* where it is truncated */
+#define SUBJECT_CUT (16U << 10) /* where it is truncated */
 
 struct subject {
         struct fixture f;
@@ -23,7 +23,8 @@ uint32_t subject_method(const char *folder);
 /* A file, mapped and populated. */
 struct memory subject_file(const char *folder, char *path, uint64_t length);
 void subject_map(struct memory *memory);
-/* The same, registered by a session of its own. A lease guards it, else the case fails. socket_path: NULL: the service's. */
+/* The same, registered by a session of its own. A lease guards it, else the case fails. socket_path: NULL: the
+ * service's. */
 struct subject subject_new(const char *folder, const char *socket_path);
 void subject_free(struct subject *subject);
 /* After its session has ended. */
@@ -34,9 +35,6 @@ enum ibv_wc_status subject_transfer(struct subject *subject, uint64_t seed);
 /* The next packet says that all of it is to be given back, as its file changes. */
 struct pl_packet subject_expect_revoking(struct subject *subject);
 uint64_t subject_size(const char *path);
-
-/* Is there a memory region of this handle? By a verbs context that is this process's too. */
-bool subject_mr_is_there(int command_fd, uint32_t handle);
 
 /* Programs, for app_start(); argument: the path. They say when they begin, and when they could go on. */
 void subject_truncates(int channel, const void *path);
