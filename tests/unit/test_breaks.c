@@ -74,6 +74,15 @@ static void await_over(
         assert_int_equal(state.break_over.value, error);
 }
 
+/* Sessions of one user, each of which has registered the same. */
+static void begin(struct service *s, struct fake_keeper *keepers, unsigned int n) {
+        service_setup(s);
+        for (unsigned int i = 0; i < n; i++) {
+                keeper_begin(s, ALICE, keepers + i);
+                registers(keepers + i, 0, 11, ALICE, 0, MIB);
+        }
+}
+
 static void finish(struct service *s, struct fake_keeper *keepers, unsigned int n) {
         for (unsigned int i = 0; i < n; i++) {
                 struct session *session = sessions_find(&s->sessions, keepers[i].id);
@@ -162,11 +171,7 @@ TEST(test_one_change) {
         struct fake_keeper keepers[3];
         struct service s;
 
-        service_setup(&s);
-        for (unsigned int i = 0; i < 3; i++) {
-                keeper_begin(&s, ALICE, keepers + i);
-                registers(keepers + i, 0, 11, ALICE, 0, MIB);
-        }
+        begin(&s, keepers, 3);
         asks(keepers, 1, 5000, &whole);
         await_revoke(&s, keepers + 1, 1);
         await_revoke(&s, keepers + 2, 1);
@@ -198,11 +203,7 @@ TEST(test_answers) {
         struct fake_keeper keepers[3];
         struct service s;
 
-        service_setup(&s);
-        for (unsigned int i = 0; i < 3; i++) {
-                keeper_begin(&s, ALICE, keepers + i);
-                registers(keepers + i, 0, 11, ALICE, 0, MIB);
-        }
+        begin(&s, keepers, 3);
         asks(keepers, 1, 5000, &whole);
         await_revoke(&s, keepers + 1, 1);
         await_revoke(&s, keepers + 2, 1);
@@ -247,11 +248,7 @@ TEST(test_too_many) {
         struct session *session;
         struct service s;
 
-        service_setup(&s);
-        for (unsigned int i = 0; i < 2; i++) {
-                keeper_begin(&s, ALICE, keepers + i);
-                registers(keepers + i, 0, 11, ALICE, 0, MIB);
-        }
+        begin(&s, keepers, 2);
         session = keeper_session(&s, keepers);
         /* Past what its keeper would let through. */
         for (message.cookie = 1; message.cookie <= 3 * n; message.cookie++) {
@@ -279,11 +276,7 @@ TEST(test_again) {
         unsigned int n_revokes;
         struct service s;
 
-        service_setup(&s);
-        for (unsigned int i = 0; i < 2; i++) {
-                keeper_begin(&s, ALICE, keepers + i);
-                registers(keepers + i, 0, 11, ALICE, 0, MIB);
-        }
+        begin(&s, keepers, 2);
         asks(keepers, 1, 60000, &whole);
         await_revoke(&s, keepers + 1, 1);
 

@@ -164,14 +164,18 @@ static void bye(struct fake *f) {
         fake_expect_end(f);
 }
 
-static void ask_and_settle(struct fake *f) {
-        const bool *change = f->argument;
-
+static void asks_back(struct fake *f) {
         registered(f, PL_FEATURES_KNOWN);
         fake_expect(f, PL_OP_PING, NULL);
         fake_change(f, 1, 5000);
         fake_reply(f, PL_OP_PING);
         expect_release(f);
+}
+
+static void ask_and_settle(struct fake *f) {
+        const bool *change = f->argument;
+
+        asks_back(f);
         reply_release(f, *change);
         /* It is the app's no more. */
         fake_change(f, 1, 100);
@@ -365,11 +369,7 @@ TEST(test_old_service) {
 /* --- who has no function for `revoking` --- */
 
 static void ask_the_deaf(struct fake *f) {
-        registered(f, PL_FEATURES_KNOWN);
-        fake_expect(f, PL_OP_PING, NULL);
-        fake_change(f, 1, 5000);
-        fake_reply(f, PL_OP_PING);
-        expect_release(f);
+        asks_back(f);
         reply_release(f, true);
         expect_ping_settling(f);
         bye(f);
@@ -398,11 +398,7 @@ TEST(test_default) {
 }
 
 static void refuse_the_deaf(struct fake *f) {
-        registered(f, PL_FEATURES_KNOWN);
-        fake_expect(f, PL_OP_PING, NULL);
-        fake_change(f, 1, 5000);
-        fake_reply(f, PL_OP_PING);
-        expect_release(f);
+        asks_back(f);
         fake_refuse(f, f->seq, PL_OP_RELEASE, PINLEASE_CODE_BUSY, EBUSY);
         fake_changed(f, 1);
         expect_ping_settling(f);
