@@ -217,11 +217,17 @@ static bool nothing_waits(const struct pinlease *p) {
         return p->n_events == 0 && !p->pending_first && !p->notices;
 }
 
-bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event) {
+static bool next_is_revoking(const struct pinlease *p) {
+        return p->n_events == 0 && p->pending_first && p->pending_first->pending & PL_PENDING_REVOKING;
+}
+
+static bool pop(struct pinlease *p, bool only_revoking, struct pl_event *ret_event) {
         bool found = true;
 
         (void)pthread_mutex_lock(&p->state);
-        if (p->n_events > 0) {
+        if (only_revoking && !next_is_revoking(p))
+                found = false;
+        else if (p->n_events > 0) {
                 *ret_event = (struct pl_event) { .kind = PL_EVENT_GOING_AWAY, .grace_ms = p->events[0].grace_ms };
                 memcpy(ret_event->sentence, p->events[0].sentence, sizeof ret_event->sentence);
                 p->n_events--;
@@ -237,6 +243,14 @@ bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event) {
                 clear_wake(p);
         (void)pthread_mutex_unlock(&p->state);
         return found;
+}
+
+bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event) {
+        return pop(p, false, ret_event);
+}
+
+bool pl_events_pop_revoking(struct pinlease *p, struct pl_event *ret_event) {
+        return pop(p, true, ret_event);
 }
 
 static void free_registration(struct pl_registration *reg) {

@@ -36,6 +36,8 @@ bool pl_events_full(struct pinlease *p);
 
 /* Takes the next event. Returns false if there is none. To be given back when its callback has returned. */
 bool pl_events_pop(struct pinlease *p, struct pl_event *ret_event);
+/* The same, if the next is one that asks for a registration. */
+bool pl_events_pop_revoking(struct pinlease *p, struct pl_event *ret_event);
 void pl_events_delivered(struct pinlease *p, const struct pl_event *event);
 
 /* Frees a registration that is in no list any more; at once, or when the callback that has it returns. */

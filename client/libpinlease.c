@@ -144,8 +144,6 @@ static void deliver(struct pinlease *p, const struct pl_event *event) {
         case PL_EVENT_REVOKING:
                 if (listener->revoking)
                         listener->revoking(p, &event->reg->public, &revocation, p->userdata);
-                else
-                        pl_release_unasked(p, event->reg, &revocation);
                 return;
         case PL_EVENT_REVOKED:
                 if (listener->revoked)
@@ -167,6 +165,19 @@ static void deliver(struct pinlease *p, const struct pl_event *event) {
         }
 }
 
+/* And what else is asked for: another program may be waiting for all of it. Returns how many events that are. */
+static int release_unasked(struct pinlease *p, const struct pl_event *first) {
+        struct pl_event events[PL_REQUESTS_MAX] = { *first };
+        size_t n = 1;
+
+        while (n < ELEMENTSOF(events) && pl_events_pop_revoking(p, events + n))
+                n++;
+        pl_release_unasked(p, events, n);
+        for (size_t i = 0; i < n; i++)
+                pl_events_delivered(p, events + i);
+        return (int)n;
+}
+
 _public_ int pinlease_dispatch(struct pinlease *p) {
         struct pl_event event;
         bool ended, notify;
@@ -185,6 +196,10 @@ _public_ int pinlease_dispatch(struct pinlease *p) {
         /* A callback may disconnect: the session's memory stays until we are done with it. */
         atomic_fetch_add(&p->references, 1);
         while (!atomic_load(&p->closed) && pl_events_pop(p, &event)) {
+                if (event.kind == PL_EVENT_REVOKING && !p->listener.revoking) {
+                        n += release_unasked(p, &event);
+                        continue;
+                }
                 n++;
                 deliver(p, &event);
                 pl_events_delivered(p, &event);

@@ -4,12 +4,13 @@
 
 /* Registrations given back. Most of it is called by its public name: see pinlease/pinlease.h. */
 
-#include "session.h"
+#include "events.h"
 
 /*
- * The app is asked for a registration and has no function for that: it is given back at once, and the caller, who knows
- * nothing of it, keeps a valid object, as if it had been taken away. Errors are of no interest: then it will be. Takes `io`.
+ * The app is asked for registrations, PL_REQUESTS_MAX at most, and has no function for that: they are given back at once, and
+ * the caller, who knows nothing of it, keeps valid objects, as if they had been taken away. Errors are of no interest: then they
+ * will be. Takes `io`.
  */
-void pl_release_unasked(struct pinlease *p, struct pl_registration *reg, const struct pinlease_revocation *revocation);
+void pl_release_unasked(struct pinlease *p, const struct pl_event *events, size_t n);
 
 #endif

@@ -345,8 +345,7 @@ static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, s
         }
 }
 
-int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struct pl_packet *ret_packet) {
-        struct pl_received received;
+int pl_session_send(struct pinlease *p, struct pl_packet *request, int fd) {
         int r;
 
         if (++p->seq == 0)
@@ -363,14 +362,26 @@ int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struc
                                  "The request (%s) could not be sent to the pinlease service: %m. Nothing was changed.",
                                  pl_opcode_name(request->header.opcode));
         }
-
         /* Also when the other side has hung up: it may have said why. */
-        r = await(p, 0, p->seq, request->header.opcode, &received);
+        return 0;
+}
+
+int pl_session_await(struct pinlease *p, const struct pl_header *request, struct pl_packet *ret_packet) {
+        struct pl_received received;
+        int r;
+
+        r = await(p, 0, request->seq, request->opcode, &received);
         if (r < 0)
                 return r;
 
         *ret_packet = received.packet;
         return 0;
+}
+
+int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struct pl_packet *ret_packet) {
+        int r = pl_session_send(p, request, fd);
+
+        return r < 0 ? r : pl_session_await(p, &request->header, ret_packet);
 }
 
 void pl_session_drain(struct pinlease *p) {

@@ -3,7 +3,7 @@
 #define PL_SESSION_H
 
 /*
- * The app's end of a session: one request in flight, answers told from events, the end of the session found out once.
+ * The app's end of a session: requests, answers told from events, the end of the session found out once.
  *
  * Two locks. `io` belongs to whoever talks on the socket and is held over a whole request, which may take long. `state`
  * guards what pinlease_dispatch() needs and is held for moments, so that dispatching never waits for another thread's
@@ -119,6 +119,15 @@ void pl_session_leave(struct pinlease *p);
  * be called with `io` held. On 0 *ret_packet is the positive answer; else the negative errno of the refusal, recorded.
  */
 int pl_session_call(struct pinlease *p, struct pl_packet *request, int fd, struct pl_packet *ret_packet);
+
+/*
+ * The two halves of that, for several small requests without a descriptor at a time, PL_REQUESTS_MAX at most: all of them fit into
+ * the socket, so that sending never waits for a service that waits for us to read. Each request that was sent is to be awaited, in
+ * order, unless the session has ended meanwhile.
+ */
+#define PL_REQUESTS_MAX 16U
+int pl_session_send(struct pinlease *p, struct pl_packet *request, int fd);
+int pl_session_await(struct pinlease *p, const struct pl_header *request, struct pl_packet *ret_packet);
 
 /* Ends the session because of what came from the service makes no sense. Returns -EPROTO, recorded. With `io` held. */
 int pl_session_protocol_error(struct pinlease *p, enum pinlease_code code, const char *what);

@@ -420,11 +420,83 @@ TEST(test_default_refused) {
         fixture_done(&f);
 }
 
+#define N_DEAF 20U
+#define N_TOGETHER 16U /* PL_REQUESTS_MAX */
+
+static void expect_another(struct fake *f, uint64_t id) {
+        struct fake_request request;
+        struct pl_packet reply;
+
+        fake_expect(f, PL_OP_REGISTER, &request);
+        fake_make_reply(f, &reply, PL_OP_REGISTER, request.packet.body.reg.length);
+        reply.body.register_reply.id = id;
+        fake_send(f, &reply, reply.header.length, NULL, 0);
+}
+
+/* One of them it has taken away already, and another it does not let go. */
+static void answer_releases(struct fake *f, uint64_t first, uint64_t after) {
+        struct fake_request requests[N_TOGETHER];
+
+        for (uint64_t id = first; id < after; id++) {
+                fake_expect(f, PL_OP_RELEASE, requests + (id - first));
+                FAKE_CHECK(requests[id - first].packet.body.release.id == id);
+        }
+        for (uint64_t id = first; id < after; id++) {
+                f->seq = requests[id - first].packet.header.seq;
+                if (id == 3) {
+                        fake_changed(f, id);
+                        fake_refuse(f, f->seq, PL_OP_RELEASE, PINLEASE_CODE_NO_SUCH_REGISTRATION, ENOENT);
+                } else if (id == 5)
+                        fake_refuse(f, f->seq, PL_OP_RELEASE, PINLEASE_CODE_BUSY, EBUSY);
+                else
+                        reply_release(f, true);
+        }
+}
+
+static void ask_many_of_the_deaf(struct fake *f) {
+        registered(f, PL_FEATURES_KNOWN);
+        for (uint64_t id = 2; id <= N_DEAF; id++)
+                expect_another(f, id);
+        fake_expect(f, PL_OP_PING, NULL);
+        for (uint64_t id = 1; id <= N_DEAF; id++)
+                fake_change(f, id, 5000);
+        fake_reply(f, PL_OP_PING);
+        answer_releases(f, 1, N_TOGETHER + 1);
+        answer_releases(f, N_TOGETHER + 1, N_DEAF + 1);
+        fake_expect(f, PL_OP_PING, NULL);
+        fake_changed(f, 5);
+        fake_reply(f, PL_OP_PING);
+        bye(f);
+}
+
+/* Who waits for all of them does not wait for a round trip each: they are given back many at a time. */
+TEST(test_default_of_many) {
+        const struct pinlease_listener resigned = { .revoked = on_revoked };
+        struct pinlease_mr *regs[N_DEAF];
+        struct fixture f;
+
+        fixture_init(&f, &resigned, ask_many_of_the_deaf, NULL);
+        regs[0] = f.reg;
+        for (unsigned int i = 1; i < N_DEAF; i++)
+                assert_int_equal(
+                        pinlease_reg_fd(f.seen.p, &f.device.pd, f.memory.fd, 0, PAGE, f.memory.at, WRITABLE, 0, regs + i), 0);
+        ping(&f);
+        assert_int_equal(pinlease_dispatch(f.seen.p), N_DEAF + N_DEAF - 1);
+        assert_int_equal(f.seen.n_revoked, N_DEAF - 1);
+        ping(&f);
+        assert_int_equal(pinlease_dispatch(f.seen.p), 1);
+        assert_int_equal(f.seen.n_revoked, N_DEAF);
+        for (unsigned int i = 0; i < N_DEAF; i++)
+                assert_int_equal(pinlease_dereg(f.seen.p, regs[i]), 0);
+        fixture_done(&f);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_released),   CHECKED(test_released_and_gone), CHECKED(test_detached_before_settled),
                 CHECKED(test_forced),     CHECKED(test_crossing),          CHECKED(test_refused),
                 CHECKED(test_old_service), CHECKED(test_default),          CHECKED(test_default_refused),
+                CHECKED(test_default_of_many),
         };
 
         return cmocka_run_group_tests_name("client, releases", tests, NULL, NULL);
