@@ -25,7 +25,7 @@
 int registrar_send(struct registrar *r, const struct pl_packet *packet) {
         int k = -EAGAIN;
 
-        if (r->n_waiting == 0)
+        if (r->n_waiting == 0 && !r->corked)
                 k = pl_wire_send(r->client, MSG_DONTWAIT, packet, -1);
         if (k != -EAGAIN)
                 return k;
@@ -271,11 +271,13 @@ static void count_latency(struct registrar *r, uint16_t opcode, uint64_t us) {
                 stats_latency(stats, STATS_DEREGISTER, us);
 }
 
-static int serve_client(struct registrar *r) {
+/* *ret_release: that has been a registration given back, and there may be more of them. */
+static int serve_client(struct registrar *r, bool *ret_release) {
         struct pl_received received;
         uint64_t began;
         int k;
 
+        *ret_release = false;
         k = pl_wire_recv(r->client, MSG_DONTWAIT, &received);
         if (k < 0)
                 return k == -EAGAIN ? 0 : k;
@@ -283,11 +285,27 @@ static int serve_client(struct registrar *r) {
         state_busy(&r->state, 0);
         began = pl_now_us();
         k = serve_packet(r, &received);
-        if (k == 0)
-                count_latency(r, received.packet.header.opcode, pl_now_us() - began);
+        if (k == 0) {
+                uint16_t opcode = received.packet.header.opcode;
+
+                count_latency(r, opcode, pl_now_us() - began);
+                *ret_release = opcode == PL_OP_RELEASE || opcode == PL_OP_DEREGISTER;
+        }
         state_idle(&r->state);
         r->worked = pl_now_ms();
         return k;
+}
+
+static int serve_releases(struct registrar *r) {
+        bool more = true;
+        int k = 0, flushed;
+
+        r->corked = true;
+        for (unsigned int i = 0; i < REGISTRAR_RELEASES && more && k == 0; i++)
+                k = serve_client(r, &more);
+        r->corked = false;
+        flushed = flush_waiting(r);
+        return k < 0 ? k : flushed;
 }
 
 static uint64_t deadline_of(const struct registrar *r) {
@@ -346,6 +364,7 @@ static int follow_files(struct registrar *r, const struct pollfd p[N_GUARDS]) {
 int registrar_turn(struct registrar *r) {
         struct pollfd p[REGISTRAR_N_FDS];
         int k, timeout = registrar_prepare(r, p);
+        bool more;
 
         if (poll(p, ELEMENTSOF(p), timeout) < 0)
                 return errno == EINTR ? 0 : -errno;
@@ -364,7 +383,7 @@ int registrar_turn(struct registrar *r) {
 
         /* An app that does not read is not served. */
         if ((p[1].revents & POLLIN) && r->n_waiting == 0 && !r->blocked)
-                return serve_client(r);
+                return revoker_due(&r->revoker) ? serve_releases(r) : serve_client(r, &more);
         if (p[1].revents & (POLLHUP | POLLERR))
                 return -ECONNRESET;
         return 0;

@@ -16,9 +16,13 @@
 #include "request.h"
 #include "revoke.h"
 
-/* A reply, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
+/* While registrations are being given back somebody waits for all of them: so many releases are taken in a turn, and their answers
+ * go together, so that the app is woken once for them. */
+#define REGISTRAR_RELEASES 8
+
+/* Their replies, the event that the service goes away, and one to spare. While a packet waits, no request is read: an app that
  * does not read its answers is not served. */
-#define REGISTRAR_MAX_WAITING 3
+#define REGISTRAR_MAX_WAITING (REGISTRAR_RELEASES + 2)
 
 struct registrar_config {
         int client;  /* the app's socket; owned */
@@ -45,6 +49,7 @@ struct registrar {
         uint64_t worked;         /* when the app last had something done */
         struct pl_packet waiting[REGISTRAR_MAX_WAITING];
         size_t n_waiting;
+        bool corked;  /* what is sent waits until serve_releases() is over */
         bool blocked; /* an event could not be sent */
         int failed;   /* the keeper does not answer: the negative errno with which the session ends */
 

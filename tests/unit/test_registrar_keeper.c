@@ -59,6 +59,59 @@ TEST(test_revoke) {
         pl_close(memory);
 }
 
+static void send_release(struct rawclient *c, uint64_t id) {
+        struct pl_packet request;
+
+        pl_packet_init(&request, PL_OP_RELEASE, ++c->seq);
+        request.body.release.id = id;
+        assert_int_equal(rawclient_send(c, &request, request.header.length, NULL, 0), 0);
+}
+
+static void expect_answer(struct rawclient *c, uint32_t seq, uint16_t opcode) {
+        struct pl_packet packet;
+
+        assert_int_equal(rawclient_recv(c, &packet), 0);
+        assert_int_equal(packet.header.opcode, opcode);
+        assert_int_equal(packet.header.seq, seq);
+}
+
+/* What is sent without waiting for answers is answered in order, also what comes after it, and what is wrong. */
+TEST(test_many_releases) {
+        int memory = testing_memfd(PAGE);
+        uint64_t ids[3 * REGISTRAR_RELEASES + 2];
+        struct pl_packet request;
+        struct rawclient c;
+        uint32_t first;
+
+        orders_start(&c, &orders_large);
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++)
+                ids[i] = orders_register(&c, memory);
+        orders_order(&c, CONTROL_SELECT_ALL, 0, 60000, 1);
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++)
+                orders_expect_event(&c, PL_OP_REVOKING, ids[i]);
+
+        /* The last one is left, or no revocation would be under way. */
+        first = c.seq + 1;
+        for (size_t i = 0; i + 1 < ELEMENTSOF(ids); i++)
+                send_release(&c, ids[i]);
+        send_release(&c, ids[0]);
+        pl_packet_init(&request, PL_OP_PING, ++c.seq);
+        assert_int_equal(rawclient_send(&c, &request, request.header.length, NULL, 0), 0);
+        for (uint32_t i = 0; i + 1 < ELEMENTSOF(ids); i++)
+                expect_answer(&c, first + i, PL_OP_REPLY | PL_OP_RELEASE);
+        expect_answer(&c, c.seq - 1, PL_OP_REFUSED);
+        expect_answer(&c, c.seq, PL_OP_REPLY | PL_OP_PING);
+        assert_int_equal(fake_live(), 1);
+
+        request.header.seq = ++c.seq;
+        send_release(&c, ids[ELEMENTSOF(ids) - 1]);
+        assert_int_equal(rawclient_send(&c, &request, request.header.length - 1, NULL, 0), 0);
+        expect_answer(&c, c.seq, PL_OP_REPLY | PL_OP_RELEASE);
+        expect_answer(&c, c.seq - 1, PL_OP_REFUSED);
+        rawclient_expect_end(&c);
+        pl_close(memory);
+}
+
 TEST(test_too_many_revocations) {
         int memory = testing_memfd(PAGE);
         struct rawclient c;
@@ -337,6 +390,7 @@ TEST(test_returns) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_revoke),
+                CHECKED(test_many_releases),
                 CHECKED(test_too_many_revocations),
                 CHECKED(test_app_does_not_read),
                 CHECKED(test_served_meanwhile),
