@@ -31,8 +31,15 @@
 /* How long who punches a hole may take from its first step to the last. */
 #define DOUBT_MS 1000
 
-/* Events of one turn: the kernel makes one of those that are the same and follow each other. */
+/* Events that are read at once: the kernel makes one of those that are the same and follow each other. And how often in a
+ * turn; what is still there then comes with the next. */
 #define BUFFER_SIZE 4096
+#define BUFFERS     16
+
+/* Who writes to a file all the time shall not keep us busy all the time: events that come within this time after others, and
+ * within ten times of what those have cost, are taken together. */
+#define REST_MS    5
+#define REST_SHARE 10
 
 static void tell(struct guards *guards, struct guarded *file, enum guard_report_kind kind, uint64_t offset, uint64_t length) {
         const struct guard_report report = { .kind = kind, .guard = GUARD_MODIFY, .offset = offset, .length = length };
@@ -235,11 +242,11 @@ static int modify_look(struct guards *guards, struct guarded *file) {
 /* --- events ------------------------------------------------------------------------------------------------------------- */
 
 static int modify_fd(const struct guards *guards) {
-        return guards->inotify;
+        return pl_now_ms() < guards->inotify_rest ? -1 : guards->inotify;
 }
 
 static uint64_t modify_due(const struct guards *guards) {
-        uint64_t due = 0;
+        uint64_t due = guards->inotify_rest;
 
         for (const struct guarded *file = guards->first; file; file = file->next)
                 due = pl_earlier(due, file->modify.due);
@@ -271,19 +278,31 @@ static void handle(struct guards *guards, struct guarded *file) {
         tell(guards, file, GUARD_ACTIVITY, 0, UINT64_MAX);
 }
 
-static int modify_event(struct guards *guards) {
+/* Returns whether there were any. */
+static bool read_events(struct guards *guards) {
         char buffer[BUFFER_SIZE] __attribute__((aligned(__alignof__(struct inotify_event))));
-        struct guarded *next;
-        ssize_t n = -1;
+        bool any = false;
 
-        if (guards->inotify >= 0)
-                n = read(guards->inotify, buffer, sizeof buffer);
-        for (const char *p = buffer; n > 0 && p < buffer + n;) {
-                const struct inotify_event *event = (const void *)p;
+        for (unsigned int i = 0; guards->inotify >= 0 && i < BUFFERS; i++) {
+                ssize_t n = read(guards->inotify, buffer, sizeof buffer);
 
-                note(guards, event->wd, event->mask);
-                p += sizeof *event + event->len;
+                for (const char *p = buffer; n > 0 && p < buffer + n;) {
+                        const struct inotify_event *event = (const void *)p;
+
+                        note(guards, event->wd, event->mask);
+                        p += sizeof *event + event->len;
+                }
+                if (n <= 0)
+                        break;
+                any = true;
         }
+        return any;
+}
+
+static int modify_event(struct guards *guards) {
+        uint64_t begun = pl_now_us();
+        struct guarded *next;
+        bool any = read_events(guards);
 
         for (struct guarded *file = guards->first; file; file = next) {
                 next = file->next;
@@ -292,6 +311,7 @@ static int modify_event(struct guards *guards) {
                 else if (file->modify.due && pl_now_ms() >= file->modify.due)
                         compare(guards, file);
         }
+        guards->inotify_rest = any ? pl_now_ms() + REST_MS + REST_SHARE * (pl_now_us() - begun) / 1000 : 0;
         return 0;
 }
 

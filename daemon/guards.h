@@ -50,6 +50,7 @@ struct guards {
         bool bell_lost;
         uint64_t lent[GUARDS_MAX_LENT / 64]; /* a bit each: numbers in use */
         int inotify;  /* guard-modify.c; -1 */
+        uint64_t inotify_rest; /* until when it is left alone; CLOCK_MONOTONIC, ms; 0: it is not */
         int signals;  /* guard-poison.c: signalfd(2) for SIGBUS; -1 */
 
         /* guard-poison.c: where it is on its way through all mappings */

@@ -310,7 +310,7 @@ TEST(test_comparing_is_put_off) {
         assert_int_equal(guard_modify.event(&f.guards), 0);
         assert_int_equal(f.n, 1);
         assert_report(0, GUARD_ACTIVITY, 0, 0);
-        assert_int_equal(guard_modify.due(&f.guards), file->modify.not_before);
+        assert_int_equal(file->modify.due, file->modify.not_before);
 
         /* A size is not. */
         assert_int_equal(ftruncate(f.fd, 2 * PAGE), 0);
@@ -324,6 +324,35 @@ TEST(test_comparing_is_put_off) {
         assert_report(3, GUARD_CHANGED, PAGE, PAGE);
         assert_int_equal(guard_modify.due(&f.guards), 0);
         assert_true(file->modify.not_before >= pl_now_ms());
+}
+
+/* Who writes without end does not keep it busy without end. */
+TEST(test_events_are_taken_together) {
+        given();
+        assert_int_equal(guard_modify.fd(&f.guards), f.guards.inotify);
+        assert_int_equal(pwrite(f.fd, "x", 1, 0), 1);
+        let_pass();
+        assert_int_equal(guard_modify.event(&f.guards), 0);
+        assert_int_equal(f.n, 1);
+        assert_true(guard_modify.due(&f.guards) > 0);
+
+        /* Not before that. */
+        f.guards.inotify_rest = pl_now_ms() + 3600 * 1000;
+        assert_int_equal(guard_modify.fd(&f.guards), -1);
+        assert_int_equal(guard_modify.due(&f.guards), f.guards.inotify_rest);
+
+        /* But then, even if that was the last; and with nothing new there is nothing to wait for. */
+        assert_int_equal(ftruncate(f.fd, PAGE), 0);
+        f.guards.inotify_rest = 1;
+        assert_int_equal(guard_modify.fd(&f.guards), f.guards.inotify);
+        assert_int_equal(guard_modify.due(&f.guards), 1);
+        assert_int_equal(guard_modify.event(&f.guards), 0);
+        assert_int_equal(f.n, 3);
+        assert_report(1, GUARD_CHANGED, PAGE, UINT64_MAX);
+        assert_int_equal(guard_modify.event(&f.guards), 0);
+        assert_int_equal(f.n, 3);
+        assert_int_equal(guard_modify.fd(&f.guards), f.guards.inotify);
+        assert_int_equal(guard_modify.due(&f.guards), f.files[0].modify.due);
 }
 
 TEST(test_lost_events) {
@@ -405,6 +434,7 @@ int main(void) {
                 GUARDED(test_any_file),
                 GUARDED(test_too_many_pieces),
                 GUARDED(test_comparing_is_put_off),
+                GUARDED(test_events_are_taken_together),
                 GUARDED(test_lost_events),
                 GUARDED(test_nothing_to_watch),
                 GUARDED(test_no_descriptors),
