@@ -234,6 +234,11 @@ size_t find_processes(const char *comm, const char *what, pid_t *ret_pids, size_
         return s.n;
 }
 
+void await_processes(size_t n) {
+        while (find_processes(SESSION_COMM, "", NULL, 0) > n)
+                sleep_ms(20);
+}
+
 void pin(pid_t app) {
         pid_t pids[3] = { app };
         char what[64];
@@ -272,4 +277,15 @@ double read_number(const char *path) {
         n = read(fd, text, sizeof text - 1);
         close(fd);
         return n > 0 ? strtod(text, NULL) : -1;
+}
+
+double service_cpu_us(void) {
+        static const char path[] = SERVICE_CGROUP "cpu.stat";
+        char text[512] = "";
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
+                die(path, errno);
+        close(fd);
+        return strtod(text + strlen("usage_usec "), NULL);
 }

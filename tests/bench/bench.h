@@ -58,6 +58,8 @@ void ping(int sock);
 /* Processes of this name whose command line contains `what`. Returns how many; at most `max` of them are stored. */
 #define SESSION_COMM "pinlease-sessio" /* cut to 15 characters */
 size_t find_processes(const char *comm, const char *what, pid_t *ret_pids, size_t max);
+/* Until there are not more than n of sessions: two each. */
+void await_processes(size_t n);
 
 /*
  * Puts an app and its session on the first processor, so that a round trip is two context switches there, undisturbed or not.
@@ -71,5 +73,9 @@ double sum_lines(pid_t pid, const char *file, const char *const *names);
 
 /* The only number in a file. -1: it is not there. */
 double read_number(const char *path);
+
+/* Processor time that the service has used so far. */
+#define SERVICE_CGROUP "/sys/fs/cgroup/system.slice/pinlease.service/"
+double service_cpu_us(void);
 
 #endif

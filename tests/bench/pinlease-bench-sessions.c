@@ -14,7 +14,6 @@
 
 #include "bench.h"
 
-#define CGROUP  "/sys/fs/cgroup/system.slice/pinlease.service/"
 #define STARTS  41
 #define CYCLES  400
 #define IDLE_MS 3000
@@ -61,12 +60,6 @@ static void start_once(struct bench *b, double took[N_STAGES]) {
         for (size_t i = 0; i < ALL; i++)
                 took[i] = at[i + 1] - at[i];
         took[ALL] = at[4] - at[0];
-}
-
-/* Until nothing is left but the session that is measured, and the daemon. */
-static void await_processes(size_t n) {
-        while (find_processes(SESSION_COMM, "", NULL, 0) > n)
-                sleep_ms(20);
 }
 
 static void measure_starts(struct bench *b) {
@@ -118,7 +111,7 @@ struct memory {
 };
 
 static struct memory memory_now(size_t n_sessions) {
-        struct memory m = { .daemon = daemon_kib(), .cgroup = read_number(CGROUP "memory.current") / 1024 };
+        struct memory m = { .daemon = daemon_kib(), .cgroup = read_number(SERVICE_CGROUP "memory.current") / 1024 };
         size_t n = 2 * n_sessions + 64;
         pid_t *pids = calloc(n, sizeof *pids);
 
@@ -176,22 +169,12 @@ static struct load measure_cycles(struct bench *b) {
         return (struct load) { median(trips, CYCLES), median(cycles, CYCLES) };
 }
 
-/* CPU time that the service uses while nobody asks for anything, in percent of one processor. */
+/* Of one processor, while nobody asks for anything. */
 static double idle_percent(void) {
-        char text[512] = "";
-        double used[2];
+        double before = service_cpu_us();
 
-        for (size_t i = 0; i < 2; i++) {
-                int fd = open(CGROUP "cpu.stat", O_RDONLY | O_CLOEXEC);
-
-                if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
-                        die(CGROUP "cpu.stat", errno);
-                close(fd);
-                used[i] = strtod(text + strlen("usage_usec "), NULL);
-                if (i == 0)
-                        sleep_ms(IDLE_MS);
-        }
-        return (used[1] - used[0]) / (IDLE_MS * 10.0);
+        sleep_ms(IDLE_MS);
+        return (service_cpu_us() - before) / (IDLE_MS * 10.0);
 }
 
 static void measure_idle(struct bench *b) {

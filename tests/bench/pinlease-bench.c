@@ -22,11 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <pinlease/pinlease.h>
-
-#include "bench.h"
-
-#define ACCESS (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ)
+#include "file.h"
 
 static const size_t sizes[] = { 4096, 65536, 1 << 20, 16 << 20, 64 << 20 };
 static const enum pinlease_method methods[] = { PINLEASE_METHOD_PINNED, PINLEASE_METHOD_ODP };
@@ -42,11 +38,6 @@ struct bench {
         int fd;       /* a sealed memfd of the largest size, all of it touched */
         void *memory; /* its mapping, populated */
 };
-
-static _Noreturn void die_refused(const struct pinlease *p) {
-        (void)fprintf(stderr, "pinlease-bench: %s\n", pinlease_refusal(p)->sentence);
-        exit(EXIT_FAILURE);
-}
 
 static void open_all(struct bench *b) {
         const size_t size = sizes[ELEMENTSOF(sizes) - 1];
@@ -80,7 +71,7 @@ static void open_all(struct bench *b) {
 }
 
 static double direct(struct bench *b, size_t size, enum pinlease_method method, bool cold) {
-        unsigned int access = ACCESS | (method == PINLEASE_METHOD_ODP ? IBV_ACCESS_ON_DEMAND : 0U);
+        unsigned int access = ACCESS_READ_WRITE | (method == PINLEASE_METHOD_ODP ? IBV_ACCESS_ON_DEMAND : 0U);
         void *memory = b->memory;
         struct ibv_mr *mr;
         double from, took;
@@ -107,7 +98,7 @@ static double direct(struct bench *b, size_t size, enum pinlease_method method, 
 static struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
         struct pinlease_mr *mr;
 
-        if (pinlease_reg_fd(b->session, b->pd, b->fd, 0, size, b->memory, ACCESS, (unsigned int)method, &mr) < 0)
+        if (pinlease_reg_fd(b->session, b->pd, b->fd, 0, size, b->memory, ACCESS_READ_WRITE, (unsigned int)method, &mr) < 0)
                 die_refused(b->session);
         return mr;
 }
