@@ -49,7 +49,7 @@ static const struct {
         { "open for reading and close, another file", "open_unrelated_us" },
         { "stat, another file", "stat_unrelated_us" },
         { "write 4 KiB, another file", "write_unrelated_us" },
-        { "open for reading and close, a registered file with a lease", "open_us" },
+        { "open for reading and close, a registered file with a lease, 10 ms apart", "open_us" },
         { "the same again and again, mean", "open_at_once_us" },
         { "stat, a registered file with a lease", "stat_us" },
         { "read 4 KiB, a registered file", "read_us" },
