@@ -218,28 +218,33 @@ static int swap_extents(const struct target *t, int fd, int other) {
         return TRY(ioctl(fd, XFS_IOC_SWAPEXT, &swap));
 }
 
-static int exchange(const struct target *t, int fd, int other) {
-        struct move_extent move = { .donor_fd = (uint32_t)other, .len = t->length / t->unit };
+static int exchange_ranges(const struct target *t, int fd, int other) {
         struct xfs_exchange_range range = { .file1_fd = other, .length = t->length };
-        int r;
 
-        if (t->kind == MEMORY_EXT4 || t->kind == MEMORY_EXT4_DAX) {
-                /* What is still to be written is not moved (EBUSY). */
-                for (int i = 0; i < 100; i++) {
-                        CHECK_CALL(fsync(fd));
-                        r = TRY(ioctl(fd, EXT4_IOC_MOVE_EXT, &move));
-                        if (r != -EBUSY)
-                                break;
-                }
-                return r;
+        return TRY(ioctl(fd, XFS_IOC_EXCHANGE_RANGE, &range));
+}
+
+static int move_extents(const struct target *t, int fd, int other) {
+        struct move_extent move = { .donor_fd = (uint32_t)other, .len = t->length / t->unit };
+        int r = -EBUSY;
+
+        /* What is still to be written is not moved (EBUSY). */
+        for (int i = 0; i < 100 && r == -EBUSY; i++) {
+                CHECK_CALL(fsync(fd));
+                r = TRY(ioctl(fd, EXT4_IOC_MOVE_EXT, &move));
         }
-        r = TRY(ioctl(fd, XFS_IOC_EXCHANGE_RANGE, &range));
-        /* With DAX the kernel (7.3) warns about the pages that are in use, and refuses. */
-        return r == -EOPNOTSUPP && t->kind == MEMORY_XFS ? swap_extents(t, fd, other) : r;
+        return r;
 }
 
 static int defragment(struct target *t) {
-        return with_other(t, exchange);
+        if (t->kind == MEMORY_EXT4 || t->kind == MEMORY_EXT4_DAX)
+                return with_other(t, move_extents);
+        /* With DAX the kernel (7.3) warns about the pages that are in use, and refuses. */
+        return with_other(t, t->kind == MEMORY_XFS ? swap_extents : exchange_ranges);
+}
+
+static int exchange(struct target *t) {
+        return with_other(t, exchange_ranges);
 }
 
 /* --- mounts
@@ -275,6 +280,7 @@ const struct operation operations[N_OPERATIONS] = {
         { "reflink onto it", reflink, 0, "no reflink" },
         { "copy_file_range onto it", copy_range, 0, "no write(2)" },
         { "defragment", defragment, OPERATION_BLOCKS, "no exchange of blocks" },
+        { "exchange with another file", exchange, OPERATION_BLOCKS, "no exchange of blocks" },
         { "remount read-only, the app may write", remount, OPERATION_NAME | OPERATION_MOUNT, "somebody may write" },
         { "remount read-only, the app only reads",
           remount,

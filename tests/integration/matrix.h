@@ -57,7 +57,7 @@ struct operation {
         const char *missing; /* what there is not, where it is refused */
 };
 
-#define N_OPERATIONS 22
+#define N_OPERATIONS 23
 extern const struct operation operations[N_OPERATIONS];
 
 /* Prints the tables. Returns the exit status. */
