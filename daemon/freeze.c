@@ -10,6 +10,7 @@
 
 #include "control.h"
 #include "fds.h"
+#include "log.h"
 #include "throwaway.h"
 #include "util.h"
 
@@ -142,6 +143,7 @@ static int kill_app(struct freeze *freeze) {
         r = send_signal(*freeze->app, SIGKILL);
         if (r < 0)
                 return r == -ESRCH ? 0 : r;
+        log_event(LOG_WARNING, EVENT_APP_KILLED, "has killed its app, which does not let go of its memory otherwise");
         return poll(&p, 1, DEATH_MS) == 1 ? 0 : -ETIMEDOUT;
 }
 

@@ -469,11 +469,11 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 .config = *config,
                 .ledger = ledger,
                 .freeze = FREEZE_INIT(&k.config.app, config->app_state),
-                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->force_kill },
+                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->may_kill },
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 
-        k.freeze.may_kill = config->force_kill;
+        k.freeze.may_kill = config->may_kill;
         custody_init(&k.custody);
         uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
 

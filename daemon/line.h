@@ -28,7 +28,7 @@ struct line_ops {
 
 struct line {
         int fd;     /* to the keeper; borrowed */
-        int client; /* whose hang-up ends a wait; borrowed */
+        int client; /* whose hang-up ends a wait; -1: nobody's; borrowed */
         struct credit *credit;
         const struct line_ops *ops;
         void *userdata;

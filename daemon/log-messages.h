@@ -22,7 +22,8 @@
         MESSAGE(BREAK_FAILED, "ef88e3d433a54278ae03177264e419b2", "changes that could not wait")                       \
         MESSAGE(MEMORY_FAILURE, "48704f47a5b740859271ddddeac17e02", "memory failures")                                 \
         MESSAGE(GUARD_LOST, "886040ea75a240d99cf64369fff2da84", "leases undone by apps")                               \
-        MESSAGE(FORCE_FAILED, "e50c4829b60447bebd3b97551de49787", "registrations that could not be taken away")          \
+        MESSAGE(FORCE_FAILED, "e50c4829b60447bebd3b97551de49787", "registrations that could not be taken away")        \
+        MESSAGE(APP_KILLED, "7a07773230ce41a2982b30c2db6121cb", "apps killed for their memory")                        \
         MESSAGE(CANNOT_START_SESSION, "a2590f8b4809445c95558cca757c7ed5", "sessions that could not be started")        \
         MESSAGE(SESSION_RESUMED, "2a931a0be32341268d9e3e655759208d", "sessions taken over")                            \
         MESSAGE(SESSION_OTHER_VERSION, "aefa1daf15084a11bee4c3fe3a9d0113", "sessions of another version")              \

@@ -39,6 +39,8 @@ static void help(void) {
                      "  --grace MS               what apps get to let go when they are told to (default 3000)\n"
                      "  --on-layout-change WHAT  when a file is about to be truncated, opened by others …: \"revoke\" what is registered\n"
                      "                           of it, within --grace (default), or only \"notify\" who has registered by ODP\n"
+                     "  --force WHAT             what is done to an app whose memory cannot be had otherwise: it may be made to\n"
+                     "                           \"stop\" for a moment (default), or \"kill\"ed in the end\n"
                      "  --heartbeat MS           how often a registrar is asked whether it turns (default 2000)\n"
                      "  --hang MS                how long it may owe the answer (default 5000)\n"
                      "  --hello-timeout MS       how long a connection may say nothing (default 10000)\n"
@@ -74,7 +76,7 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
         return 0;
 }
 
-enum { OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_HELP, OPT_VERSION, OPT_NUMBER };
+enum { OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_FORCE, OPT_HELP, OPT_VERSION, OPT_NUMBER };
 
 /* Numeric options: name, range, default, where the value goes. */
 static const struct number {
@@ -111,15 +113,21 @@ static void set_number(struct supervisor_config *config, const struct number *nu
                 memcpy(field, &narrow, sizeof narrow);
 }
 
-static int parse_layout(const char *text, unsigned int *ret_notify) {
-        *ret_notify = strcmp(text, "notify") == 0;
-        if (*ret_notify || strcmp(text, "revoke") == 0)
-                return 0;
-        (void)fprintf(stderr, "pinleased: --on-layout-change is \"revoke\" or \"notify\", not \"%s\".\n", text);
+/* One of two words: 0 or 1. */
+static int parse_word(const char *name, const char *text, const char *const words[2], unsigned int *ret_word) {
+        for (unsigned int i = 0; i < 2; i++)
+                if (strcmp(text, words[i]) == 0) {
+                        *ret_word = i;
+                        return 0;
+                }
+        (void)fprintf(stderr, "pinleased: --%s is \"%s\" or \"%s\", not \"%s\".\n", name, words[0], words[1], text);
         return -EINVAL;
 }
 
-#define N_WORDS 7 /* options that are no numbers */
+static const char *const layout_words[2] = { "revoke", "notify" };
+static const char *const force_words[2] = { "stop", "kill" };
+
+#define N_WORDS 8 /* options that are no numbers */
 
 /* Returns 0 to go on, 1 when all is done (help), or a negative errno. */
 static int parse_options(int argc, char *argv[], struct options *options) {
@@ -129,6 +137,7 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                 { "admin-group", required_argument, NULL, OPT_ADMIN_GROUP },
                 { "session-program", required_argument, NULL, OPT_PROGRAM },
                 { "on-layout-change", required_argument, NULL, OPT_LAYOUT },
+                { "force", required_argument, NULL, OPT_FORCE },
                 { "help", no_argument, NULL, OPT_HELP },
                 { "version", no_argument, NULL, OPT_VERSION },
         };
@@ -154,7 +163,12 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         options->config.sessions.session_program = optarg;
                         break;
                 case OPT_LAYOUT:
-                        r = parse_layout(optarg, &options->config.sessions.notify);
+                        r = parse_word("on-layout-change", optarg, layout_words, &options->config.sessions.notify);
+                        if (r < 0)
+                                return r;
+                        break;
+                case OPT_FORCE:
+                        r = parse_word("force", optarg, force_words, &options->config.sessions.may_kill);
                         if (r < 0)
                                 return r;
                         break;

@@ -179,7 +179,14 @@ static void release_app(void *userdata) {
 }
 
 static int kill_app(void *userdata) {
-        return order(userdata, CONTROL_FREEZE_KILL);
+        struct registrar *r = userdata;
+        int client = r->line.client, k;
+
+        /* It hangs up before the keeper has answered, and what was taken from it is still to be told. */
+        r->line.client = -1;
+        k = order(r, CONTROL_FREEZE_KILL);
+        r->line.client = client;
+        return k;
 }
 
 static const struct force_ops force_ops = { .stop = stop_app, .release = release_app, .kill = kill_app };
@@ -457,6 +464,7 @@ void registrar_init(struct registrar *r,
                      &r->state);
         r->revoker.force.ops = &force_ops;
         r->revoker.force.userdata = r;
+        r->revoker.force.may_kill = config->may_kill;
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);
 }
 

@@ -33,6 +33,7 @@ struct registrar_config {
         unsigned int hello_timeout_ms;
         uint32_t grace_ms; /* for a change of a file's layout */
         bool notify;       /* see changes.h */
+        bool may_kill;     /* see force.h */
 };
 
 struct registrar {

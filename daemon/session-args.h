@@ -32,9 +32,10 @@ struct session_args {
         unsigned int hello_timeout_ms;
         unsigned int grace_ms; /* for a change of a file's layout */
         unsigned int notify;   /* 1: see changes.h */
+        unsigned int may_kill; /* 1: see force.h */
 };
 
-#define SESSION_ARGC 19
+#define SESSION_ARGC 20
 #define SESSION_ARG_MAX 128
 
 struct session_argv {

@@ -33,6 +33,7 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .hello_timeout_ms = args->hello_timeout_ms,
                 .grace_ms = args->grace_ms,
                 .notify = args->notify,
+                .may_kill = args->may_kill,
         };
         sigset_t signals;
         int r;
@@ -107,6 +108,7 @@ static int run(const struct session_args *args) {
                 .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,
                 .heartbeat_ms = args->heartbeat_ms,
                 .hang_ms = args->hang_ms,
+                .may_kill = args->may_kill,
         };
         struct ledger ledger;
         int r;

@@ -302,6 +302,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
                 .hello_timeout_ms = s->config->hello_timeout_ms,
                 .grace_ms = s->config->layout_grace_ms,
                 .notify = s->config->notify,
+                .may_kill = s->config->may_kill,
         };
         int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;

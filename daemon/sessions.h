@@ -57,6 +57,7 @@ struct sessions_config {
         unsigned int hello_timeout_ms;
         unsigned int layout_grace_ms; /* what apps get when a file is about to be changed */
         unsigned int notify;          /* 1: those who have registered by ODP are only told, see changes.h */
+        unsigned int may_kill;        /* 1: apps may be killed that do not let go otherwise, see force.h */
 };
 
 /* Who wants to know. The session is valid during the call. */

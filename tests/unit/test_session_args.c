@@ -18,6 +18,7 @@ static const struct session_args sample = {
         .hello_timeout_ms = 1,
         .grace_ms = 600000,
         .notify = 1,
+        .may_kill = 1,
 };
 
 static void assert_same(const struct session_args *a, const struct session_args *b) {
@@ -39,6 +40,7 @@ static void assert_same(const struct session_args *a, const struct session_args 
         assert_int_equal(a->hello_timeout_ms, b->hello_timeout_ms);
         assert_int_equal(a->grace_ms, b->grace_ms);
         assert_int_equal(a->notify, b->notify);
+        assert_int_equal(a->may_kill, b->may_kill);
 }
 
 TEST(test_round_trip) {
