@@ -331,7 +331,8 @@ void changes_revoked(struct changes *c, const struct revocation *revocation) {
         if (!file || file->change.n_revocations == 0)
                 return;
         file->change.n_revocations--;
-        if (file->change.state == GUARDED_CHANGING && revocation->counts[REVOCATION_KEPT] > 0)
+        /* A change that has been made already has not been kept waiting for it. */
+        if (file->change.state == GUARDED_CHANGING && file->change.asked && revocation->counts[REVOCATION_KEPT] > 0)
                 log_event(LOG_ERR,
                           EVENT_BREAK_FAILED,
                           "%" PRIu32 " registrations of %s could not be taken away before it is changed: the kernel keeps them",

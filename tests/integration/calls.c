@@ -37,17 +37,21 @@ static int issue(int command_fd, struct call *call) {
         return ioctl(command_fd, RDMA_VERBS_IOCTL, &call->header);
 }
 
-int call_query_mr(int command_fd, uint32_t handle) {
+int call_query_mr_into(int command_fd, uint32_t handle, struct call_mr *mr) {
         struct call call = call_to(UVERBS_OBJECT_MR, UVERBS_METHOD_QUERY_MR);
-        uint64_t length, iova;
-        uint32_t lkey, rkey;
 
         add(&call, UVERBS_ATTR_QUERY_MR_HANDLE, 0, handle);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LKEY, sizeof lkey, (uintptr_t)&lkey);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_RKEY, sizeof rkey, (uintptr_t)&rkey);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, sizeof length, (uintptr_t)&length);
-        add(&call, UVERBS_ATTR_QUERY_MR_RESP_IOVA, sizeof iova, (uintptr_t)&iova);
+        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LKEY, sizeof mr->lkey, (uintptr_t)&mr->lkey);
+        add(&call, UVERBS_ATTR_QUERY_MR_RESP_RKEY, sizeof mr->rkey, (uintptr_t)&mr->rkey);
+        add(&call, UVERBS_ATTR_QUERY_MR_RESP_LENGTH, sizeof mr->length, (uintptr_t)&mr->length);
+        add(&call, UVERBS_ATTR_QUERY_MR_RESP_IOVA, sizeof mr->iova, (uintptr_t)&mr->iova);
         return issue(command_fd, &call);
+}
+
+int call_query_mr(int command_fd, uint32_t handle) {
+        struct call_mr mr;
+
+        return call_query_mr_into(command_fd, handle, &mr);
 }
 
 bool call_mr_is_there(int command_fd, uint32_t handle) {

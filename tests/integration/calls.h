@@ -15,4 +15,11 @@ bool call_mr_is_there(int command_fd, uint32_t handle);
 int call_query_mr(int command_fd, uint32_t handle);
 int call_change_access(int command_fd, uint32_t handle, uint32_t access);
 
+/* The answer, which may go to memory that is not there yet. */
+struct call_mr {
+        uint64_t length, iova;
+        uint32_t lkey, rkey;
+};
+int call_query_mr_into(int command_fd, uint32_t handle, struct call_mr *mr);
+
 #endif

@@ -299,3 +299,43 @@ struct json_object *ctl_journal(const char *match, ...) {
         ctl_done(&answer);
         return lines;
 }
+
+unsigned int ctl_said(const struct ctl_message *message, pid_t app) {
+        char pid[48], identifier[64];
+        struct json_object *lines;
+        unsigned int n;
+
+        (void)snprintf(pid, sizeof pid, "PINLEASE_PID=%d", (int)app);
+        (void)snprintf(identifier, sizeof identifier, "SYSLOG_IDENTIFIER=%s", message->identifier);
+        lines = ctl_journal(message->id, pid, "PINLEASE_UID=0", identifier, NULL);
+        n = (unsigned int)json_object_array_length(lines);
+        for (unsigned int i = 0; i < n; i++) {
+                struct json_object *line = json_object_array_get_idx(lines, i);
+
+                if (strcmp(ctl_text(line, "PRIORITY"), message->priority) != 0)
+                        FAIL("%s: the priority is %s: %s",
+                             message->id,
+                             ctl_text(line, "PRIORITY"),
+                             ctl_text(line, "MESSAGE"));
+                CHECK(strtoull(ctl_text(line, "PINLEASE_SESSION"), NULL, 10) > 0);
+        }
+        json_object_put(lines);
+        return n;
+}
+
+struct expected {
+        const struct ctl_message *message;
+        pid_t app;
+        unsigned int times;
+};
+
+static bool is_said(const void *argument) {
+        const struct expected *e = argument;
+
+        return ctl_said(e->message, e->app) >= e->times;
+}
+
+void ctl_expect_said(const struct ctl_message *message, pid_t app, unsigned int times) {
+        (void)eventually(is_said, &(const struct expected) { message, app, times });
+        CHECK_EQUAL(ctl_said(message, app), times);
+}

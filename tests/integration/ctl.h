@@ -7,6 +7,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Exit statuses, as its manual page has them. */
 enum {
@@ -74,5 +75,16 @@ unsigned int ctl_count(struct json_object *documents, const char *type);
 
 /* The lines of a journal of this boot that match, as journalctl has it ("MESSAGE_ID=…"), as an array of objects. */
 struct json_object *ctl_journal(const char *match, ...) __attribute__((sentinel));
+
+/* A message of doc/OPERATIONS.md. */
+struct ctl_message {
+        const char *id;         /* as a match: "MESSAGE_ID=…" */
+        const char *identifier; /* who says so */
+        const char *priority;
+};
+/* How often it has been said of an app of root's. It has that priority, and names a session. */
+unsigned int ctl_said(const struct ctl_message *message, pid_t app);
+/* So often, sooner or later. */
+void ctl_expect_said(const struct ctl_message *message, pid_t app, unsigned int times);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -79,6 +80,16 @@ struct instance instance_start(const char *const *options) {
 
 struct instance instance_start_prepared(const char *const *options, void (*prepare)(void)) {
         return start(PINLEASED, options, prepare);
+}
+
+void instance_to_journal(void) {
+        char stream[64];
+        struct stat st;
+
+        /* What is to be its standard error. */
+        CHECK_CALL(fstat(STDOUT_FILENO, &st));
+        (void)snprintf(stream, sizeof stream, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+        CHECK_CALL(setenv("JOURNAL_STREAM", stream, 1));
 }
 
 struct instance instance_start_program(const char *program, const char *const *options) {

@@ -21,6 +21,9 @@ struct instance instance_start_prepared(const char *const *options, void (*prepa
 /* Another program than the installed one. */
 struct instance instance_start_program(const char *program, const char *const *options);
 
+/* A prepare: what it and its sessions say goes to the journal, with fields, as the service's does. */
+void instance_to_journal(void);
+
 /* SIGKILL, and SIGTERM: it is gone, its sessions go on. */
 void instance_kill(struct instance *instance);
 void instance_leave(struct instance *instance);

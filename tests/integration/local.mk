@@ -23,6 +23,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-guard-modify.c \
 	tests/integration/cases-force.c \
+	tests/integration/cases-force-kill.c \
 	tests/integration/cases-hanging.c \
 	tests/integration/cases-hostile.c \
 	tests/integration/cases-identity.c \
