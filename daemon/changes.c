@@ -74,8 +74,8 @@ static const char *sentence_of(enum pl_notice_kind kind) {
         case PL_NOTICE_GUARD_BACK:
                 return "A guard of this file holds again.";
         default:
-                return "The file has been changed. The device follows by on-demand paging: what is registered stays so, but what has "
-                       "been cut off cannot be reached any more.";
+                return "The file is about to be changed, or has been. The device follows by on-demand paging: what is registered stays "
+                       "so, but what is cut off cannot be reached any more.";
         }
 }
 

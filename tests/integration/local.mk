@@ -35,6 +35,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-limits.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
+	tests/integration/cases-notify.c \
 	tests/integration/cases-poison.c \
 	tests/integration/cases-poison-session.c \
 	tests/integration/cases-protocol.c \
