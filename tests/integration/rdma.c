@@ -219,6 +219,10 @@ enum ibv_wc_status rdma_write_from(
         return work(rdma, IBV_WR_RDMA_WRITE, local, lkey, remote, rkey, length);
 }
 
+enum ibv_wc_status rdma_read(struct rdma *rdma, uint64_t remote, uint32_t rkey, uint32_t length) {
+        return work(rdma, IBV_WR_RDMA_READ, (uintptr_t)rdma->buffer, rdma->buffer_mr->lkey, remote, rkey, length);
+}
+
 /* Every byte depends on its place and the seed. */
 static void fill(uint8_t *buffer, uint32_t length, uint64_t seed) {
         uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;

@@ -54,6 +54,9 @@ enum ibv_wc_status rdma_try_transfer(
 enum ibv_wc_status rdma_write_from(
         struct rdma *rdma, uint64_t local, uint32_t lkey, uint64_t remote, uint32_t rkey, uint32_t length);
 
+/* One RDMA read, into the buffer. */
+enum ibv_wc_status rdma_read(struct rdma *rdma, uint64_t remote, uint32_t rkey, uint32_t length);
+
 /* A memory window on [iova, iova + length) of an MR that the service registered, bound by the active queue pair. */
 struct ibv_mw *rdma_bind_window(
         struct rdma *rdma, uint32_t handle, uint32_t lkey, uint32_t rkey, uint64_t iova, uint64_t length);
