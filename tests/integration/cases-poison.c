@@ -10,20 +10,16 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "alone.h"
 #include "fixture.h"
 #include "harness.h"
 #include "mapping.h"
+#include "process.h"
 
 #define N_FILES   3
 #define N_PAGES   16
@@ -97,33 +93,12 @@ static void break_memory(int channel _unused_, const void *argument _unused_) {
         }
 }
 
-/* The sectors of the broken pages of a file, to the list that the driver asks before it lets anybody at them. */
 static void note_bad_blocks(unsigned int i) {
-        union {
-                struct fiemap map;
-                uint8_t room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
-        } u;
-        char path[64];
-        struct stat st;
-        int fd;
+        uint64_t page = files[i].class.page_size;
 
-        CHECK_CALL(fstat(files[i].fd, &st));
-        (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/badblocks", major(st.st_dev), minor(st.st_dev));
-        fd = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
         for (unsigned int k = 0; k < ELEMENTSOF(broken[i]); k++)
-                for (uint64_t n = 0; n < broken[i][k].length; n++) {
-                        uint64_t at = (broken[i][k].offset + n) * files[i].class.page_size;
-
-                        memset(&u, 0, sizeof u);
-                        u.map.fm_start = at;
-                        u.map.fm_length = files[i].class.page_size;
-                        u.map.fm_extent_count = 1;
-                        CHECK_CALL(ioctl(files[i].fd, FS_IOC_FIEMAP, &u.map));
-                        CHECK_EQUAL(u.map.fm_mapped_extents, 1);
-                        (void)dprintf(fd, "%llu 8\n",
-                                      (u.map.fm_extents[0].fe_physical + (at - u.map.fm_extents[0].fe_logical)) / 512);
-                }
-        close(fd);
+                for (uint64_t n = 0; n < broken[i][k].length; n++)
+                        memory_note_bad_blocks(files[i].fd, (broken[i][k].offset + n) * page, page);
 }
 
 /* --- the registrar -------------------------------------------------------------------------------------------------------- */
@@ -203,14 +178,6 @@ static void handle(struct guards *guards) {
         while (guards->poison.due);
 }
 
-static void keep_huge_pages(const char *text) {
-        FILE *f = fopen("/proc/sys/vm/nr_hugepages", "we");
-
-        CHECK(f);
-        (void)fputs(text, f);
-        (void)fclose(f);
-}
-
 static void run_failure(const void *argument) {
         const struct failure *failure = argument;
         struct mapping_table table = { 0 };
@@ -257,7 +224,7 @@ static void run_failure(const void *argument) {
         }
         guard_poison.done(&guards);
         if (failure->kind == MEMORY_HUGETLB)
-                keep_huge_pages("96\n");
+                write_file("/proc/sys/vm/nr_hugepages", "96\n");
         rdma_close(&rdma);
 }
 

@@ -2,9 +2,14 @@
 #include "memory.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "harness.h"
 
@@ -65,4 +70,27 @@ void memory_free(struct memory *m) {
         (void)munmap(m->start, m->length);
         close(m->fd);
         *m = (struct memory) { .fd = -1 };
+}
+
+void memory_note_bad_blocks(int fd, uint64_t offset, uint64_t length) {
+        union {
+                struct fiemap map;
+                uint8_t room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+        } u = { .map = { .fm_start = offset, .fm_length = length, .fm_extent_count = 1 } };
+        const struct fiemap_extent *extent = u.map.fm_extents;
+        struct stat st;
+        char path[64];
+        int list;
+
+        CHECK_CALL(ioctl(fd, FS_IOC_FIEMAP, &u.map));
+        CHECK_EQUAL(u.map.fm_mapped_extents, 1);
+        CHECK(extent->fe_logical <= offset && extent->fe_logical + extent->fe_length >= offset + length);
+        CHECK_CALL(fstat(fd, &st));
+        (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/badblocks", major(st.st_dev), minor(st.st_dev));
+        list = CHECK_CALL(open(path, O_WRONLY | O_CLOEXEC));
+        (void)dprintf(list,
+                      "%llu %llu\n",
+                      (unsigned long long)(extent->fe_physical + (offset - extent->fe_logical)) / 512,
+                      (unsigned long long)length / 512);
+        close(list);
 }

@@ -30,6 +30,10 @@ const char *memory_name(enum memory_kind kind);
 struct memory memory_new(enum memory_kind kind, uint64_t length);
 void memory_free(struct memory *memory);
 
+/* Part of a file on persistent memory is broken for good: it is put into the list that the device's driver asks before it lets
+ * anybody at it, as after a real failure. Nobody should get those blocks later: the file has to stay. */
+void memory_note_bad_blocks(int fd, uint64_t offset, uint64_t length);
+
 /* A new file below a folder, not unlinked yet: path gets its name. */
 int memory_file(const char *folder, char *path, uint64_t size);
 
