@@ -12,18 +12,15 @@
 #include "closer.h"
 #include "log-limit.h"
 #include "log.h"
+#include "obituary.h"
 #include "session-exec.h"
 #include "util.h"
 
 /* More than any limit that can be set: what is larger in an introduction makes no sense, and sums of it might not fit. */
 #define HELD_MAX (UINT64_C(1) << 50)
 
-#define say(session, priority, event, ...)                                                                             \
-        log_subject_event(                                                                                             \
-                &(const struct log_subject) { (session)->id, (session)->app_pid, (session)->account->uid, NULL },      \
-                priority,                                                                                              \
-                event,                                                                                                 \
-                __VA_ARGS__)
+#define SUBJECT(session) &(const struct log_subject) { (session)->id, (session)->app_pid, (session)->account->uid, NULL }
+#define say(session, priority, event, ...) log_subject_event(SUBJECT(session), priority, event, __VA_ARGS__)
 
 static void session_free(struct session *session) {
         sd_event_source_disable_unref(session->control_source);
@@ -114,7 +111,11 @@ static int on_keeper_exit(sd_event_source *source _unused_, const siginfo_t *inf
 }
 
 static int on_resumed_keeper_exit(sd_event_source *source _unused_, int fd _unused_, uint32_t revents _unused_, void *userdata) {
-        session_gone(userdata);
+        struct session *session = userdata;
+
+        session->exit_source = sd_event_source_disable_unref(session->exit_source);
+        obituary_write(session->sessions->event, pl_steal_fd(&session->keeper), SUBJECT(session));
+        session_gone(session);
         return 0;
 }
 

@@ -60,6 +60,7 @@ UNIT_TESTS = \
 	tests/unit/test_mapping \
 	tests/unit/test_residency \
 	tests/unit/test_notify \
+	tests/unit/test_obituary \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
@@ -302,6 +303,12 @@ EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
 
 tests_unit_test_guard_lease_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guard_lease_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_obituary_SOURCES = tests/unit/test_obituary.c $(LOG_TEST_FILES)
+tests_unit_test_obituary_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_obituary_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_obituary_LDFLAGS = $(WRAPS)
+tests_unit_test_obituary_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_notify_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_notify_CFLAGS = $(SUPERVISOR_CFLAGS)
