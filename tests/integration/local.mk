@@ -30,6 +30,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-lease.c \
 	tests/integration/cases-lease-many.c \
+	tests/integration/cases-lease-owner.c \
 	tests/integration/cases-lease-shared.c \
 	tests/integration/cases-lease-ending.c \
 	tests/integration/cases-limits.c \
