@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/pidfd.h>
 
+#include "ctl.h"
 #include "fixture.h"
 #include "harness.h"
 #include "holder.h"
@@ -158,6 +159,10 @@ static void inject(const struct failure *failure, const struct session *session)
         CHECK_CALL(pidfd_send_signal(session->registrar_fd, SIGCONT, NULL, 0));
 }
 
+static const struct ctl_message memory_failure = { "MESSAGE_ID=48704f47a5b740859271ddddeac17e02",
+                                                   "pinlease-session",
+                                                   "3" };
+
 static void run_failure(const void *argument) {
         const struct failure *failure = argument;
         struct app other = bystander_start(NULL), holder;
@@ -183,6 +188,7 @@ static void run_failure(const void *argument) {
 
         inject(failure, &session);
         expect_revoked(&f, failure, replies);
+        CHECK(ctl_said(&memory_failure, getpid()) > 0);
 
         /* Those that were not hit go on, and so does everybody else. */
         for (unsigned int i = 0; i < N_PARTS; i++)
