@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "ctl.h"
 #include "instance.h"
 #include "process.h"
 #include "subject.h"
@@ -224,6 +225,20 @@ static void run_meddling(const void *argument) {
         }
 }
 
+/* Nobody changes anything meanwhile: it is found out all the same, and both hear of it. */
+static void run_undone(const void *argument) {
+        static const struct ctl_message guard_lost = { "MESSAGE_ID=886040ea75a240d99cf64369fff2da84",
+                                                       "pinlease-session",
+                                                       "5" };
+        struct subject s = subject_new(argument, NULL);
+
+        take_off(s.memory.fd);
+        (void)raw_expect_notice(&s.f.raw, PL_NOTICE_GUARD_LOST);
+        ctl_expect_said(&guard_lost, getpid(), 1);
+        CHECK_EQUAL(subject_transfer(&s, 1), IBV_WC_SUCCESS);
+        subject_free(&s);
+}
+
 const struct test_case cases_lease[] = {
         { "lease: released, ext4-dax", run_released, "/mnt/ext4-dax", CASE_ANYWHERE },
         { "lease: released, xfs-dax", run_released, "/mnt/xfs-dax", 0 },
@@ -235,5 +250,6 @@ const struct test_case cases_lease[] = {
         { "lease: nothing is registered any more", run_idle, "/mnt/ext4-dax", 0 },
         { "lease: the registrar is killed", run_registrar_killed, "/mnt/ext4-dax", 0 },
         { "lease: meddled with", run_meddling, "/mnt/ext4-dax", 0 },
+        { "lease: undone", run_undone, "/mnt/ext4-dax", 0 },
         { 0 },
 };
