@@ -127,6 +127,16 @@ void expect_field(const struct entry *e, const char *name, const char *value) {
         assert_string_equal(journal_field(e, name), value);
 }
 
+bool journal_has(const char *id, const char *priority) {
+        static struct entry e;
+        bool found = false;
+
+        while (journal_receive(&e))
+                found = found || (strcmp(journal_field(&e, "MESSAGE_ID"), id) == 0 &&
+                                  strcmp(journal_field(&e, "PRIORITY"), priority) == 0);
+        return found;
+}
+
 void expect_message(const char *text) {
         static struct entry e;
 

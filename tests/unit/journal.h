@@ -41,6 +41,9 @@ void journal_pass_interval(void);
 /* Returns whether there is an entry. */
 bool journal_receive(struct entry *e);
 
+/* Takes what has come. Is there one of this MESSAGE_ID, with this priority? */
+bool journal_has(const char *id, const char *priority);
+
 /* "" where there is no such field; never twice. */
 const char *journal_field(const struct entry *e, const char *name);
 

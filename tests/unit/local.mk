@@ -253,12 +253,12 @@ tests_unit_test_revoke_model_LDADD = $(UNIT_LIBS)
 
 TRIO_FILES = tests/unit/trio.c tests/unit/trio.h tests/unit/wraps.c tests/unit/wraps.h
 
-tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c $(TRIO_FILES)
+tests_unit_test_keeper_SOURCES = tests/unit/test_keeper.c $(TRIO_FILES) tests/unit/journal.c tests/unit/journal.h
 tests_unit_test_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_keeper_ends_SOURCES = tests/unit/test_keeper_ends.c $(TRIO_FILES)
+tests_unit_test_keeper_ends_SOURCES = tests/unit/test_keeper_ends.c $(TRIO_FILES) tests/unit/journal.c tests/unit/journal.h
 tests_unit_test_keeper_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_ends_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_ends_LDADD = $(UNIT_LIBS)
@@ -320,8 +320,9 @@ tests_unit_test_breaks_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_breaks_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_breaks_DEPENDENCIES = tests/unit/fake_keeper
 
-tests_unit_test_introductions_SOURCES = tests/unit/test_introductions.c $(SERVICE_FILES)
+tests_unit_test_introductions_SOURCES = tests/unit/test_introductions.c $(SERVICE_FILES) $(LOG_TEST_FILES)
 tests_unit_test_introductions_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_introductions_LDFLAGS = $(WRAPS)
 tests_unit_test_introductions_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_introductions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_introductions_DEPENDENCIES = tests/unit/fake_keeper

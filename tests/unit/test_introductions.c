@@ -3,7 +3,9 @@
 
 #include <sys/wait.h>
 
+#include "journal.h"
 #include "service.h"
+#include "wraps.h"
 
 /* What keepers say of themselves, and who comes again. */
 
@@ -122,6 +124,7 @@ TEST(test_other_version) {
         struct session *session;
         struct service s;
 
+        journal_setup(NULL);
         session = begin(&s, &keeper);
         command.introduction = introduction_of(session);
         command.introduction.version++;
@@ -130,6 +133,8 @@ TEST(test_other_version) {
         assert_int_equal(session->state, SESSION_OTHER_VERSION);
         assert_int_equal(s.accounts.n_starting, 0);
         assert_false(keeper_state(&keeper).welcome);
+        assert_true(journal_has("aefa1daf15084a11bee4c3fe3a9d0113", "5"));
+        journal_teardown(NULL);
 
         /* Nothing that it says is understood, whatever it looks like; it can be told to end. */
         command = (struct fake_keeper_command) { .what = FAKE_SEND, .message = { .type = CONTROL_WANT, .credit = { 1, 1, 1 } } };
@@ -222,5 +227,6 @@ int main(void) {
                 CHECKED(test_restart),
         };
 
+        wraps_reset();
         return cmocka_run_group_tests_name("introductions", tests, service_make_pages, NULL);
 }

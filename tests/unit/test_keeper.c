@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "journal.h"
 #include "request.h"
 
 /* What a registrar asks of its keeper, and what it must not say. */
@@ -69,11 +70,17 @@ TEST(test_registrar_breaks_protocol) {
 
         for (size_t i = 0; i < ELEMENTSOF(behaviours); i++) {
                 struct trio t;
+                bool said;
 
+                journal_setup(NULL);
                 trio_start(&t, behaviours[i]);
                 trio_wait_ready(&t);
                 /* Alive, and therefore killed: it could hang in its own exit. */
                 assert_killed(trio_end(&t));
+                said = journal_has("c852da1cd84a42b9ae27d813eae2c72d", "3");
+                journal_teardown(NULL);
+                /* Nor is a packet of another length: control_recv() does not tell that from the end. */
+                assert_int_equal(said, behaviours[i] != closes && behaviours[i] != says_bye && behaviours[i] != breaks_length);
         }
 }
 

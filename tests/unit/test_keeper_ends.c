@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "fake_uverbs.h"
+#include "journal.h"
 #include "wraps.h"
 
 /* How a session ends, whoever dies, hangs or does not end as it should; and what is no reason to end. */
@@ -227,8 +228,10 @@ TEST(test_stuck) {
         for (unsigned int how = 0; how < 2; how++) {
                 uint64_t one = 1;
                 struct trio t;
+                bool said;
                 int fd;
 
+                journal_setup(NULL);
                 trio_start_with(&t, is_silent, &trio_usual, true);
                 trio_wait_ready(&t);
                 wraps_clock->fast = true;
@@ -244,6 +247,9 @@ TEST(test_stuck) {
                         trio_kill_app(&t);
                 }
                 assert_killed(trio_end(&t));
+                said = journal_has("b6a9e845c4014901bd14a34f061da55f", "3");
+                journal_teardown(NULL);
+                assert_true(said);
         }
 }
 

@@ -16,6 +16,7 @@
 #include "fake_uverbs.h"
 #include "fds.h"
 #include "keeper.h"
+#include "log.h"
 #include "request.h"
 #include "wraps.h"
 
@@ -133,7 +134,8 @@ static _Noreturn void be_registrar(struct trio *t, int control, int client, beha
 /* --- setting up, and the end --- */
 
 static _Noreturn void be_keeper(struct trio *t, struct keeper_config *config) {
-        const int keep[] = { 0, 1, 2, config->client, config->control, config->supervisor, config->app, config->registrar, t->ledger.fd };
+        const int keep[] = { 0, 1, 2, config->client, config->control, config->supervisor, config->app, config->registrar, t->ledger.fd,
+                             log_fd() };
 
         fds_close_except(keep, ELEMENTSOF(keep));
         /* As its program does. */
