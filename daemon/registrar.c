@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "errands.h"
 #include "fds.h"
 #include "log.h"
 #include "serve.h"
@@ -154,42 +155,6 @@ static int send_events(struct registrar *r) {
 static bool has_events(const struct registrar *r) {
         return r->revoker.n_untold > 0 || r->changes.n_notices > 0;
 }
-
-/* --- what is done to the app, by the keeper: force.h ------------------------------------------------------------------ */
-
-static int order(struct registrar *r, enum control_freeze what) {
-        int k;
-
-        k = line_tell(&r->line, &(struct control_message) { .type = CONTROL_FREEZE, .value = what }, -1);
-        /* No answer has come, rather than "no". */
-        if (k < 0 && r->line.telling)
-                r->failed = k;
-        return k;
-}
-
-static int stop_app(void *userdata) {
-        return order(userdata, CONTROL_FREEZE_STOP);
-}
-
-static void release_app(void *userdata) {
-        struct registrar *r = userdata;
-
-        /* If it does not go, the app goes on a little later all the same: freeze.h. */
-        (void)line_send(&r->line, &(struct control_message) { .type = CONTROL_FREEZE, .value = CONTROL_FREEZE_RELEASE });
-}
-
-static int kill_app(void *userdata) {
-        struct registrar *r = userdata;
-        int client = r->line.client, k;
-
-        /* It hangs up before the keeper has answered, and what was taken from it is still to be told. */
-        r->line.client = -1;
-        k = order(r, CONTROL_FREEZE_KILL);
-        r->line.client = client;
-        return k;
-}
-
-static const struct force_ops force_ops = { .stop = stop_app, .release = release_app, .kill = kill_app };
 
 /* Force may have to be done to the app by the keeper: not while that owes an answer, maybe to just that. */
 static uint64_t revoker_due_now(const struct registrar *r) {
@@ -398,26 +363,6 @@ int registrar_turn(struct registrar *r) {
 
 /* --- for the guards --- */
 
-static int lend(void *userdata, const struct guarded *file, int *ret_bell) {
-        struct registrar *r = userdata;
-        int k, error;
-
-        k = line_try(&r->line,
-                     &(const struct control_message) { .type = CONTROL_LEND, .id = file->lease.id },
-                     file->lease.lent ? -1 : file->fd,
-                     &error,
-                     ret_bell);
-        if (k < 0)
-                return k;
-        return error < 0 ? 1 : 0;
-}
-
-static void unlend(void *userdata, uint32_t id) {
-        struct registrar *r = userdata;
-
-        (void)line_send(&r->line, &(const struct control_message) { .type = CONTROL_UNLEND, .id = id });
-}
-
 static void report(void *userdata, struct guarded *file, const struct guard_report *report) {
         struct registrar *r = userdata;
 
@@ -445,8 +390,8 @@ void registrar_init(struct registrar *r,
         revoker_init(&r->revoker, &r->state);
         guards_init(&r->guards,
                     &(const struct guards_config) {
-                            .lend = lend,
-                            .unlend = unlend,
+                            .lend = errands_lend,
+                            .unlend = errands_unlend,
                             .report = report,
                             .userdata = r,
                             .mappings = &r->state.mappings,
@@ -462,7 +407,7 @@ void registrar_init(struct registrar *r,
                      &r->guards,
                      &r->revoker,
                      &r->state);
-        r->revoker.force.ops = &force_ops;
+        r->revoker.force.ops = &errands_force;
         r->revoker.force.userdata = r;
         r->revoker.force.may_kill = config->may_kill;
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);

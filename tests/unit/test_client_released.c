@@ -84,16 +84,8 @@ static void fixture_init(struct fixture *f, const struct pinlease_listener *list
         fake_device_open(&f->device, 1);
         fake_start(&f->fake, script, argument);
         assert_int_equal(pinlease_connect(f->fake.path, listener, &f->seen, &f->seen.p), 0);
-        assert_int_equal(pinlease_reg_fd_ex(f->seen.p,
-                                            &f->device.pd,
-                                            f->memory.fd,
-                                            0,
-                                            PAGE,
-                                            f->memory.at,
-                                            WRITABLE,
-                                            &options,
-                                            &f->reg),
-                         0);
+        assert_int_equal(
+                pinlease_reg_fd_ex(f->seen.p, &f->device.pd, f->memory.fd, 0, PAGE, f->memory.at, WRITABLE, &options, &f->reg), 0);
         assert_ptr_equal(f->reg->cookie, f);
 }
 

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PL_ERRANDS_H
+#define PL_ERRANDS_H
+
+/* What the registrar cannot do and has its keeper do. The userdata is the registrar. */
+
+#include "registrar.h"
+
+/* What is done to the app. */
+extern const struct force_ops errands_force;
+
+/* guards_config.lend and unlend. */
+int errands_lend(void *userdata, const struct guarded *file, int *ret_bell);
+void errands_unlend(void *userdata, uint32_t id);
+
+#endif
