@@ -99,6 +99,12 @@ static inline const struct policy_rule *policy_rules(const struct policy_block *
         return (const struct policy_rule *)(const void *)((const char *)block + block->rules);
 }
 
+/*
+ * Is this a block, whole and right: offsets and lists within it and aligned, texts that end, numbers that mean something? Asked once
+ * by who maps one: afterwards nothing that reads it needs to look. Returns 0 or -EBADMSG.
+ */
+int policy_block_check(const void *data, size_t size);
+
 /* "" for 0. */
 static inline const char *policy_text(const struct policy_block *block, uint32_t offset) {
         return offset ? (const char *)block + offset : "";
