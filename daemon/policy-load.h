@@ -18,7 +18,7 @@
 #define POLICY_MAX_FILES 1000        /* in policy.d */
 
 struct policy_source {
-        /* policy.json and policy.d/\*.json in this folder, each of which may be missing; NULL: none, the built-in policy alone. */
+        /* policy.json, and what ends with .json in policy.d, in this folder; each may be missing. NULL: the built-in policy alone. */
         const char *folder;
         /* Or these, in this order, which have to be there. */
         const char *const *files;

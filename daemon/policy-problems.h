@@ -16,19 +16,19 @@ struct policy_problem {
         bool warning;
         uint32_t source;       /* orders the files as they were read */
         uint32_t line, column; /* from 1 on; columns are characters. 0: the file as a whole */
-        char file[256];        /* as it was named to us, long ones shortened; harmless to a terminal, as are the others */
-        char path[192];        /* JSON path, "$.rules[3].match"; "": the file as a whole */
-        char sentence[448];    /* what is wrong, and what would be right */
+        char file[256];     /* as it was named to us, long ones shortened; harmless to a terminal, as are the others */
+        char path[192];     /* JSON path, "$.rules[3].match"; "": the file as a whole */
+        char sentence[448]; /* what is wrong, and what would be right */
 };
 
 struct policy_problems {
         struct policy_problem *list;
-        size_t n;                   /* in the list */
+        size_t n;                    /* in the list */
         size_t n_errors, n_warnings; /* that there are */
 };
 
-/* Room for one, which counts from now on. NULL: there are enough, or no memory; it counts all the same. An error takes the place of
- * a warning, if there is no other. */
+/* Room for one, which counts from now on. NULL: there are enough, or no memory; it counts all the same. An error takes
+ * the place of a warning, if there is no other. */
 struct policy_problem *policy_problems_add(struct policy_problems *problems, bool warning);
 
 /* By file, line and column. */

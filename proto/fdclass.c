@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "fstype.h"
 #include "util.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -84,22 +85,6 @@ static int magic_by_statmount(int fd, uint64_t *ret_magic) {
         return r;
 }
 
-/* File systems that answer from the kernel's own memory or from a local block device, by the name in mountinfo. */
-static const struct {
-        const char *name;
-        uint64_t magic;
-} local_filesystems[] = {
-        { "ext2", EXT2_SUPER_MAGIC },     { "ext3", EXT3_SUPER_MAGIC },
-        { "ext4", EXT4_SUPER_MAGIC },     { "xfs", XFS_SUPER_MAGIC },
-        { "btrfs", BTRFS_SUPER_MAGIC },   { "f2fs", F2FS_SUPER_MAGIC },
-        { "tmpfs", TMPFS_MAGIC },         { "devtmpfs", TMPFS_MAGIC },
-        { "ramfs", RAMFS_MAGIC },         { "hugetlbfs", HUGETLBFS_MAGIC },
-        { "proc", PROC_SUPER_MAGIC },     { "sysfs", SYSFS_MAGIC },
-        { "cgroup2", CGROUP2_SUPER_MAGIC }, { "devpts", DEVPTS_SUPER_MAGIC },
-        { "squashfs", SQUASHFS_MAGIC },   { "iso9660", ISOFS_SUPER_MAGIC },
-        { "vfat", MSDOS_SUPER_MAGIC },
-};
-
 /*
  * For kernels without statmount by descriptor: the superblock's device number looked up among our own mounts. A file of
  * a mount that is only in the other side's namespace is not found, and counts as hanging.
@@ -124,22 +109,12 @@ static int magic_by_mountinfo(dev_t dev, uint64_t *ret_magic) {
                 separator = strstr(line, " - ");
                 if (!separator || sscanf(separator, " - %31s", type) != 1)
                         continue;
-                for (size_t i = 0; i < ELEMENTSOF(local_filesystems); i++)
-                        if (strcmp(type, local_filesystems[i].name) == 0) {
-                                *ret_magic = local_filesystems[i].magic;
-                                r = 0;
-                        }
+                if (pl_fstype_magic(type, ret_magic) == 0)
+                        r = 0;
         }
 
         (void)fclose(f);
         return r;
-}
-
-static bool answers_at_once(uint64_t magic) {
-        for (size_t i = 0; i < ELEMENTSOF(local_filesystems); i++)
-                if (local_filesystems[i].magic == magic)
-                        return true;
-        return false;
 }
 
 /* Files on memory: F_GET_SEALS answers for nothing else. Their fstatfs cannot block. */
@@ -168,7 +143,7 @@ static int classify_mounted(int fd, struct pl_fdclass *class) {
         }
         if (r == -EOPNOTSUPP)
                 r = magic_by_mountinfo(class->dev, &class->fs_magic);
-        if (r < 0 || !answers_at_once(class->fs_magic)) {
+        if (r < 0 || !pl_fstype_is_local(class->fs_magic)) {
                 class->kind = PL_FD_HANGING;
                 return 0;
         }

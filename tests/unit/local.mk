@@ -61,6 +61,7 @@ UNIT_TESTS = \
 	tests/unit/test_residency \
 	tests/unit/test_notify \
 	tests/unit/test_obituary \
+	tests/unit/test_pattern \
 	tests/unit/test_policy \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
@@ -101,6 +102,9 @@ tests_unit_test_ledger_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_stats_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_stats_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_pattern_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_pattern_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)
