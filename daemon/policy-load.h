@@ -14,7 +14,7 @@
 #include "policy-problems.h"
 
 #define POLICY_MAX_TEXT  (4U << 20)  /* bytes of one file */
-#define POLICY_MAX_TEXTS (64U << 20) /* of all */
+#define POLICY_MAX_TEXTS (16U << 20) /* of all */
 #define POLICY_MAX_FILES 1000        /* in policy.d */
 
 struct policy_source {

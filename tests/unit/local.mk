@@ -63,6 +63,9 @@ UNIT_TESTS = \
 	tests/unit/test_obituary \
 	tests/unit/test_pattern \
 	tests/unit/test_policy \
+	tests/unit/test_policy_errors \
+	tests/unit/test_policy_files \
+	tests/unit/test_policy_load \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
 	tests/unit/test_report \
@@ -108,6 +111,21 @@ tests_unit_test_pattern_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)
+
+POLICY_TEST_FILES = tests/unit/policy_fixture.c tests/unit/policy_fixture.h
+
+tests_unit_test_policy_errors_SOURCES = tests/unit/test_policy_errors.c $(POLICY_TEST_FILES)
+tests_unit_test_policy_errors_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_errors_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_policy_files_SOURCES = tests/unit/test_policy_files.c $(POLICY_TEST_FILES)
+tests_unit_test_policy_files_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_files_LDFLAGS = -Wl,--wrap=read
+tests_unit_test_policy_files_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_policy_load_SOURCES = tests/unit/test_policy_load.c $(POLICY_TEST_FILES)
+tests_unit_test_policy_load_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_load_LDADD = $(SUPERVISOR_LIBS)
 
 # What the linker puts in place of the C library's functions, see tests/unit/wraps.h.
 WRAPS = -Wl,--wrap=malloc,--wrap=realloc,--wrap=tsearch,--wrap=mmap,--wrap=memfd_create,--wrap=nanosleep,--wrap=fopen,--wrap=clock_gettime,--wrap=poll

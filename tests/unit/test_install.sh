@@ -57,6 +57,7 @@ done
         echo "644 $prefix/lib/tmpfiles.d/pinlease.conf"
         echo "644 $prefix/lib/sysctl.d/50-pinlease.conf"
         echo "644 $prefix/lib/systemd/catalog/pinlease.catalog"
+        echo "644 $datadir/pinlease/policy-default.json"
         echo "644 $datadir/bash-completion/completions/pinleasectl"
         if [ -n "$SCDOC" ]; then
                 echo "644 $mandir/man1/pinleasectl.1"

@@ -79,7 +79,7 @@ only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/gu
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/listener.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/timer.h daemon/pause.h daemon/notify.h daemon/obituary.h daemon/notify.c
 # JSON is what pinleased says to administrators; a session has none.
-only 'json-c/.*' daemon/builder.h daemon/admin-call.h \
+only 'json-c/.*' daemon/builder.h daemon/admin-call.h daemon/policy-json.c \
         client/pinleasectl/adminclient.h client/pinleasectl/devices.h client/pinleasectl/field.h client/pinleasectl/request.h \
         client/pinleasectl/table.h
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
