@@ -9,8 +9,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "check-policy.h"
 #include "listener.h"
 #include "log.h"
+#include "policy-load.h"
 #include "supervisor.h"
 
 struct options {
@@ -19,6 +21,7 @@ struct options {
         struct listeners listeners;
         char roster[128];
         struct supervisor_config config;
+        struct check_policy check;
 };
 
 static void help(void) {
@@ -46,6 +49,9 @@ static void help(void) {
                      "  --hello-timeout MS       how long a connection may say nothing (default 10000)\n"
                      "  --admin-group NAME       whose members may do what root may with pinleasectl (default: nobody)\n"
                      "  --session-program PATH   instead of %s\n"
+                     "  --print-default-policy   the built-in policy, see pinlease-policy(5)\n"
+                     "  --check-policy [FILE]... what is wrong with these files, or with the policy that is installed; --json:\n"
+                     "                           for programs\n"
                      "  --help, --version\n",
                      PINLEASE_USER,
                      SESSION_PROGRAM);
@@ -76,7 +82,10 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
         return 0;
 }
 
-enum { OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_FORCE, OPT_HELP, OPT_VERSION, OPT_NUMBER };
+enum {
+        OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_FORCE, OPT_CHECK, OPT_JSON, OPT_DEFAULT, OPT_HELP,
+        OPT_VERSION, OPT_NUMBER
+};
 
 /* Numeric options: name, range, default, where the value goes. */
 static const struct number {
@@ -127,7 +136,20 @@ static int parse_word(const char *name, const char *text, const char *const word
 static const char *const layout_words[2] = { "revoke", "notify" };
 static const char *const force_words[2] = { "stop", "kill" };
 
-#define N_WORDS 8 /* options that are no numbers */
+#define N_WORDS 11 /* options that are no numbers */
+
+static int parse_files(int n, char *files[], struct options *options) {
+        if (options->check.wanted) {
+                options->check.files = (const char *const *)files;
+                options->check.n_files = (size_t)n;
+                return 0;
+        }
+        if (options->check.json || n > 0) {
+                (void)fprintf(stderr, "pinleased: unexpected argument \"%s\", see pinleased --help.\n", n > 0 ? files[0] : "--json");
+                return -EINVAL;
+        }
+        return 0;
+}
 
 /* Returns 0 to go on, 1 when all is done (help), or a negative errno. */
 static int parse_options(int argc, char *argv[], struct options *options) {
@@ -138,6 +160,9 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                 { "session-program", required_argument, NULL, OPT_PROGRAM },
                 { "on-layout-change", required_argument, NULL, OPT_LAYOUT },
                 { "force", required_argument, NULL, OPT_FORCE },
+                { "check-policy", no_argument, NULL, OPT_CHECK },
+                { "json", no_argument, NULL, OPT_JSON },
+                { "print-default-policy", no_argument, NULL, OPT_DEFAULT },
                 { "help", no_argument, NULL, OPT_HELP },
                 { "version", no_argument, NULL, OPT_VERSION },
         };
@@ -172,6 +197,15 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         if (r < 0)
                                 return r;
                         break;
+                case OPT_CHECK:
+                        options->check.wanted = true;
+                        break;
+                case OPT_JSON:
+                        options->check.json = true;
+                        break;
+                case OPT_DEFAULT:
+                        (void)fputs(policy_default_text, stdout);
+                        return 1;
                 case OPT_HELP:
                         help();
                         return 1;
@@ -190,11 +224,7 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         set_number(&options->config, number, value);
                 }
                 }
-        if (optind < argc) {
-                (void)fprintf(stderr, "pinleased: unexpected argument \"%s\", see pinleased --help.\n", argv[optind]);
-                return -EINVAL;
-        }
-        return 0;
+        return parse_files(argc - optind, argv + optind, options);
 }
 
 /* Registrars run as a user of their own; the daemon needs the right to become it. */
@@ -303,6 +333,9 @@ int main(int argc, char *argv[]) {
         r = parse_options(argc, argv, &options);
         if (r != 0)
                 return r > 0 ? EXIT_SUCCESS : 2;
+
+        if (options.check.wanted)
+                return check_policy(&options.check);
 
         log_open("pinleased", LOG_JOURNAL_SOCKET);
         r = get_identity(&options);

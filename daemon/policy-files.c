@@ -159,6 +159,15 @@ int policy_file_read(const char *path,
 /* --- folders
  * --------------------------------------------------------------------------------------------------------------- */
 
+int policy_folder_check(const char *path, const struct policy_owner *owner, const char **ret_why) {
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                return 0; /* nothing in it will be found either */
+        *ret_why = wrong_owner(&st, owner);
+        return *ret_why ? -EPERM : 0;
+}
+
 void policy_paths_free(char **paths, size_t n) {
         for (size_t i = 0; i < n; i++)
                 free(paths[i]);

@@ -23,6 +23,9 @@ int policy_file_read(const char *path,
                      size_t *ret_size,
                      const char **ret_why);
 
+/* Is the folder, if it is there, one that nobody else may write to? Returns 0, or a negative errno and what is wrong with it. */
+int policy_folder_check(const char *path, const struct policy_owner *owner, const char **ret_why);
+
 /* The paths of what ends with .json in a folder, in the order of their names' bytes; nothing if there is no such
  * folder. Returns 0, or a negative errno and what is wrong. */
 int policy_folder_list(const char *path,

@@ -114,6 +114,15 @@ static int read_files(struct loading *loading, const char *const *paths, size_t 
         return r;
 }
 
+static int say_folder(struct loading *loading, const char *path, const char *why) {
+        int source = add_file(loading, path);
+
+        if (source < 0)
+                return source;
+        say(loading, source, 0, 0, why);
+        return 0;
+}
+
 static int read_more(struct loading *loading, const char *path) {
         const struct policy_owner owner = owner_of(loading->source);
         const char *why = NULL;
@@ -124,22 +133,23 @@ static int read_more(struct loading *loading, const char *path) {
         r = policy_folder_list(path, &owner, POLICY_MAX_FILES, &paths, &n, &why);
         if (r == -ENOMEM)
                 return r;
-        if (r < 0) {
-                int source = add_file(loading, path);
-
-                if (source < 0)
-                        return source;
-                say(loading, source, 0, 0, why);
-                return 0;
-        }
+        if (r < 0)
+                return say_folder(loading, path, why);
         r = read_files(loading, (const char *const *)paths, n);
         policy_paths_free(paths, n);
         return r;
 }
 
 static int read_folder(struct loading *loading, const char *folder) {
+        const struct policy_owner owner = owner_of(loading->source);
         _cleanup_(pl_freep) char *file = NULL, *more = NULL;
+        const char *why = NULL;
         int r = 0;
+
+        if (policy_folder_check(folder, &owner, &why) < 0)
+                r = say_folder(loading, folder, why);
+        if (r < 0)
+                return r;
 
         if (asprintf(&file, "%s/policy.json", folder) < 0) {
                 file = NULL;
@@ -238,8 +248,20 @@ int policy_load(const struct policy_source *source, struct policy_problems *prob
         _cleanup_(loading_done) struct loading loading = { .source = source, .problems = problems };
         int r = load(&loading, ret_block);
 
-        policy_problems_sort(problems);
+        policy_problems_finish(problems);
         return r;
+}
+
+uint32_t policy_lease_break_ms(void) {
+        unsigned int seconds = 45;
+        FILE *f = fopen("/proc/sys/fs/lease-break-time", "re");
+
+        if (f) {
+                if (fscanf(f, "%u", &seconds) != 1)
+                        seconds = 45;
+                (void)fclose(f);
+        }
+        return seconds < UINT32_MAX / 1000 ? seconds * 1000 : 0;
 }
 
 int policy_load_builtin(uint32_t lease_break_ms, uint64_t generation, struct policy_block **ret_block) {

@@ -44,6 +44,9 @@ int policy_load(const struct policy_source *source, struct policy_problems *prob
 /* The built-in policy alone: returns 0 or -ENOMEM. */
 int policy_load_builtin(uint32_t lease_break_ms, uint64_t generation, struct policy_block **ret_block);
 
+/* What this kernel has: for lease_break_ms. */
+uint32_t policy_lease_break_ms(void);
+
 /* policy-default.json, as it was when this was built. */
 extern const char policy_default_text[];
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utf8.h"
+
 /* Errors matter more: one warning, the last, goes for each that finds the list full. */
 static struct policy_problem *take_warning(struct policy_problems *problems) {
         for (size_t i = problems->n; i-- > 0;)
@@ -49,7 +51,28 @@ static int compare(const void *a, const void *b) {
         return strcmp(x->sentence, y->sentence);
 }
 
-void policy_problems_sort(struct policy_problems *problems) {
+static void make_whole(char *text) {
+        size_t length = strlen(text);
+        char *to = text;
+
+        while (length > 0) {
+                uint32_t c;
+                size_t n = pl_utf8_decode(text, length, &c), step = n > 0 ? n : 1;
+
+                memmove(to, text, n);
+                to += n;
+                text += step;
+                length -= step;
+        }
+        *to = '\0';
+}
+
+void policy_problems_finish(struct policy_problems *problems) {
+        for (size_t i = 0; i < problems->n; i++) {
+                make_whole(problems->list[i].file);
+                make_whole(problems->list[i].path);
+                make_whole(problems->list[i].sentence);
+        }
         if (problems->n > 0)
                 qsort(problems->list, problems->n, sizeof *problems->list, compare);
 }

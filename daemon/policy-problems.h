@@ -31,8 +31,8 @@ struct policy_problems {
  * the place of a warning, if there is no other. */
 struct policy_problem *policy_problems_add(struct policy_problems *problems, bool warning);
 
-/* By file, line and column. */
-void policy_problems_sort(struct policy_problems *problems);
+/* When all have been added: puts them in order, by file, line and column, and makes texts whole UTF-8 that were cut in a character. */
+void policy_problems_finish(struct policy_problems *problems);
 
 /* "FILE:LINE:COLUMN: error: $.PATH: SENTENCE", the caller's to free; NULL: no memory. */
 char *policy_problem_format(const struct policy_problem *problem);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # pinleased as it is started: options, their ranges, where they go, and the exit statuses of its manual page.
 
+srcdir=${srcdir:-.}
 status=0 n=0
 fail() {
         echo "FAIL: $*"
@@ -43,6 +44,31 @@ for option in $(./pinleased --help | grep -E '(BYTES|N|MS)\b' | grep -oE -- '--[
         done
         ends_with 0 "$option" 1K --version
 done
+
+# --- the policy, without any right ---
+
+ends_with 0 --print-default-policy
+cmp "$dir/out" "$srcdir/daemon/policy-default.json" || fail "prints another built-in policy than is shipped"
+echo '{ "version": 1, "rules": [ { "allow": true, "grace": "1s" } ] }' >"$dir/right.json"
+echo '{ "version": 1, "rules": [ { "allow": 1 } ], "limit": {} }' >"$dir/wrong.json"
+printf '{ "version": 1, "rules": [ { "allow": true }, { "allow": true } ] }' >"$dir/doubtful.json"
+ends_with 0 --check-policy "$dir/right.json"
+ends_with 0 --check-policy "$dir/right.json" --json
+ends_with 1 --check-policy "$dir/nothing"
+ends_with 1 --check-policy "$dir/right.json" "$dir/wrong.json"
+printf '%s\n' "$dir/wrong.json:1:39: error: \$.rules[0].allow: This is a number, and should be true or false." \
+        "$dir/wrong.json:1:46: error: \$.limit: There is no key of this name here. Should it be \"limits\"?" \
+        "The policy is not taken: 2 errors, 0 warnings." | diff - "$dir/err" || fail "says something else of a wrong policy"
+./pinleased --check-policy "$dir/doubtful.json" >"$dir/out" 2>"$dir/err" || fail "a warning is taken for an error"
+grep -q 'doubtful.json:1:47: warning: \$.rules\[1\]: No request gets to this rule' "$dir/err" || fail "does not warn: $(cat "$dir/err")"
+./pinleased --check-policy --json "$dir/wrong.json" >"$dir/out" 2>"$dir/err" && fail "an error is none with --json"
+[ ! -s "$dir/err" ] || fail "says something besides JSON: $(cat "$dir/err")"
+if type jq >/dev/null 2>&1; then
+        [ "$(jq -r '"\(.errors) \(.warnings) \(.problems[1] | "\(.severity) \(.line) \(.column) \(.path)")"' "$dir/out")" = '2 0 error 1 46 $.limit' ] ||
+                fail "says something else in JSON: $(cat "$dir/out")"
+fi
+ends_with 2 --json
+ends_with 2 "$dir/right.json"
 
 # --- what is needed besides ---
 

@@ -123,12 +123,15 @@ TEST(test_owner) {
         expect("policy.json: error: Others than its owner may write it (mode 646): chmod go-w.\n");
         assert_int_equal(chmod(path_of("policy.json"), 0600), 0);
         expect("");
+        assert_int_equal(chmod(fixture.folder, 0770), 0);
+        expect(": error: Others than its owner may write it (mode 770): chmod go-w.\n");
+        assert_int_equal(chmod(fixture.folder, 0700), 0);
         write_text("policy.d/a.json", smallest);
         assert_int_equal(chmod(path_of("policy.d"), 0777), 0);
         expect("policy.d: error: Others than its owner may write it (mode 777): chmod go-w.\n");
 
         assert_int_equal(policy_load(&source, &problems, &block), -EBADMSG);
-        assert_int_equal(problems.n, 2);
+        assert_int_equal(problems.n, 3); /* both folders and the file */
         (void)snprintf(expected,
                        sizeof expected,
                        "It belongs to user %u, who could allow anything by it: chown it to user %u.",
