@@ -2,8 +2,9 @@
 # Documents. How a man page is made of its source is said in client/pinleasectl/local.mk.
 
 if HAVE_SCDOC
+nodist_man5_MANS = doc/man/pinlease-policy.5
 nodist_man8_MANS = doc/man/pinleased.8
 endif
 
-CLEANFILES += doc/man/pinleased.8
-EXTRA_DIST += SECURITY.md doc/OPERATIONS.md doc/man/pinleased.8.scd
+CLEANFILES += doc/man/pinlease-policy.5 doc/man/pinleased.8
+EXTRA_DIST += SECURITY.md doc/OPERATIONS.md doc/man/pinlease-policy.5.scd doc/man/pinleased.8.scd

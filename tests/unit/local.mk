@@ -63,6 +63,7 @@ UNIT_TESTS = \
 	tests/unit/test_obituary \
 	tests/unit/test_pattern \
 	tests/unit/test_policy \
+	tests/unit/test_policy_docs \
 	tests/unit/test_policy_errors \
 	tests/unit/test_policy_files \
 	tests/unit/test_policy_load \
@@ -113,6 +114,11 @@ tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)
 
 POLICY_TEST_FILES = tests/unit/policy_fixture.c tests/unit/policy_fixture.h
+
+tests_unit_test_policy_docs_SOURCES = tests/unit/test_policy_docs.c tests/unit/json_schema.c tests/unit/json_schema.h $(POLICY_TEST_FILES)
+tests_unit_test_policy_docs_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_docs_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_policy_docs_LDADD = $(SUPERVISOR_LIBS)
 
 tests_unit_test_policy_errors_SOURCES = tests/unit/test_policy_errors.c $(POLICY_TEST_FILES)
 tests_unit_test_policy_errors_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -58,9 +58,11 @@ done
         echo "644 $prefix/lib/sysctl.d/50-pinlease.conf"
         echo "644 $prefix/lib/systemd/catalog/pinlease.catalog"
         echo "644 $datadir/pinlease/policy-default.json"
+        echo "644 $datadir/pinlease/policy.schema.json"
         echo "644 $datadir/bash-completion/completions/pinleasectl"
         if [ -n "$SCDOC" ]; then
                 echo "644 $mandir/man1/pinleasectl.1"
+                echo "644 $mandir/man5/pinlease-policy.5"
                 echo "644 $mandir/man8/pinleased.8"
         fi
         echo "644 $includedir/pinlease/pinlease.h"
@@ -99,8 +101,8 @@ grep -q "^u $serviceuser - " "$stage$prefix/lib/sysusers.d/pinlease.conf" || fai
 
 # Paths that manual pages name are right for the prefix /usr, as they say.
 if [ "$prefix" = /usr ]; then
-        for file in $(sed -n '/^# FILES/,/^# ENV/p' "$top/doc/man/pinleased.8.scd" | grep -oE '_/usr/[^_]*_' | tr -d _); do
-                [ -e "$stage$file" ] || fail "pinleased(8) names a file that is not installed: $file"
+        for file in $(sed -n '/^# FILES/,/^# ENV/p' "$top/doc/man/pinleased.8.scd" "$top/doc/man/pinlease-policy.5.scd" | grep -oE '_/usr/[^_]*_' | tr -d _); do
+                [ -e "$stage$file" ] || fail "a manual page names a file that is not installed: $file"
         done
 fi
 
