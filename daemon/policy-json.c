@@ -95,10 +95,15 @@ static int add_node(struct walk *walk, enum policy_json_type type, uint32_t *ret
 
 /* What json-c lets pass and RFC 8259 does not. */
 static bool is_plain_number(const char *text, size_t n) {
-        for (size_t i = 0; i < n; i++)
+        static const char characters[] = "+-.0123456789eE";
+
+        for (size_t i = 0; i < n; i++) {
+                if (!memchr(characters, text[i], sizeof characters - 1))
+                        return false;
                 if (text[i] == '.' && (i + 1 == n || text[i + 1] < '0' || text[i + 1] > '9'))
                         return false;
-        return (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')) && strspn(text, "+-.0123456789eE") >= n;
+        }
+        return text[0] == '-' || (text[0] >= '0' && text[0] <= '9');
 }
 
 /* The scalar between two bytes, by json-c; NULL: there is none, or it is null (*ret_error tells). */

@@ -4,6 +4,7 @@
 
 The same every time. What a fuzzer finds goes beside the seeds under another name (crash-..., by hand).
 """
+import json
 import os
 import struct
 import sys
@@ -192,9 +193,56 @@ def ledgers():
     yield "no-file", bytes([SHORT])
 
 
+def policies():
+    def policy(*rules, **more):
+        return json.dumps({"version": 1, "rules": list(rules), **more}).encode()
+
+    def rule(**more):
+        return {"allow": True, **more}
+
+    folder = os.path.dirname(os.path.abspath(sys.argv[0]))
+    with open(os.path.join(folder, "..", "..", "daemon", "policy-default.json"), "rb") as f:
+        default = f.read()
+    yield "default", default.replace(b"builtin:", b"")
+    yield "default-names", default
+    yield "empty", b""
+    yield "smallest", b'{"version":1}'
+    yield "match", policy(rule(name="all", match={
+        "backing": ["fsdax", "shmem", "hugetlb", "pagecache", "other"], "access": ["read", "write"],
+        "fs_type": ["ext4", "0x5a4f4653"], "path": ["/mnt/**", "/a/*/b?", "/**/c"], "uid": [0, "1-2"], "gid": "7",
+        "cgroup": "/system.slice/*", "size": {"min": "1M", "max": 2**30}, "device": "mlx5_*"}))
+    yield "actions", policy(rule(methods=["pinned", "odp"], guards=["seals", "lease", "modify", "poison"],
+                                 on_layout_change="notify", grace="10min", force="kill", prefetch=True))
+    yield "refuses", policy({"allow": False, "message": "größe \" \\ / \U0001f600", "name": "n"})
+    yield "limits", policy(limits={"session": {"pinned": "1K", "odp": "2T", "registrations": 1},
+                                   "user": {"sessions": "none", "pinned": "none"}, "total": {"odp": 2**60}},
+                           defaults={"grace": "500ms", "force": "stop", "on_layout_change": "notify"})
+    yield "bounds", policy(*(rule(match={"uid": n}, grace=n) for n in
+                             (0, -1, 2**32 - 1, 2**64 - 1, 2**64, 1e3, "9" * 40, "0-4294967295", None, [], [[]])))
+    yield "patterns", policy(*(rule(match={"path": p, "cgroup": p, "device": p}) for p in
+                               ("", "/", "//", "/.", "/..", "/a**", "/**/**", "*", "/?", "/a/", "/" + "*a" * 300, "/\u0000", "/\u202e")))
+    yield "covered", policy(rule(match={"path": "/a/**", "uid": "1-9"}), rule(match={"path": ["/a/b", "/a/*"], "uid": [1, "2-3"]}),
+                            rule(), rule())
+    yield "warnings", policy(rule(match={"backing": "hugetlb"}, guards="lease"),
+                             rule(match={"backing": "fsdax"}, methods="pinned", prefetch=True))
+    yield "grace", policy(rule(grace="23s"), rule(grace=22500), defaults={"grace": 22501})
+    yield "names", policy(rule(name="a"), rule(name="a"), rule(name="builtin:x"), rule(name="x" * 48), rule(name=""))
+    yield "wrong", policy(1, [], None, "x", {}, {"alow": True}, {"allow": 1, "message": []}, rules_=[], version_=2)
+    yield "twice", b'{"version":1,"version":1,"rules":[{"allow":true,"all\\u006fw":false,"x":1,"x":2}]}'
+    yield "escapes", b'{"\\u0000":1,"\\ud800":1,"\\ud83d\\ude00":1,"\\u001b[2J":1,"\\/\\b\\f\\n\\r\\t\\"\\\\":1,"\\x":1}'
+    yield "numbers", b"[0,-0,01,1.,.5,1e5,1E+5,1e,-,+1,0x1,NaN,Infinity,-Infinity,1-2]"
+    for i, text in enumerate((b"1.0", b"-", b"1e", b"tru", b"truee", b"null", b"[1,]", b"{,}", b"[1 2]", b'{"a" 1}', b"{1:2}", b"[",
+                              b'"', b'"\\', b'"a\tb"', b'"a\nb"', b"'a'", b"[] []", b"// x\n{}", b"\xef\xbb\xbf{}", b'"\xff"',
+                              b'"\xed\xa0\x80"', b"[\0]", b"\v[]", b"[]\0", b"[" * 16 + b"]" * 16, b"[" * 17 + b"]" * 17,
+                              b"[" * 10000, b'{"a":' * 2000)):
+        yield f"text-{i:02}", text
+    yield "utf8", '{"version":1,"rules":[{"name":"größe-数据-😀","allow":true}]}'.encode()
+    yield "control", '{"version":1,"rules":[{"name":"a\u202eb\u009bc\ufeff","allow":true}]}'.encode()
+
+
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "..", "corpus")
-    for name, seeds in ("fuzz_codec", codec()), ("fuzz_ledger", ledgers()), ("fuzz_session", session()):
+    for name, seeds in ("fuzz_codec", codec()), ("fuzz_ledger", ledgers()), ("fuzz_policy", policies()), ("fuzz_session", session()):
         folder = os.path.join(root, name)
         os.makedirs(folder, exist_ok=True)
         for seed, data in seeds:

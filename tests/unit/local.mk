@@ -466,7 +466,7 @@ FUZZ_SESSION_FILES = \
 	tests/unit/wraps.c tests/unit/wraps.h
 FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event
 
-FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_session
+FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_policy tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
 
@@ -479,13 +479,18 @@ tests_fuzz_fuzz_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_
 tests_fuzz_fuzz_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_fuzz_ledger_LDADD = libpl-supervisor.la
 
+tests_fuzz_fuzz_policy_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_policy.c tests/fuzz/replay.c
+tests_fuzz_fuzz_policy_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_policy"'
+tests_fuzz_fuzz_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_fuzz_policy_LDADD = libpl-supervisor.la
+
 tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
 tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
 tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
 tests_fuzz_fuzz_session_LDADD = libpl-session.la
 
 if ENABLE_FUZZERS
-check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_session
+check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_policy tests/fuzz/libfuzzer_session
 endif
 
 tests_fuzz_libfuzzer_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c
@@ -498,6 +503,12 @@ tests_fuzz_libfuzzer_ledger_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_ledger_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_libfuzzer_ledger_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_ledger_LDADD = libpl-supervisor.la
+
+tests_fuzz_libfuzzer_policy_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_policy.c
+tests_fuzz_libfuzzer_policy_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
+tests_fuzz_libfuzzer_policy_LDFLAGS = -fsanitize=fuzzer
+tests_fuzz_libfuzzer_policy_LDADD = libpl-supervisor.la
 
 tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
 tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)
