@@ -56,45 +56,45 @@ static void say_grace(const struct policy_judge *judge, const struct spot *spot,
             spot,
             "A grace of %u ms is too long: programs that change a file wait %u ms (fs.lease-break-time) for its "
             "registrations, and grace "
-            "has to fit in half of it, %u ms. Give less, set fs.lease-break-time higher, or \"notify\" instead of "
-            "\"revoke\".",
+            "has to fit in half of it, %u ms. Give less, set fs.lease-break-time higher, or let a rule \"notify\" and "
+            "have \"odp\" alone.",
             grace_ms,
             judge->lease_break_ms,
             judge->lease_break_ms / 2);
 }
 
-/* Said where an administrator would change it: at the rule's own grace, at that of the defaults once for all rules, or
- * at the rule's "revoke" where the defaults say "notify". The built-in grace is made to fit. */
+/* What is pinned is revoked where others are only notified: the kernel does not keep the device coherent. */
+static bool may_revoke(const struct policy_rule *rule) {
+        if (rule->on_layout_change == POLICY_LAYOUT_REVOKE)
+                return true;
+        for (unsigned int i = 0; i < rule->n_methods; i++)
+                if (rule->methods[i] == PINLEASE_METHOD_PINNED)
+                        return true;
+        return false;
+}
+
+/* The built-in grace is made to fit; that of other defaults is said once, by judge_defaults(). */
 static void judge_grace(const struct policy_judge *judge, struct policy_draft *draft) {
         const struct policy_defaults *defaults = &judge->whole->defaults;
         struct policy_rule *rule = &draft->rule;
         struct spot spot;
 
         if (draft->grace.line == 0)
-                rule->grace_ms = defaults->grace_ms;
-        if (rule->on_layout_change != POLICY_LAYOUT_REVOKE || fits(judge, rule->grace_ms))
+                rule->grace_ms = fits(judge, defaults->grace_ms) ? defaults->grace_ms : judge->lease_break_ms / 2;
+        if (!may_revoke(rule) || fits(judge, rule->grace_ms))
                 return;
-        if (draft->grace.line > 0)
-                spot = spot_of(draft, draft->grace, ".grace");
-        else if (draft->layout.line > 0 && defaults->on_layout_change != POLICY_LAYOUT_REVOKE &&
-                 defaults->grace_source > 0)
-                spot = spot_of(draft, draft->layout, ".on_layout_change");
-        else {
-                if (defaults->grace_source == 0)
-                        rule->grace_ms = judge->lease_break_ms / 2;
-                return;
-        }
+        spot = spot_of(draft, draft->grace, ".grace");
         say_grace(judge, &spot, rule->grace_ms);
 }
 
+/* Whatever else is said, there are rules that take it over and may revoke: built-in ones. */
 static void judge_defaults(const struct policy_judge *judge) {
         const struct policy_defaults *defaults = &judge->whole->defaults;
         const struct spot spot = { .source = defaults->grace_source,
                                    .place = defaults->grace,
                                    .path = "$.defaults.grace" };
 
-        if (defaults->grace_source > 0 && defaults->on_layout_change == POLICY_LAYOUT_REVOKE &&
-            !fits(judge, defaults->grace_ms))
+        if (defaults->grace_source > 0 && !fits(judge, defaults->grace_ms))
                 say_grace(judge, &spot, defaults->grace_ms);
 }
 

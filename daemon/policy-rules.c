@@ -230,8 +230,6 @@ static void read_rule(struct policy_reader *reader, uint32_t node, struct policy
                 rule->name = make_name(reader, place.line);
         if (seen & 1U << GRACE)
                 draft->grace = policy_place(reader, nodes[GRACE]);
-        if (seen & 1U << LAYOUT)
-                draft->layout = policy_place(reader, nodes[LAYOUT]);
 
         if (rule->allow && !(seen & 1U << METHODS)) {
                 rule->n_methods = 2;

@@ -12,7 +12,6 @@ struct policy_draft {
         uint32_t source, index;     /* the how-manieth of its file */
         struct policy_place named;  /* its name; line 0: it has none of its own */
         struct policy_place grace;  /* its grace; line 0: as above */
-        struct policy_place layout; /* on_layout_change, the same */
 };
 
 struct policy_defaults {

@@ -194,24 +194,24 @@ static const struct {
           P "2:68: error: $.rules[2].name: There is a rule of this name already (policy.json:1): a name should say "
             "which rule it was.\n" },
 
-#define TOO_LONG(ms)                                                                                                   \
-        "A grace of " ms " ms is too long: programs that change a file wait 45000 ms (fs.lease-break-time) for its "   \
-        "registrations, and grace has to fit in half of it, 22500 ms. Give less, set fs.lease-break-time higher, or "  \
-        "\"notify\" "                                                                                                  \
-        "instead of \"revoke\".\n"
+#define TOO_LONG(ms)                                                                                                        \
+        "A grace of " ms " ms is too long: programs that change a file wait 45000 ms (fs.lease-break-time) for its "        \
+        "registrations, and grace has to fit in half of it, 22500 ms. Give less, set fs.lease-break-time higher, or let a " \
+        "rule \"notify\" and have \"odp\" alone.\n"
         /* --- grace --- */
         { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"grace\": 22501 } ] }",
           P "1:54: error: $.rules[0].grace: " TOO_LONG("22501") },
         { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"grace\": \"22500ms\" } ] }", "" },
-        { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"grace\": \"1min\", \"on_layout_change\": \"notify\" } ] "
-          "}",
+        { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"grace\": \"1min\", \"on_layout_change\": \"notify\",\n"
+          "  \"methods\": \"odp\" } ] }",
           "" },
         { "{ \"version\": 1, \"defaults\": { \"grace\": \"1min\" }, \"rules\": [ { \"allow\": true } ] }",
           P "1:40: error: $.defaults.grace: " TOO_LONG("60000") },
-        { "{ \"version\": 1, \"defaults\": { \"grace\": \"1min\", \"on_layout_change\": \"notify\" } }", "" },
-        { "{ \"version\": 1, \"defaults\": { \"grace\": \"1min\", \"on_layout_change\": \"notify\" },\n"
-          "  \"rules\": [ { \"allow\": true, \"on_layout_change\": \"revoke\" } ] }",
-          P "2:51: error: $.rules[0].on_layout_change: " TOO_LONG("60000") },
+        /* What is pinned is revoked all the same, and the built-in rules let some be pinned. */
+        { "{ \"version\": 1, \"defaults\": { \"grace\": \"1min\", \"on_layout_change\": \"notify\" } }",
+          P "1:40: error: $.defaults.grace: " TOO_LONG("60000") },
+        { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"grace\": \"1min\", \"on_layout_change\": \"notify\" } ] }",
+          P "1:54: error: $.rules[0].grace: " TOO_LONG("60000") },
 
 /* --- warnings --- */
 #define NOT_ALL                                                                                                        \

@@ -87,7 +87,7 @@ TEST(test_values) {
                                    "      \"gid\": \"0-4294967294\", \"cgroup\": \"/system.slice/*\", \"size\": { "
                                    "\"min\": 1, \"max\": \"16G\" }, \"device\": \"mlx5_*\" },\n"
                                    "    \"allow\": true, \"methods\": [ \"pinned\", \"odp\" ], \"guards\": [ "
-                                   "\"lease\", \"poison\" ], \"on_layout_change\": \"notify\", \"grace\": \"10min\",\n"
+                                   "\"lease\", \"poison\" ], \"on_layout_change\": \"notify\", \"grace\": \"22s\",\n"
                                    "    \"force\": \"kill\", \"prefetch\": true },\n"
                                    "  { \"allow\": false, \"message\": \"Frag \\\"storage@\\\".\" },\n"
                                    "  { \"match\": { \"access\": \"read\", \"size\": { \"max\": 0 } }, \"allow\": "
@@ -138,7 +138,7 @@ TEST(test_values) {
         assert_int_equal(rule->guards, PINLEASE_GUARD_LEASE | PINLEASE_GUARD_POISON);
         assert_int_equal(rule->on_layout_change, POLICY_LAYOUT_NOTIFY);
         assert_int_equal(rule->force, POLICY_FORCE_KILL);
-        assert_int_equal(rule->grace_ms, 600000);
+        assert_int_equal(rule->grace_ms, 22000);
 
         rule++;
         assert_string_equal(policy_text(b, rule->name), "policy.json:7");
