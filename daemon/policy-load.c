@@ -219,6 +219,8 @@ static int load(struct loading *loading, struct policy_block **ret_block) {
                 r = read_folder(loading, source->folder);
         if (r == 0)
                 r = read_files(loading, source->files, source->n_files);
+        if (r == 0 && loading->build.error == -ENOMEM)
+                r = -ENOMEM;
         if (r < 0)
                 return r;
 

@@ -67,6 +67,7 @@ UNIT_TESTS = \
 	tests/unit/test_policy_errors \
 	tests/unit/test_policy_files \
 	tests/unit/test_policy_load \
+	tests/unit/test_policy_memory \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
 	tests/unit/test_report \
@@ -132,6 +133,11 @@ tests_unit_test_policy_files_LDADD = $(SUPERVISOR_LIBS)
 tests_unit_test_policy_load_SOURCES = tests/unit/test_policy_load.c $(POLICY_TEST_FILES)
 tests_unit_test_policy_load_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_load_LDADD = $(SUPERVISOR_LIBS)
+
+tests_unit_test_policy_memory_SOURCES = tests/unit/test_policy_memory.c $(POLICY_TEST_FILES)
+tests_unit_test_policy_memory_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_memory_LDFLAGS = -Wl,--wrap=malloc,--wrap=realloc,--wrap=calloc,--wrap=strdup
+tests_unit_test_policy_memory_LDADD = $(SUPERVISOR_LIBS)
 
 # What the linker puts in place of the C library's functions, see tests/unit/wraps.h.
 WRAPS = -Wl,--wrap=malloc,--wrap=realloc,--wrap=tsearch,--wrap=mmap,--wrap=memfd_create,--wrap=nanosleep,--wrap=fopen,--wrap=clock_gettime,--wrap=poll

@@ -82,6 +82,11 @@ only 'systemd/.*' daemon/listener.c daemon/sessions.h daemon/waiting.h daemon/di
 only 'json-c/.*' daemon/builder.h daemon/admin-call.h daemon/policy-json.c \
         client/pinleasectl/adminclient.h client/pinleasectl/devices.h client/pinleasectl/field.h client/pinleasectl/request.h \
         client/pinleasectl/table.h
+# Nor does it read policies: it has one that is compiled. Its modules are those of libpl-session.
+for f in $(sed -n '/^libpl_session_la_SOURCES/,/^$/p' "$top/Makefile.am" | grep -oE 'daemon/[a-z-]+\.[ch]'); do
+        grep -nE '^# *include *"(policy-(build|files|json|judge|lint|load|problems|reader|rules|values)|builder)\.h"' "$top/$f" /dev/null &&
+                fail "$f includes what is pinleased's alone"
+done
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
 only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uverbs.c \
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c
