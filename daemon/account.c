@@ -23,7 +23,7 @@ struct account *account_get(struct accounts *accounts, uid_t uid) {
         account = malloc(sizeof *account);
         if (!account)
                 return NULL;
-        *account = key;
+        *account = (struct account) { .all = accounts, .uid = uid };
         if (!tsearch(account, &accounts->root, compare)) {
                 free(account);
                 return NULL;
@@ -72,42 +72,62 @@ static uint64_t rest(uint64_t limit, uint64_t use) {
 /* One of the three sums. */
 struct sum {
         enum credit_kind kind;
-        uint64_t need, user_limit, user_held, session_limit, session_held, chunk;
+        uint64_t need, chunk;
+        struct {
+                uint64_t limit, held;
+        } whose[3]; /* enum credit_whose */
         uint64_t given;
 };
 
 static bool charge_sum(struct sum *sum, struct account_shortage *ret_shortage) {
-        uint64_t user_rest = rest(sum->user_limit, sum->user_held);
-        uint64_t session_rest = rest(sum->session_limit, sum->session_held);
+        /* The narrowest is named first. */
+        static const enum credit_whose order[] = { CREDIT_OF_SESSION, CREDIT_OF_USER, CREDIT_OF_ALL };
+        uint64_t room = UINT64_MAX;
 
         if (sum->need == 0)
                 return true;
-        if (sum->need > user_rest || sum->need > session_rest) {
-                bool session = sum->need > session_rest;
+        for (size_t i = 0; i < ELEMENTSOF(order); i++) {
+                uint64_t limit = sum->whose[order[i]].limit, held = sum->whose[order[i]].held;
 
-                *ret_shortage = (struct account_shortage) {
-                        .kind = sum->kind,
-                        .limit = session ? sum->session_limit : sum->user_limit,
-                        .use = session ? sum->session_held : sum->user_held,
-                };
-                return false;
+                if (sum->need > rest(limit, held)) {
+                        *ret_shortage = (struct account_shortage) { sum->kind, order[i], limit, held };
+                        return false;
+                }
+                room = minimum(room, rest(limit, held));
         }
-        sum->given = minimum(sum->need > sum->chunk ? sum->need : sum->chunk, minimum(user_rest, session_rest));
+        sum->given = minimum(sum->need > sum->chunk ? sum->need : sum->chunk, room);
         return true;
 }
 
+/* Those of an account that is alone. */
+static const struct credit_amount *held_by_all(const struct account *account) {
+        static const struct credit_amount nothing;
+
+        return account->all ? &account->all->held : &nothing;
+}
+
+static void take(struct account *account, const struct credit_amount *amount) {
+        (void)amount_add(&account->held, amount);
+        if (account->all)
+                (void)amount_add(&account->all->held, amount);
+}
+
 bool account_charge(struct account *account,
-                    const struct credit_amount *user_limits,
-                    const struct credit_amount *session_limits,
+                    const struct account_limits *limits,
                     const struct credit_amount *session_held,
                     const struct credit_amount *need,
                     struct credit_amount *ret_given,
                     struct account_shortage *ret_shortage) {
         static const struct credit_amount chunk = CREDIT_CHUNK;
+        const struct credit_amount *all = held_by_all(account);
         struct sum sums[] = {
 #define SUM(k, field)                                                                                                  \
-        { .kind = (k), .need = need->field, .user_limit = user_limits->field, .user_held = account->held.field,        \
-          .session_limit = session_limits->field, .session_held = session_held->field, .chunk = chunk.field }
+        { .kind = (k),                                                                                                 \
+          .need = need->field,                                                                                         \
+          .chunk = chunk.field,                                                                                        \
+          .whose = { [CREDIT_OF_SESSION] = { limits->session.field, session_held->field },                             \
+                     [CREDIT_OF_USER] = { limits->user.field, account->held.field },                                   \
+                     [CREDIT_OF_ALL] = { limits->total.field, all->field } } }
                 SUM(CREDIT_PINNED, pinned),
                 SUM(CREDIT_ODP, odp),
                 SUM(CREDIT_REGISTRATIONS, registrations),
@@ -119,27 +139,32 @@ bool account_charge(struct account *account,
                         return false;
 
         *ret_given = (struct credit_amount) { sums[0].given, sums[1].given, sums[2].given };
-        (void)amount_add(&account->held, ret_given);
+        take(account, ret_given);
         return true;
 }
 
 struct credit_amount account_charge_some(struct account *account,
-                                         const struct credit_amount *user_limits,
+                                         const struct account_limits *limits,
                                          const struct credit_amount *wish) {
-        const struct credit_amount left = amount_rest(user_limits, &account->held);
+        const struct credit_amount users = amount_rest(&limits->user, &account->held);
+        const struct credit_amount everybodys = amount_rest(&limits->total, held_by_all(account));
+        const struct credit_amount left = amount_minimum(&users, &everybodys);
         const struct credit_amount given = amount_minimum(wish, &left);
 
-        (void)amount_add(&account->held, &given);
+        take(account, &given);
         return given;
 }
 
 void account_take_over(struct account *account, const struct credit_amount *held) {
-        (void)amount_add(&account->held, held);
+        take(account, held);
 }
 
 void account_release(struct account *account, const struct credit_amount *amount) {
         int r = amount_subtract(&account->held, amount);
 
+        assert(r == 0);
+        if (account->all)
+                r = amount_subtract(&account->all->held, amount);
         assert(r == 0);
         (void)r;
 }

@@ -9,6 +9,7 @@
 #include "credit.h"
 
 struct account {
+        struct accounts *all; /* NULL: it is alone */
         uid_t uid;
         unsigned int n_silent;   /* connections that have said nothing yet */
         unsigned int n_waiting;  /* those that have, and whose session has not been started yet */
@@ -24,6 +25,12 @@ struct accounts {
         unsigned int n_waiting;
         unsigned int n_starting;
         unsigned int n_sessions;
+        struct credit_amount held;
+};
+
+/* What a session may have; all sessions of a user; all sessions. */
+struct account_limits {
+        struct credit_amount session, user, total;
 };
 
 /* The user's account, a new one if there is none; NULL: no memory. Valid until account_put() finds it empty. */
@@ -40,6 +47,7 @@ void account_session(struct accounts *accounts, struct account *account, int cha
 /* Why an account gives less than is asked for. */
 struct account_shortage {
         enum credit_kind kind; /* what is used up; CREDIT_NONE: nothing */
+        enum credit_whose whose;
         uint64_t limit;
         uint64_t use;
 };
@@ -49,8 +57,7 @@ struct account_shortage {
  * then nothing is taken and *ret_shortage says why.
  */
 bool account_charge(struct account *account,
-                    const struct credit_amount *user_limits,
-                    const struct credit_amount *session_limits,
+                    const struct account_limits *limits,
                     const struct credit_amount *session_held,
                     const struct credit_amount *need,
                     struct credit_amount *ret_given,
@@ -58,7 +65,7 @@ bool account_charge(struct account *account,
 
 /* As much of `wish` as there is. */
 struct credit_amount account_charge_some(struct account *account,
-                                         const struct credit_amount *user_limits,
+                                         const struct account_limits *limits,
                                          const struct credit_amount *wish);
 
 /* What a session holds already, from a former pinleased: whatever the limits are now. */

@@ -250,7 +250,7 @@ static void revoke_in(struct admin_call *call, struct session *session) {
         if (!waits_for)
                 return;
         call->waits_for = waits_for;
-        if (session_tell(session, &message) < 0)
+        if (session_tell(session, &message, -1) < 0)
                 lose(call, matches);
         else
                 call->waits_for[call->n_waits_for++] = (struct admin_waits_for) { session->id, matches };

@@ -36,8 +36,8 @@ static struct json_object *report_limits(const struct supervisor_config *config)
         builder_number(&b, "sessions", config->limits.sessions);
         builder_number(&b, "sessions_per_user", config->limits.sessions_per_user);
         builder_number(&b, "silent_per_user", config->limits.silent_per_user);
-        builder_add(&b, "session", report_amount(&config->sessions.session_limits));
-        builder_add(&b, "user", report_amount(&config->sessions.user_limits));
+        builder_add(&b, "session", report_amount(&config->sessions.limits.session));
+        builder_add(&b, "user", report_amount(&config->sessions.limits.user));
         return builder_finish(&b);
 }
 

@@ -35,6 +35,21 @@ static int is_verbs_device(dev_t rdev) {
         return found;
 }
 
+/* For rules that ask for it. A device of another network namespace is not in this one's sysfs, and has no name here. */
+static void read_name(dev_t rdev, char name[CONTEXT_NAME_MAX]) {
+        char path[64];
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "/sys/dev/char/%u:%u/ibdev", major(rdev), minor(rdev));
+        f = fopen(path, "re");
+        if (!f)
+                return;
+        if (!fgets(name, CONTEXT_NAME_MAX, f))
+                name[0] = '\0';
+        name[strcspn(name, "\n")] = '\0';
+        (void)fclose(f);
+}
+
 static int find_slot(const struct registrar_state *state, uint32_t *ret_index) {
         for (uint32_t i = 0; i < MAX_CONTEXTS; i++)
                 if (state->contexts[i].device.fd < 0) {
@@ -89,6 +104,7 @@ int request_attach(struct registrar_state *state,
                                     "device still there?",
                                     strerror(-r));
 
+        read_name(class->rdev, context.name);
         context.unsound = uverbs_unsound_methods(context.device.driver_id);
         state->contexts[index] = context;
         *ret_index = index;

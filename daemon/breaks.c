@@ -69,7 +69,7 @@ static void answer(struct session *session, uint64_t cookie, int error) {
         const struct control_message over = { .type = CONTROL_BREAK_OVER, .cookie = cookie, .value = (uint32_t)error };
 
         /* If it cannot be said the keeper comes anew, and asks anew. */
-        (void)session_tell(session, &over);
+        (void)session_tell(session, &over, -1);
 }
 
 static void change_free(struct breaks *b, struct breaks_change *change) {
@@ -215,7 +215,8 @@ static void tell_holder(const struct breaks_change *change, struct session *sess
                                    .offset = change->offset,
                                    .length = change->length,
                                    .value = change->due > now ? (uint32_t)(change->due - now) : 0,
-                           });
+                           },
+                           -1);
 }
 
 static void add_holder(struct breaks_change *change, struct session *session) {

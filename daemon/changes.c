@@ -42,6 +42,27 @@ static const struct ledger_record *any_of(const struct changes *c, const struct 
         return NULL;
 }
 
+/* The longest time that a rule gives for the file: whoever waits, waits for all of them. */
+static uint32_t grace_of(const struct changes *c, const struct guarded *file) {
+        uint32_t grace_ms = 0;
+
+        for (uint32_t i = 0; i < c->state->n_registrations; i++) {
+                const struct registration *registration = c->state->registrations + i;
+
+                if (registration->file == file && registration->terms.grace_ms > grace_ms)
+                        grace_ms = registration->terms.grace_ms;
+        }
+        return grace_ms;
+}
+
+/* Is something of it not taken back for a change? */
+static bool is_followed(const struct changes *c, const struct guarded *file) {
+        for (uint32_t i = 0; i < c->state->n_registrations; i++)
+                if (c->state->registrations[i].file == file && c->state->registrations[i].terms.notify)
+                        return true;
+        return false;
+}
+
 static const char *name_of(const struct changes *c, const struct guarded *file) {
         const struct ledger_record *record = any_of(c, file);
 
@@ -138,9 +159,9 @@ static void give_back(struct changes *c, struct guarded *file, uint64_t offset, 
                 .inode = file->inode,
                 .offset = offset,
                 .length = length,
-                .grace_ms = failed_memory ? 0 : c->config.grace_ms,
+                .grace_ms = failed_memory ? 0 : grace_of(c, file),
                 .here = true,
-                .spare_odp = c->config.notify && !failed_memory,
+                .spare_notified = !failed_memory,
         };
 
         if (revoker_begin(c->revoker, &order) == 0) {
@@ -165,7 +186,7 @@ static void begin(struct changes *c, struct guarded *file) {
         file->change.ours = false;
         file->change.others = true;
         file->change.asked = false;
-        set_due(c, file, pl_now_ms() + c->config.grace_ms + OTHERS_MS);
+        set_due(c, file, pl_now_ms() + grace_of(c, file) + OTHERS_MS);
 }
 
 static void settled(struct changes *c, struct guarded *file) {
@@ -217,10 +238,10 @@ static void on_asked(struct changes *c, struct guarded *file) {
                      .device = file->device,
                      .inode = file->inode,
                      .length = UINT64_MAX,
-                     .value = c->config.grace_ms,
+                     .value = grace_of(c, file),
                      .reason = PL_REVOKED_LAYOUT_CHANGE,
              });
-        if (c->config.notify)
+        if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);
         give_back(c, file, 0, UINT64_MAX, false);
 }
@@ -230,7 +251,7 @@ static void on_changed(struct changes *c, struct guarded *file, const struct gua
                 return;
         if (file->change.state == GUARDED_QUIET)
                 begin(c, file);
-        if (c->config.notify)
+        if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);
         give_back(c, file, report->offset, report->length, false);
         if (file->change.state == GUARDED_SETTLING) {
@@ -322,7 +343,7 @@ void changes_elsewhere(struct changes *c, uint64_t device, uint64_t inode) {
         if (!file || file->change.state != GUARDED_QUIET)
                 return;
         file->change.state = GUARDED_SETTLING;
-        set_due(c, file, pl_now_ms() + c->config.grace_ms + SETTLE_MS);
+        set_due(c, file, pl_now_ms() + grace_of(c, file) + SETTLE_MS);
 }
 
 void changes_revoked(struct changes *c, const struct revocation *revocation) {
@@ -373,7 +394,7 @@ static void expire(struct changes *c, struct guarded *file) {
                 file->change.failed_memory = false;
                 give_back(c, file, first, last - first, failed_memory);
                 if (file->change.first == file->change.last && file->change.state == GUARDED_CHANGING)
-                        set_due(c, file, pl_now_ms() + c->config.grace_ms + OTHERS_MS);
+                        set_due(c, file, pl_now_ms() + grace_of(c, file) + OTHERS_MS);
         } else if (file->change.state == GUARDED_SETTLING) {
                 on_activity(c, file);
                 if (file->change.state == GUARDED_SETTLING)

@@ -19,9 +19,6 @@
 #include "revoke.h"
 
 struct changes_config {
-        uint32_t grace_ms; /* how long an app has to let go */
-        bool notify;       /* what is registered by ODP is not revoked for a layout change: the kernel keeps the device coherent */
-
         /* To the keeper: BREAK, YIELDED. Returns 0 or a negative errno that ends the session. */
         int (*send)(void *userdata, const struct control_message *message);
         void *userdata;

@@ -20,6 +20,7 @@ struct cleanup_result cleanup_ledger(const struct ledger *ledger,
                 if (record.context >= n_contexts || contexts[record.context].device.fd < 0)
                         continue;
 
+                force->may_kill = record.flags & LEDGER_MAY_KILL;
                 switch (force_mr(force, &contexts[record.context].device, &record, &response)) {
                 case MR_DESTROYED:
                         result.destroyed++;

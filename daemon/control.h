@@ -14,14 +14,14 @@
 
 #define CONTROL_MAGIC   UINT64_C(0x6c72746e6f636c70)
 #ifndef CONTROL_VERSION /* tests build others */
-#define CONTROL_VERSION 3
+#define CONTROL_VERSION 4
 #endif
 
 enum control_type {
         /* pinleased → keeper → registrar */
         CONTROL_GOING_AWAY = 1, /* value: grace, ms */
         CONTROL_CREDIT = 8,  /* answer to WANT. credit: what is handed out on top, perhaps nothing; then value: the enum
-                              * credit_kind that is used up, limit: what the user may have, use: what it has */
+                              * credit_kind that is used up, selector: enum credit_whose, limit: what that may have, use: what it has */
         CONTROL_REVOKE = 10, /* cookie, reason, selector, id or device and inode; offset, length; value: grace, ms */
         CONTROL_BREAK_OVER =
                 17, /* cookie of a BREAK. value: 0: no other session has anything of that file any more; or a positive
@@ -54,6 +54,8 @@ enum control_type {
         CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
         CONTROL_FREEZE = 21,      /* registrar → keeper: value: enum control_freeze. ACK, but to RELEASE;
                                    * EPERM: the app may not be killed */
+
+        CONTROL_POLICY = 22, /* with a descriptor, see policy-share.h: it replaces the one before. Comes after every WELCOME, too */
 
         /* pinleased → keeper */
         CONTROL_WELCOME = 13, /* the introduction has been accepted */

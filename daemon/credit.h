@@ -22,7 +22,12 @@ enum credit_kind {
         CREDIT_REGISTRATIONS = 3,
 };
 
-/* The smaller of each. */
+/* Whose limit it is. */
+enum credit_whose {
+        CREDIT_OF_USER = 0,
+        CREDIT_OF_SESSION = 1,
+        CREDIT_OF_ALL = 2,
+};
 
 /* What one more chunk is: what is asked for is rounded up to it, while there is that much. */
 #define CREDIT_CHUNK ((struct credit_amount) { UINT64_C(16) << 20, UINT64_C(1) << 30, 256 })

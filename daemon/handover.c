@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fds.h"
+#include "ledger-reader.h"
 #include "log.h"
 #include "peer.h"
 #include "throwaway.h"
@@ -60,7 +61,7 @@ static _Noreturn void receive(int control, int relay) {
         fds_close_except((const int[]) { control, relay }, 2);
         while (poll(p, ELEMENTSOF(p), 2 * INTRODUCTION_MS) < 0 && errno == EINTR)
                 ;
-        if (control_recv_introduction(control, &introduction, &ledger) == 0 && sessions_ledger_is_sound(ledger))
+        if (control_recv_introduction(control, &introduction, &ledger) == 0 && ledger_reader_is_safe(ledger))
                 (void)control_send_introduction(relay, &introduction, ledger);
         /* Before the end, which may not come. */
         close(control);

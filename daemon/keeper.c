@@ -15,6 +15,7 @@
 #include "freeze.h"
 #include "log.h"
 #include "overdue.h"
+#include "relay.h"
 #include "request.h"
 #include "uplink.h"
 
@@ -57,6 +58,7 @@ struct keeper {
         bool bye;           /* the registrar has closed everything by itself */
 
         struct uplink uplink;
+        struct relay relay;
         struct overdue revoking; /* what it was told to take away; */
         struct overdue breaking; /* and what it does so of itself, for somebody waits for it to let go */
 
@@ -90,6 +92,7 @@ static void begin_end(struct keeper *k, uint64_t grace_ms) {
 static unsigned int clean(struct keeper *k) {
         struct cleanup_result result;
 
+        k->freeze.may_kill = true; /* force.may_kill is asked, of each */
         result = cleanup_ledger(k->ledger, &k->force, k->custody.contexts, ELEMENTSOF(k->custody.contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
@@ -216,6 +219,7 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
         case CONTROL_DISPOSE:
                 return acknowledge(k, custody_hold(&k->custody, fd));
         case CONTROL_FREEZE:
+                k->freeze.may_kill = ledger_has_flag(k->ledger, LEDGER_MAY_KILL);
                 if (message->value == CONTROL_FREEZE_RELEASE)
                         return freeze_order(&k->freeze, message->value);
                 return acknowledge(k, freeze_order(&k->freeze, message->value));
@@ -273,9 +277,15 @@ static void drain_registrar(struct keeper *k) {
 
 static void drain_uplink(struct keeper *k) {
         struct control_message message;
+        int fd;
 
-        if (uplink_recv(&k->uplink, &message) < 0)
+        if (uplink_recv(&k->uplink, &message, &fd) < 0)
                 return;
+        if (message.type == CONTROL_POLICY) {
+                relay_hold(&k->relay, fd);
+                return;
+        }
+        pl_close(fd);
 
         switch (message.type) {
         case CONTROL_GOING_AWAY:
@@ -451,6 +461,7 @@ static void turn(struct keeper *k) {
         if (k->told_to_end && k->phase > PHASE_ENDING)
                 uplink_retire(&k->uplink);
         uplink_turn(&k->uplink, now);
+        relay_turn(&k->relay, k->config.control);
         heartbeat(k, now);
         check_overdue(k, now);
         expire(k, now);
@@ -469,11 +480,11 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 .config = *config,
                 .ledger = ledger,
                 .freeze = FREEZE_INIT(&k.config.app, config->app_state),
-                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze, .may_kill = config->may_kill },
+                .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze },
+                .relay.policy = -1,
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };
 
-        k.freeze.may_kill = config->may_kill;
         custody_init(&k.custody);
         uplink_init(&k.uplink, config->supervisor, config->session_socket, &config->introduction, ledger->fd);
 
@@ -481,6 +492,7 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 turn(&k);
 
         freeze_done(&k.freeze);
+        relay_done(&k.relay);
         uplink_done(&k.uplink);
         release(&k);
         return EXIT_SUCCESS;

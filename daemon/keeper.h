@@ -26,7 +26,6 @@ struct keeper_config {
         struct control_introduction introduction;
         int app;        /* pidfd of the app; -1: not known; owned */
         int app_state;  /* freeze_open_state(); owned */
-        bool may_kill;  /* an app may be killed that does not let go otherwise */
         int registrar;  /* pidfd; owned */
         unsigned int heartbeat_ms; /* how often the registrar is asked */
         unsigned int hang_ms;      /* how long it may owe the answer, on top of what a running ioctl may take */

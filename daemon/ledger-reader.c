@@ -33,6 +33,12 @@ static int read_all(int fd, void *ret_bytes, size_t size, uint64_t offset) {
         return (size_t)n == size ? 0 : -EBADMSG;
 }
 
+bool ledger_reader_is_safe(int fd) {
+        int seals = fcntl(fd, F_GET_SEALS);
+
+        return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW;
+}
+
 int ledger_reader_init(struct ledger_reader *reader, int fd) {
         struct beginning beginning;
         struct stat st;

@@ -43,6 +43,10 @@ struct ledger_listing {
         char name[LEDGER_NAME_MAX];    /* any bytes, then NUL */
 };
 
+/* May this descriptor be read here? Any may be given. A file in memory, sealed in size: reading it waits for nobody. What is in it may
+ * be a lie, also that it is no ledger; a session does not get out of sight by it. */
+bool ledger_reader_is_safe(int fd);
+
 /*
  * Returns 0; -EBADMSG: this is no ledger; -EPROTONOSUPPORT: it is one of another version, and nothing else is known; or the
  * negative errno of reading. Any descriptor may be given.

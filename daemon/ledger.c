@@ -130,6 +130,18 @@ bool ledger_read(const struct ledger *ledger,
         return true;
 }
 
+bool ledger_has_flag(const struct ledger *ledger, uint32_t flag) {
+        for (uint32_t i = 0; i < ledger_high_water(ledger); i++) {
+                struct uverbs_mr_keys response;
+                struct ledger_record record;
+                enum ledger_state state;
+
+                if (ledger_read(ledger, i, &state, &record, &response) && record.flags & flag)
+                        return true;
+        }
+        return false;
+}
+
 uint32_t ledger_high_water(const struct ledger *ledger) {
         uint32_t high = atomic_load(&ledger->header->high_water), capacity = capacity_of(ledger);
 

@@ -50,6 +50,9 @@ enum ledger_state {
 };
 
 /* What a registration is; written once, before INTENT. */
+/* Of a record: the app may be killed, if nothing else takes this from it. */
+#define LEDGER_MAY_KILL (1U << 0)
+
 struct ledger_record {
         uint64_t id; /* ledger_number() << 32 | index */
         uint64_t start; /* in the registrar's address space */
@@ -66,7 +69,7 @@ struct ledger_record {
         uint64_t created_ms; /* CLOCK_BOOTTIME */
         uint64_t bytes;      /* what has been charged for it */
         uint32_t owner;      /* of the file, when it was registered */
-        uint32_t reserved;
+        uint32_t flags;      /* LEDGER_MAY_KILL */
         char name[LEDGER_NAME_MAX]; /* what the kernel called the descriptor, see mapping_name() */
 };
 
@@ -127,6 +130,8 @@ bool ledger_read(const struct ledger *ledger,
                  enum ledger_state *ret_state,
                  struct ledger_record *ret_record,
                  struct uverbs_mr_keys *ret_response);
+/* Is there one with that flag? */
+bool ledger_has_flag(const struct ledger *ledger, uint32_t flag);
 uint32_t ledger_high_water(const struct ledger *ledger);
 bool ledger_is_busy(const struct ledger *ledger, uint64_t now_ms);
 

@@ -16,6 +16,12 @@ int line_send(const struct line *line, const struct control_message *message) {
 
 /* Owns the descriptor. */
 static int handle(struct line *line, const struct control_message *message, int fd) {
+        if (message->type == CONTROL_POLICY) {
+                int r = fd < 0 ? -EPROTO : line->ops->policy(line->userdata, fd);
+
+                pl_close(fd);
+                return r;
+        }
         if (fd >= 0 && (message->type != CONTROL_ACK || !line->telling)) {
                 pl_close(fd);
                 return -EPROTO;
@@ -120,34 +126,43 @@ static int refuse_unanswered(struct refusal *ret_refusal) {
                       "restarted. Nothing was registered: try again in a few seconds.");
 }
 
-/* Says what of the user's is used up. */
+/* Says what is used up, and whose. */
 static int refuse_used_up(const struct control_message *answer, const struct credit_amount *need, struct refusal *ret_refusal) {
+        const char *who = answer->selector == CREDIT_OF_ALL ? "All users together" : "This user";
+        const char *holds = answer->selector == CREDIT_OF_ALL ? "all sessions" : "all of the user's sessions";
+
         switch (answer->value) {
         case CREDIT_PINNED:
                 return refuse(ret_refusal,
                               PINLEASE_CODE_PINNED_LIMIT,
-                              "This user may pin %" PRIu64 " bytes in all, and all of the user's sessions together hold %" PRIu64
-                              "; %" PRIu64 " more would be needed. Deregister some in this or another session, accept ODP where "
-                              "the device has it, or have the administrator raise the limit.",
+                              "%s may pin %" PRIu64 " bytes in all, and %s together hold %" PRIu64 "; %" PRIu64
+                              " more would be needed. Deregister some in this or another session, accept ODP where the device has it, "
+                              "or have the administrator raise the limit.",
+                              who,
                               answer->limit,
+                              holds,
                               answer->use,
                               need->pinned);
         case CREDIT_ODP:
                 return refuse(ret_refusal,
                               PINLEASE_CODE_ODP_LIMIT,
-                              "This user may register %" PRIu64 " bytes by ODP in all, and all of the user's sessions together "
-                              "hold %" PRIu64 "; %" PRIu64 " more would be needed. Deregister some in this or another session, "
-                              "or have the administrator raise the limit.",
+                              "%s may register %" PRIu64 " bytes by ODP in all, and %s together hold %" PRIu64 "; %" PRIu64
+                              " more would be needed. Deregister some in this or another session, or have the administrator raise "
+                              "the limit.",
+                              who,
                               answer->limit,
+                              holds,
                               answer->use,
                               need->odp);
         case CREDIT_REGISTRATIONS:
                 return refuse(ret_refusal,
                               PINLEASE_CODE_REGISTRATION_LIMIT,
-                              "This user may have %" PRIu64 " registrations in all, and all of the user's sessions together hold "
-                              "%" PRIu64 "; %" PRIu64 " more would be needed. Deregister some in this or another session, register "
-                              "larger ranges, or have the administrator raise the limit.",
+                              "%s may have %" PRIu64 " registrations in all, and %s together hold %" PRIu64 "; %" PRIu64
+                              " more would be needed. Deregister some in this or another session, register larger ranges, or have "
+                              "the administrator raise the limit.",
+                              who,
                               answer->limit,
+                              holds,
                               answer->use,
                               need->registrations);
         default:

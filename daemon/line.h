@@ -21,6 +21,9 @@ struct line_ops {
         /* A message that is none of the line's own business. Returns 0, or a negative errno that ends the session. */
         int (*handle)(void *userdata, const struct control_message *message);
 
+        /* CONTROL_POLICY. The descriptor is borrowed. */
+        int (*policy)(void *userdata, int fd);
+
         /* Called again and again while an answer is waited for, inside of a request. Returns 0 and how long may be waited
          * before the next call (-1: any time), or a negative errno that ends the session. */
         int (*tend)(void *userdata, int *ret_timeout_ms);

@@ -24,6 +24,9 @@
         MESSAGE(GUARD_LOST, "886040ea75a240d99cf64369fff2da84", "leases undone by apps")                               \
         MESSAGE(FORCE_FAILED, "e50c4829b60447bebd3b97551de49787", "registrations that could not be taken away")        \
         MESSAGE(APP_KILLED, "7a07773230ce41a2982b30c2db6121cb", "apps killed for their memory")                        \
+        MESSAGE(POLICY_BROKEN, "8aadcdd91ace4a95b9ad0510e4f0c485", "policies that could not be loaded")                               \
+        MESSAGE(POLICY_NOT_TAKEN, "e368cef59d1744c68e7cc9c7c0765198", "sessions that keep an old policy")                             \
+        MESSAGE(REFUSED_BY_POLICY, "86f429e9543747bd910458767d29bafd", "registrations that a new policy refuses")                     \
         MESSAGE(CANNOT_START_SESSION, "a2590f8b4809445c95558cca757c7ed5", "sessions that could not be started")        \
         MESSAGE(SESSION_RESUMED, "2a931a0be32341268d9e3e655759208d", "sessions taken over")                            \
         MESSAGE(SESSION_OTHER_VERSION, "aefa1daf15084a11bee4c3fe3a9d0113", "sessions of another version")              \

@@ -15,11 +15,14 @@
 #include "policy-load.h"
 #include "supervisor.h"
 
+#define MAX_SESSIONS (1U << 20)
+
 struct options {
         const char *runtime_directory;
         const char *user;
         struct listeners listeners;
         char roster[128];
+        struct policy_base base;
         struct supervisor_config config;
         struct check_policy check;
 };
@@ -42,6 +45,7 @@ static void help(void) {
                      "  --grace MS               what apps get to let go when they are told to (default 3000)\n"
                      "  --on-layout-change WHAT  when a file is about to be truncated, opened by others …: \"revoke\" what is registered\n"
                      "                           of it, within --grace (default), or only \"notify\" who has registered by ODP\n"
+                     "  --policy FOLDER          where policy.json and policy.d are, instead of %s\n"
                      "  --force WHAT             what is done to an app whose memory cannot be had otherwise: it may be made to\n"
                      "                           \"stop\" for a moment (default), or \"kill\"ed in the end\n"
                      "  --heartbeat MS           how often a registrar is asked whether it turns (default 2000)\n"
@@ -54,6 +58,7 @@ static void help(void) {
                      "                           for programs\n"
                      "  --help, --version\n",
                      PINLEASE_USER,
+                     POLICY_FOLDER,
                      SESSION_PROGRAM);
 }
 
@@ -83,7 +88,7 @@ static int parse_number(const char *name, const char *text, uint64_t min, uint64
 }
 
 enum {
-        OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_FORCE, OPT_CHECK, OPT_JSON, OPT_DEFAULT, OPT_HELP,
+        OPT_DIRECTORY = 256, OPT_USER, OPT_ADMIN_GROUP, OPT_PROGRAM, OPT_LAYOUT, OPT_FORCE, OPT_POLICY, OPT_CHECK, OPT_JSON, OPT_DEFAULT, OPT_HELP,
         OPT_VERSION, OPT_NUMBER
 };
 
@@ -94,26 +99,26 @@ static const struct number {
         size_t offset;
         size_t size;
 } numbers[] = {
-#define NUMBER(name, min, max, initial, field)                                                                         \
-        { name, min, max, initial, offsetof(struct supervisor_config, field), sizeof(((struct supervisor_config *)0)->field) }
-        NUMBER("pin-limit", 0, UINT64_C(1) << 50, UINT64_C(1) << 30, sessions.session_limits.pinned),
-        NUMBER("odp-limit", 0, UINT64_C(1) << 50, UINT64_C(1) << 40, sessions.session_limits.odp),
-        NUMBER("registration-limit", 1, 1 << 20, 1 << 15, sessions.session_limits.registrations),
-        NUMBER("user-pin-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 36, sessions.user_limits.pinned),
-        NUMBER("user-odp-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 44, sessions.user_limits.odp),
-        NUMBER("user-registration-limit", 1, 1 << 30, 1 << 20, sessions.user_limits.registrations),
-        NUMBER("max-sessions", 1, 1 << 20, 4096, limits.sessions),
-        NUMBER("sessions-per-user", 1, 1 << 20, 1024, limits.sessions_per_user),
-        NUMBER("silent-per-user", 1, 1 << 20, 64, limits.silent_per_user),
-        NUMBER("grace", 0, 600000, 3000, grace_ms),
-        NUMBER("heartbeat", 10, 600000, 2000, sessions.heartbeat_ms),
-        NUMBER("hang", 10, 600000, 5000, sessions.hang_ms),
-        NUMBER("hello-timeout", 10, 600000, 10000, sessions.hello_timeout_ms),
+#define NUMBER(name, min, max, initial, field) \
+        { name, min, max, initial, offsetof(struct options, field), sizeof(((struct options *)0)->field) }
+        NUMBER("pin-limit", 0, UINT64_C(1) << 50, UINT64_C(1) << 30, base.limits.session.pinned),
+        NUMBER("odp-limit", 0, UINT64_C(1) << 50, UINT64_C(1) << 40, base.limits.session.odp),
+        NUMBER("registration-limit", 1, 1 << 20, 1 << 15, base.limits.session.registrations),
+        NUMBER("user-pin-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 36, base.limits.user.pinned),
+        NUMBER("user-odp-limit", 0, UINT64_C(1) << 60, UINT64_C(1) << 44, base.limits.user.odp),
+        NUMBER("user-registration-limit", 1, 1 << 30, 1 << 20, base.limits.user.registrations),
+        NUMBER("max-sessions", 1, MAX_SESSIONS, 4096, base.limits.total_sessions),
+        NUMBER("sessions-per-user", 1, 1 << 20, 1024, base.limits.user_sessions),
+        NUMBER("silent-per-user", 1, 1 << 20, 64, config.limits.silent_per_user),
+        NUMBER("grace", 0, 600000, 3000, config.grace_ms),
+        NUMBER("heartbeat", 10, 600000, 2000, config.sessions.heartbeat_ms),
+        NUMBER("hang", 10, 600000, 5000, config.sessions.hang_ms),
+        NUMBER("hello-timeout", 10, 600000, 10000, config.sessions.hello_timeout_ms),
 #undef NUMBER
 };
 
-static void set_number(struct supervisor_config *config, const struct number *number, uint64_t value) {
-        void *field = (uint8_t *)config + number->offset;
+static void set_number(struct options *options, const struct number *number, uint64_t value) {
+        void *field = (uint8_t *)options + number->offset;
         uint32_t narrow = (uint32_t)value;
 
         if (number->size == sizeof value)
@@ -136,7 +141,7 @@ static int parse_word(const char *name, const char *text, const char *const word
 static const char *const layout_words[2] = { "revoke", "notify" };
 static const char *const force_words[2] = { "stop", "kill" };
 
-#define N_WORDS 11 /* options that are no numbers */
+#define N_WORDS 12 /* options that are no numbers */
 
 static int parse_files(int n, char *files[], struct options *options) {
         if (options->check.wanted) {
@@ -160,17 +165,19 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                 { "session-program", required_argument, NULL, OPT_PROGRAM },
                 { "on-layout-change", required_argument, NULL, OPT_LAYOUT },
                 { "force", required_argument, NULL, OPT_FORCE },
+                { "policy", required_argument, NULL, OPT_POLICY },
                 { "check-policy", no_argument, NULL, OPT_CHECK },
                 { "json", no_argument, NULL, OPT_JSON },
                 { "print-default-policy", no_argument, NULL, OPT_DEFAULT },
                 { "help", no_argument, NULL, OPT_HELP },
                 { "version", no_argument, NULL, OPT_VERSION },
         };
+        unsigned int word;
         int c, r;
 
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
                 longs[N_WORDS + i] = (struct option) { numbers[i].name, required_argument, NULL, OPT_NUMBER + (int)i };
-                set_number(&options->config, numbers + i, numbers[i].initial);
+                set_number(options, numbers + i, numbers[i].initial);
         }
 
         while ((c = getopt_long(argc, argv, "", longs, NULL)) >= 0)
@@ -188,14 +195,19 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         options->config.sessions.session_program = optarg;
                         break;
                 case OPT_LAYOUT:
-                        r = parse_word("on-layout-change", optarg, layout_words, &options->config.sessions.notify);
+                        r = parse_word("on-layout-change", optarg, layout_words, &word);
                         if (r < 0)
                                 return r;
+                        options->base.on_layout_change = word ? POLICY_LAYOUT_NOTIFY : POLICY_LAYOUT_REVOKE;
                         break;
                 case OPT_FORCE:
-                        r = parse_word("force", optarg, force_words, &options->config.sessions.may_kill);
+                        r = parse_word("force", optarg, force_words, &word);
                         if (r < 0)
                                 return r;
+                        options->base.force = word ? POLICY_FORCE_KILL : POLICY_FORCE_STOP;
+                        break;
+                case OPT_POLICY:
+                        options->config.policy.folder = optarg;
                         break;
                 case OPT_CHECK:
                         options->check.wanted = true;
@@ -221,7 +233,7 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         r = parse_number(number->name, optarg, number->min, number->max, &value);
                         if (r < 0)
                                 return r;
-                        set_number(&options->config, number, value);
+                        set_number(options, number, value);
                 }
                 }
         return parse_files(argc - optind, argv + optind, options);
@@ -251,26 +263,17 @@ static int get_identity(struct options *options) {
  * Who waits for a lease waits so long at most (lease-break-time, seconds; 0: for ever), and then goes on whatever is registered.
  * So the grace time, and what force takes after it, have to end well before.
  */
-static void fit_grace(struct supervisor_config *config) {
-        static const char path[] = "/proc/sys/fs/lease-break-time";
-        unsigned int seconds = 45;
-        FILE *f = fopen(path, "re");
+static void fit_grace(struct options *options) {
+        uint32_t wait_ms = policy_lease_break_ms(), grace_ms = options->config.grace_ms;
 
-        if (f) {
-                if (fscanf(f, "%u", &seconds) != 1)
-                        seconds = 45;
-                (void)fclose(f);
-        }
-        config->sessions.layout_grace_ms = config->grace_ms;
-        if (seconds == 0 || config->grace_ms / 1000 < seconds / 2)
-                return;
-        config->sessions.layout_grace_ms = seconds * 1000 / 2;
-        log_line(LOG_WARNING,
-                 "--grace is %u ms, but %s is %u s: for changes of files apps get %u ms",
-                 config->grace_ms,
-                 path,
-                 seconds,
-                 config->sessions.layout_grace_ms);
+        options->config.policy.lease_break_ms = wait_ms;
+        options->base.grace_ms = wait_ms && grace_ms > wait_ms / 2 ? wait_ms / 2 : grace_ms;
+        if (options->base.grace_ms < grace_ms)
+                log_line(LOG_WARNING,
+                         "--grace is %u ms, but /proc/sys/fs/lease-break-time is %u ms: for changes of files apps get %u ms",
+                         grace_ms,
+                         wait_ms,
+                         options->base.grace_ms);
 }
 
 /* A session takes three descriptors here, a silent connection two; what is left over is for administrators, keepers that
@@ -283,20 +286,14 @@ static void fit_descriptors(struct supervisor_config *config) {
         struct rlimit rl;
         rlim_t fits;
 
+        config->max_sessions = 1;
         if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
                 return;
         rl.rlim_cur = rl.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &rl);
 
         fits = rl.rlim_cur > FDS_RESERVED + FDS_PER_SESSION ? (rl.rlim_cur - FDS_RESERVED) / FDS_PER_SESSION : 1;
-        if (config->limits.sessions <= fits)
-                return;
-        log_line(LOG_WARNING,
-                 "may open %" PRIu64 " files, which is enough for %" PRIu64 " sessions, not %u: set LimitNOFILE= in its unit",
-                 (uint64_t)rl.rlim_cur,
-                 (uint64_t)fits,
-                 config->limits.sessions);
-        config->limits.sessions = (unsigned int)fits;
+        config->max_sessions = fits < MAX_SESSIONS ? (unsigned int)fits : MAX_SESSIONS;
 }
 
 static int get_listeners(struct options *options) {
@@ -326,7 +323,9 @@ static int get_listeners(struct options *options) {
 int main(int argc, char *argv[]) {
         struct options options = {
                 .user = PINLEASE_USER,
+                .base = { .limits.total = { UINT64_MAX, UINT64_MAX, UINT64_MAX }, .on_layout_change = POLICY_LAYOUT_REVOKE, .force = POLICY_FORCE_STOP },
                 .config.sessions.session_program = SESSION_PROGRAM,
+                .config.policy = { .base = &options.base, .folder = POLICY_FOLDER, .check_owner = true },
         };
         int r;
 
@@ -345,7 +344,7 @@ int main(int argc, char *argv[]) {
                 return EXIT_FAILURE;
 
         fit_descriptors(&options.config);
-        fit_grace(&options.config);
+        fit_grace(&options);
         r = supervisor_run(&options.config);
         listeners_remove(&options.listeners);
         return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

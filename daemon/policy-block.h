@@ -95,8 +95,12 @@ struct policy_block {
         uint32_t cgroups; /* 1: some rule asks for a control group */
 };
 
+static inline const void *policy_at(const struct policy_block *block, uint32_t offset) {
+        return (const char *)block + offset;
+}
+
 static inline const struct policy_rule *policy_rules(const struct policy_block *block) {
-        return (const struct policy_rule *)(const void *)((const char *)block + block->rules);
+        return policy_at(block, block->rules);
 }
 
 /*
@@ -107,7 +111,7 @@ int policy_block_check(const void *data, size_t size);
 
 /* "" for 0. */
 static inline const char *policy_text(const struct policy_block *block, uint32_t offset) {
-        return offset ? (const char *)block + offset : "";
+        return offset ? policy_at(block, offset) : "";
 }
 
 #endif

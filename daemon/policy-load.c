@@ -170,6 +170,7 @@ static int read_folder(struct loading *loading, const char *folder) {
 /* First, as it is below all others: what it says of defaults and limits is overridden. Its rules go to the end later.
  */
 static int read_builtin(struct loading *loading) {
+        const struct policy_base *base = loading->source->base;
         int source = add_file(loading, "builtin"), r;
 
         if (source < 0)
@@ -183,6 +184,12 @@ static int read_builtin(struct loading *loading) {
         };
         r = read_text(loading, source, policy_default_text, strlen(policy_default_text));
         loading->whole.n_builtin = loading->whole.n_drafts;
+        if (base) {
+                loading->whole.limits = base->limits;
+                loading->whole.defaults.grace_ms = base->grace_ms;
+                loading->whole.defaults.on_layout_change = (uint8_t)base->on_layout_change;
+                loading->whole.defaults.force = (uint8_t)base->force;
+        }
         return r;
 }
 

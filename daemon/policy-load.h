@@ -17,7 +17,18 @@
 #define POLICY_MAX_TEXTS (16U << 20) /* of all */
 #define POLICY_MAX_FILES 1000        /* in policy.d */
 
+/* What holds where no file says otherwise. */
+struct policy_base {
+        struct policy_limits limits;
+        uint32_t grace_ms;
+        enum policy_layout_change on_layout_change;
+        enum policy_force force;
+};
+
 struct policy_source {
+        /* NULL: that of policy-default.json. */
+        const struct policy_base *base;
+
         /* policy.json, and what ends with .json in policy.d, in this folder; each may be missing. NULL: the built-in policy alone. */
         const char *folder;
         /* Or these, in this order, which have to be there. */

@@ -1,114 +1,205 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy.h"
 
-struct rule {
-        const char *name;
-        enum pinlease_backing backing;
-        bool writable, read_only; /* which accesses it matches */
-        unsigned int allowed;     /* enum pinlease_method */
-        enum pinlease_code no_pin; /* why a pin is refused */
-        const char *why;
-};
-
-static const struct rule rules[] = {
-        {
-                .name = "builtin:shmem",
-                .backing = PINLEASE_BACKING_SHMEM,
-                .writable = true,
-                .read_only = true,
-                .allowed = PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED,
-        },
-        {
-                .name = "builtin:hugetlb",
-                .backing = PINLEASE_BACKING_HUGETLB,
-                .writable = true,
-                .read_only = true,
-                .allowed = PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED,
-        },
-        {
-                .name = "builtin:fsdax",
-                .backing = PINLEASE_BACKING_FSDAX,
-                .writable = true,
-                .read_only = true,
-                .allowed = PINLEASE_METHOD_ODP,
-                .no_pin = PINLEASE_CODE_FSDAX_PIN,
-                .why = "A long-term pin of a file on file-system DAX is refused: the file system could not take its blocks "
-                       "back while a device writes to them (the kernel answers EOPNOTSUPP)",
-        },
-        {
-                .name = "builtin:pagecache-write",
-                .backing = PINLEASE_BACKING_PAGECACHE,
-                .writable = true,
-                .allowed = PINLEASE_METHOD_ODP,
-                .no_pin = PINLEASE_CODE_PAGECACHE_WRITE_PIN,
-                .why = "A writable long-term pin of an ordinary file is refused: a device would write behind the file "
-                       "system's dirty tracking (the kernel answers EFAULT since Linux 6.5)",
-        },
-        {
-                .name = "builtin:pagecache-read",
-                .backing = PINLEASE_BACKING_PAGECACHE,
-                .read_only = true,
-                .allowed = PINLEASE_METHOD_ODP,
-                .no_pin = PINLEASE_CODE_PAGECACHE_READ_PIN,
-                .why = "A read-only long-term pin of an ordinary file is not allowed by the built-in rules: the file can be "
-                       "truncated under the pin",
-        },
-};
+#include "pattern.h"
 
 /* What works instead of memory that may not be pinned. */
 static const char pinnable[] = "a memfd, tmpfs or huge pages";
 
-static const enum pinlease_method preference[] = { PINLEASE_METHOD_ODP, PINLEASE_METHOD_PINNED };
+/* --- matching --- */
 
-static const struct rule *find_rule(const struct policy_question *question) {
-        for (size_t i = 0; i < ELEMENTSOF(rules); i++)
-                if (rules[i].backing == question->backing && (question->writable ? rules[i].writable : rules[i].read_only))
+static bool in_ranges(const struct policy_block *policy, const struct policy_list *list, uint32_t value) {
+        const struct policy_range *ranges = policy_at(policy, list->offset);
+
+        for (uint32_t i = 0; i < list->n; i++)
+                if (value >= ranges[i].first && value <= ranges[i].last)
+                        return true;
+        return false;
+}
+
+static bool in_numbers(const struct policy_block *policy, const struct policy_list *list, uint64_t value) {
+        const uint64_t *numbers = policy_at(policy, list->offset);
+
+        for (uint32_t i = 0; i < list->n; i++)
+                if (value == numbers[i])
+                        return true;
+        return false;
+}
+
+static bool in_patterns(const struct policy_block *policy, const struct policy_list *list, const char *text) {
+        const uint32_t *patterns = policy_at(policy, list->offset);
+
+        for (uint32_t i = 0; text && i < list->n; i++)
+                if (pattern_match(policy_text(policy, patterns[i]), text))
+                        return true;
+        return false;
+}
+
+static bool has_group(const struct policy_block *policy, const struct policy_list *list, const struct policy_subject *subject) {
+        for (size_t i = 0; i < subject->n_gids; i++)
+                if (in_ranges(policy, list, subject->gids[i]))
+                        return true;
+        return false;
+}
+
+/* The cheapest first: most rules are out by their first line. */
+enum policy_mismatch policy_match(const struct policy_block *policy,
+                                  const struct policy_rule *rule,
+                                  const struct policy_subject *subject,
+                                  const struct policy_question *question) {
+        if (rule->backings && !(rule->backings & 1U << question->backing))
+                return POLICY_OTHER_BACKING;
+        if (!(rule->access & (question->writable ? POLICY_ACCESS_WRITE : POLICY_ACCESS_READ)))
+                return POLICY_OTHER_ACCESS;
+        if (question->length < rule->size_min || question->length > rule->size_max)
+                return POLICY_OTHER_SIZE;
+        if (rule->fs_types.n && !in_numbers(policy, &rule->fs_types, question->fs_type))
+                return POLICY_OTHER_FS_TYPE;
+        if (rule->uids.n && !in_ranges(policy, &rule->uids, subject->uid))
+                return POLICY_OTHER_UID;
+        if (rule->gids.n && !has_group(policy, &rule->gids, subject))
+                return POLICY_OTHER_GID;
+        if (rule->devices.n && !in_patterns(policy, &rule->devices, question->device))
+                return POLICY_OTHER_DEVICE;
+        if (rule->cgroups.n && !in_patterns(policy, &rule->cgroups, subject->cgroup))
+                return POLICY_OTHER_CGROUP;
+        if (rule->paths.n && !in_patterns(policy, &rule->paths, question->path))
+                return POLICY_OTHER_PATH;
+        if (rule->paths.n && rule->allow && !question->path_is_certain)
+                return POLICY_UNCERTAIN_PATH;
+        return POLICY_MATCHES;
+}
+
+static const struct policy_rule *find_rule(const struct policy_block *policy,
+                                           const struct policy_subject *subject,
+                                           const struct policy_question *question) {
+        const struct policy_rule *rules = policy_rules(policy);
+
+        for (uint32_t i = 0; i < policy->n_rules; i++)
+                if (policy_match(policy, rules + i, subject, question) == POLICY_MATCHES)
                         return rules + i;
         return NULL;
 }
 
-static int refuse_methods(const struct policy_question *question, const struct rule *rule, struct refusal *ret_refusal) {
-        bool odp = question->offered & PINLEASE_METHOD_ODP;
+/* --- deciding --- */
 
-        if (question->accepted & question->offered & rule->allowed & question->unsound)
+unsigned int policy_kernel_forbids(enum pinlease_backing backing, bool writable) {
+        switch (backing) {
+        case PINLEASE_BACKING_FSDAX:
+                return PINLEASE_METHOD_PINNED;
+        case PINLEASE_BACKING_PAGECACHE:
+        case PINLEASE_BACKING_OTHER:
+                return writable ? PINLEASE_METHOD_PINNED : 0;
+        case PINLEASE_BACKING_SHMEM:
+        case PINLEASE_BACKING_HUGETLB:
+                break;
+        }
+        return 0;
+}
+
+/* Why a pin is refused, in words that end a sentence. */
+static enum pinlease_code no_pin(const struct policy_question *question, const char **ret_why) {
+        if (question->backing == PINLEASE_BACKING_FSDAX) {
+                *ret_why = "A long-term pin of a file on file-system DAX is refused: the file system could not take its blocks "
+                           "back while a device writes to them (the kernel answers EOPNOTSUPP)";
+                return PINLEASE_CODE_FSDAX_PIN;
+        }
+        if (policy_kernel_forbids(question->backing, question->writable) & PINLEASE_METHOD_PINNED) {
+                *ret_why = "A writable long-term pin of an ordinary file is refused: a device would write behind the file "
+                           "system's dirty tracking (the kernel answers EFAULT since Linux 6.5)";
+                return PINLEASE_CODE_PAGECACHE_WRITE_PIN;
+        }
+        if (question->backing == PINLEASE_BACKING_PAGECACHE) {
+                *ret_why = "A read-only long-term pin of an ordinary file is not allowed by the built-in rules: the file can be "
+                           "truncated under the pin";
+                return PINLEASE_CODE_PAGECACHE_READ_PIN;
+        }
+        *ret_why = "The rule allows no pin of this memory";
+        return PINLEASE_CODE_POLICY;
+}
+
+static unsigned int methods_of(const struct policy_rule *rule, const struct policy_question *question) {
+        unsigned int methods = 0;
+
+        for (unsigned int i = 0; i < rule->n_methods; i++)
+                methods |= rule->methods[i];
+        return methods & ~policy_kernel_forbids(question->backing, question->writable);
+}
+
+static int refuse_methods(const struct policy_block *policy,
+                          const struct policy_rule *rule,
+                          const struct policy_question *question,
+                          struct refusal *ret_refusal) {
+        const char *name = policy_text(policy, rule->name), *why;
+        unsigned int allowed = methods_of(rule, question);
+        bool odp = question->offered & allowed & PINLEASE_METHOD_ODP;
+        enum pinlease_code code;
+
+        if (question->accepted & question->offered & allowed & question->unsound)
                 return refuse_rule(ret_refusal,
                                    PINLEASE_CODE_ODP_UNSOUND,
-                                   rule->name,
+                                   name,
                                    "This memory can only be registered by ODP, which this device's driver (rdma_rxe) does wrong: "
                                    "bytes that do not start at a page, or lie in packets larger than a page, go to the wrong place "
                                    "without an error. Pin %s instead; or accept ODP alone, and keep to whole pages and an MTU of 4096.",
                                    pinnable);
 
-        /* Only a pin would have been acceptable, or is all that the device has, and the rule allows none. */
-        if ((question->accepted & PINLEASE_METHOD_PINNED) && !(rule->allowed & PINLEASE_METHOD_PINNED))
+        /* Only a pin would have been acceptable, or is all that the device has, and none is allowed. */
+        if ((question->accepted & PINLEASE_METHOD_PINNED) && !(allowed & PINLEASE_METHOD_PINNED)) {
+                code = no_pin(question, &why);
                 return refuse_rule(ret_refusal,
-                                   rule->no_pin,
-                                   rule->name,
+                                   code,
+                                   name,
                                    "%s. %s %s.",
-                                   rule->why,
-                                   odp ? "Accept ODP, which this device offers; or use" :
-                                         "This device offers no ODP, so use",
+                                   why,
+                                   odp                                            ? "Accept ODP, which this device offers; or use" :
+                                           question->offered & PINLEASE_METHOD_ODP ? "Use" :
+                                                                                    "This device offers no ODP, so use",
                                    pinnable);
+        }
 
+        if (question->offered & PINLEASE_METHOD_ODP)
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_POLICY,
+                                   name,
+                                   "The rule allows no ODP of this memory, and only that was acceptable. Accept a pin.");
         return refuse_rule(ret_refusal,
                            PINLEASE_CODE_NO_ODP,
-                           rule->name,
+                           name,
                            "Only ODP was acceptable, and this device offers none for reliable connections. %s.",
-                           rule->allowed & PINLEASE_METHOD_PINNED ? "Accept a pin, which this memory allows" :
-                                                                    "Use memory that may be pinned: a memfd, tmpfs or huge pages");
+                           allowed & PINLEASE_METHOD_PINNED ? "Accept a pin, which this memory allows" :
+                                                              "Use memory that may be pinned: a memfd, tmpfs or huge pages");
 }
 
-/* What can be chosen from. A method that the device does wrong is nothing to be chosen for somebody: who asks for it
- * alone is taken to know. */
-static unsigned int candidates(const struct policy_question *question, const struct rule *rule) {
-        unsigned int methods = question->accepted & question->offered & rule->allowed;
+static int refuse_by(const struct policy_block *policy, const struct policy_rule *rule, struct refusal *ret_refusal) {
+        if (rule->message)
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_POLICY,
+                                   policy_text(policy, rule->name),
+                                   "A rule of the administrator refuses it: %s",
+                                   policy_text(policy, rule->message));
+        return refuse_rule(ret_refusal,
+                           PINLEASE_CODE_POLICY,
+                           policy_text(policy, rule->name),
+                           "A rule of the administrator refuses it (%s, line %u).",
+                           policy_text(policy, rule->file),
+                           rule->line);
+}
+
+/* A method that the device does wrong is nothing to be chosen for somebody: who asks for it alone is taken to know. */
+static unsigned int candidates(const struct policy_rule *rule, const struct policy_question *question) {
+        unsigned int methods = question->accepted & question->offered & methods_of(rule, question);
 
         return question->accepted & ~question->unsound ? methods & ~question->unsound : methods;
 }
 
-int policy_decide(const struct policy_question *question, struct policy_decision *ret_decision, struct refusal *ret_refusal) {
+int policy_decide(const struct policy_block *policy,
+                  const struct policy_subject *subject,
+                  const struct policy_question *question,
+                  struct policy_decision *ret_decision,
+                  struct refusal *ret_refusal) {
         struct policy_decision decision = { 0 };
-        const struct rule *rule;
+        const struct policy_rule *rule;
 
         if (question->accepted == 0 || (question->accepted & ~(unsigned int)PINLEASE_METHOD_ANY))
                 return refuse(ret_refusal,
@@ -116,17 +207,19 @@ int policy_decide(const struct policy_question *question, struct policy_decision
                               "The set of methods 0x%x is empty or has unknown ones. Known are odp (1) and pinned (2).",
                               question->accepted);
 
-        rule = find_rule(question);
+        rule = find_rule(policy, subject, question);
         if (!rule)
                 return refuse_rule(ret_refusal, PINLEASE_CODE_BAD_FS, "builtin:other", "No rule allows this memory to be registered.");
+        if (!rule->allow)
+                return refuse_by(policy, rule, ret_refusal);
 
-        for (size_t i = 0; i < ELEMENTSOF(preference); i++)
-                if (candidates(question, rule) & (unsigned int)preference[i])
-                        decision.methods[decision.n_methods++] = preference[i];
+        for (unsigned int i = 0; i < rule->n_methods; i++)
+                if (candidates(rule, question) & rule->methods[i])
+                        decision.methods[decision.n_methods++] = (enum pinlease_method)rule->methods[i];
         if (decision.n_methods == 0)
-                return refuse_methods(question, rule, ret_refusal);
+                return refuse_methods(policy, rule, question, ret_refusal);
 
-        decision.rule = rule->name;
+        decision.rule = rule;
         *ret_decision = decision;
         return 0;
 }

@@ -10,6 +10,7 @@
 #include "errands.h"
 #include "fds.h"
 #include "log.h"
+#include "policy-share.h"
 #include "serve.h"
 
 /* How long after the last work credit that is not needed is given back. */
@@ -69,7 +70,7 @@ static int begin_revocation(struct registrar *r, const struct control_message *m
                 .length = message->length,
                 .grace_ms = message->value,
                 .cookie = message->cookie,
-                .spare_odp = message->reason == PL_REVOKED_LAYOUT_CHANGE && r->changes.config.notify,
+                .spare_notified = message->reason == PL_REVOKED_LAYOUT_CHANGE,
         };
         struct control_message answer = { .type = CONTROL_REVOKED, .cookie = message->cookie };
         int k;
@@ -207,6 +208,22 @@ static int handle_control(void *userdata, const struct control_message *message)
         }
 }
 
+static int take_policy(void *userdata, int fd) {
+        struct registrar *r = userdata;
+        int k = review_take(&r->review, fd);
+
+        if (k < 0)
+                log_event(LOG_ERR, EVENT_POLICY_NOT_TAKEN, "cannot take the new policy and keeps the one that it has: %s", strerror(-k));
+        return 0;
+}
+
+static void review(struct registrar *r) {
+        uint32_t n = review_work(&r->review, &r->state, &r->revoker);
+
+        if (n > 0)
+                log_event(LOG_NOTICE, EVENT_REFUSED_BY_POLICY, "gives %" PRIu32 " registrations back, which the new policy refuses", n);
+}
+
 static int time_until(uint64_t deadline) {
         uint64_t now = pl_now_ms();
 
@@ -231,7 +248,7 @@ static int tend(void *userdata, int *ret_timeout_ms) {
         return 0;
 }
 
-static const struct line_ops line_ops = { .handle = handle_control, .tend = tend };
+static const struct line_ops line_ops = { .handle = handle_control, .policy = take_policy, .tend = tend };
 
 /* A refusal takes its time as well; what broke the protocol was not a request. */
 static void count_latency(struct registrar *r, uint16_t opcode, uint64_t us) {
@@ -283,7 +300,7 @@ static int serve_releases(struct registrar *r) {
 static uint64_t deadline_of(const struct registrar *r) {
         uint64_t deadline = pl_earlier(pl_earlier(r->hello_deadline, r->away_deadline), revoker_due(&r->revoker));
 
-        deadline = pl_earlier(deadline, changes_due(&r->changes));
+        deadline = pl_earlier(pl_earlier(deadline, changes_due(&r->changes)), review_due(&r->review));
         return line_has_surplus(&r->line) ? pl_earlier(deadline, r->worked + IDLE_MS) : deadline;
 }
 
@@ -343,6 +360,8 @@ int registrar_turn(struct registrar *r) {
         k = expire(r);
         if (k == 0 && p[0].revents)
                 k = line_drain(&r->line);
+        if (k == 0)
+                review(r);
         if (k == 0 && (p[1].revents & POLLOUT))
                 k = flush_waiting(r);
         if (k == 0)
@@ -387,6 +406,8 @@ void registrar_init(struct registrar *r,
         };
         state_init(&r->state, uverbs, ledger, &config->limits);
         r->state.credit.held = config->credit;
+        r->state.policy = config->policy;
+        r->state.subject = config->subject;
         revoker_init(&r->revoker, &r->state);
         guards_init(&r->guards,
                     &(const struct guards_config) {
@@ -399,8 +420,6 @@ void registrar_init(struct registrar *r,
         r->state.guards = &r->guards;
         changes_init(&r->changes,
                      &(const struct changes_config) {
-                             .grace_ms = config->grace_ms,
-                             .notify = config->notify,
                              .send = send_change,
                              .userdata = r,
                      },
@@ -409,7 +428,6 @@ void registrar_init(struct registrar *r,
                      &r->state);
         r->revoker.force.ops = &errands_force;
         r->revoker.force.userdata = r;
-        r->revoker.force.may_kill = config->may_kill;
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);
 }
 
@@ -421,6 +439,8 @@ unsigned int registrar_done(struct registrar *r) {
         revoker_done(&r->revoker);
         left = state_done(&r->state);
         guards_done(&r->guards);
+        review_done(&r->review);
+        r->state.policy = policy_unmap(r->state.policy);
         (void)shutdown(r->client, SHUT_RDWR);
         (void)line_send(&r->line, &(struct control_message) { .type = CONTROL_BYE });
         return left;

@@ -14,7 +14,7 @@
 #include "codec.h"
 #include "line.h"
 #include "request.h"
-#include "revoke.h"
+#include "review.h"
 
 /* While registrations are being given back somebody waits for all of them: so many releases are taken in a turn, and their answers
  * go together, so that the app is woken once for them. */
@@ -31,9 +31,8 @@ struct registrar_config {
         struct credit_amount limits;
         struct credit_amount credit; /* what the session holds to begin with */
         unsigned int hello_timeout_ms;
-        uint32_t grace_ms; /* for a change of a file's layout */
-        bool notify;       /* see changes.h */
-        bool may_kill;     /* see force.h */
+        const struct policy_block *policy; /* of policy_map(); owned */
+        struct policy_subject subject;     /* what it refers to is borrowed */
 };
 
 struct registrar {
@@ -44,6 +43,7 @@ struct registrar {
         struct revoker revoker;
         struct guards guards;
         struct changes changes;
+        struct review review;
         bool greeted;
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */

@@ -8,7 +8,7 @@
 
 #include "backing.h"
 #include "mr.h"
-#include "policy.h"
+#include "question.h"
 #include "residency.h"
 
 static int explain_kernel(const struct ledger_record *record,
@@ -55,6 +55,7 @@ struct attempt {
         const struct pl_register *request;
         const struct pl_fdclass *class;
         int fd;
+        const struct policy_rule *rule;
         enum pinlease_method method;
 
         uint32_t slot;
@@ -177,6 +178,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
                 .mapping = attempt->mapping,
                 .file = attempt->file ? guards_ref(attempt->file) : NULL,
                 .charged = attempt->charged,
+                .terms = question_terms(attempt->rule, attempt->method),
         };
         return 0;
 }
@@ -213,6 +215,13 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
                 return r;
 
         keys = &attempt->entry->response;
+        /* If the device cannot do it, the first access faults, as without. */
+        if (attempt->rule->prefetch && attempt->method == PINLEASE_METHOD_ODP)
+                (void)attempt->state->uverbs->prefetch(&attempt->state->contexts[record->context].device,
+                                                       record->pd,
+                                                       keys->lkey,
+                                                       record->iova,
+                                                       record->length);
         *ret_reply = (struct pl_register_reply) {
                 .id = record->id,
                 .iova = record->iova,
@@ -240,7 +249,7 @@ static int refuse_guard(const struct guarded *file, unsigned int missing, struct
 
 /* The file's guards are armed before anything is registered: what happens from now on is heard of. */
 static int guard(struct registrar_state *state,
-                 const struct pl_register *request,
+                 uint32_t wanted,
                  int fd,
                  const struct pl_fdclass *class,
                  struct guarded **ret_file,
@@ -256,7 +265,7 @@ static int guard(struct registrar_state *state,
         if (r < 0)
                 return r;
 
-        missing = request->guards & ~pl_guards_held(file->guards);
+        missing = wanted & ~pl_guards_held(file->guards);
         if (file->change.state != GUARDED_QUIET)
                 r = refuse(ret_refusal,
                            PINLEASE_CODE_CHANGING,
@@ -294,19 +303,22 @@ int request_register(struct registrar_state *state,
         if (r < 0)
                 return r;
 
-        r = policy_decide(&(struct policy_question) {
-                                  .backing = backing,
-                                  .writable = backing_access_writable(request->access),
-                                  .accepted = request->methods,
-                                  .offered = state->contexts[request->context].methods,
-                                  .unsound = state->contexts[request->context].unsound,
-                          },
-                          &decision,
-                          ret_refusal);
+        r = question_ask(state,
+                         &(struct question_of) {
+                                 .context = state->contexts + request->context,
+                                 .class = class,
+                                 .fd = fd,
+                                 .backing = backing,
+                                 .access = request->access,
+                                 .length = request->length,
+                                 .accepted = request->methods,
+                         },
+                         &decision,
+                         ret_refusal);
         if (r < 0)
                 return r;
 
-        r = guard(state, request, fd, class, &file, ret_refusal);
+        r = guard(state, request->guards | decision.rule->guards, fd, class, &file, ret_refusal);
         if (r < 0)
                 return r;
 
@@ -317,6 +329,7 @@ int request_register(struct registrar_state *state,
                         .request = request,
                         .class = class,
                         .fd = fd,
+                        .rule = decision.rule,
                         .method = decision.methods[i],
                         .slot = STATE_NO_SLOT,
                         .file = file,
@@ -331,6 +344,7 @@ int request_register(struct registrar_state *state,
                                 .access = request->access | (odp ? (uint32_t)IBV_ACCESS_ON_DEMAND : 0U),
                                 .method = (uint16_t)decision.methods[i],
                                 .backing = (uint16_t)backing,
+                                .flags = decision.rule->force == POLICY_FORCE_KILL ? LEDGER_MAY_KILL : 0,
                         },
                 };
 
@@ -342,7 +356,7 @@ int request_register(struct registrar_state *state,
         if (file)
                 (void)guards_put(state->guards, file);
         if (r < 0)
-                (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", decision.rule);
+                (void)snprintf(ret_refusal->rule, sizeof ret_refusal->rule, "%s", policy_text(state->policy, decision.rule->name));
         return r;
 }
 
@@ -377,6 +391,8 @@ static int retire(struct registrar_state *state, uint32_t slot, struct force *fo
 
         state_busy(state, entry->record.length);
         ledger_retiring(entry);
+        if (force)
+                force->may_kill = state->registrations[slot].terms.kill;
         outcome = force ? force_mr(force, device, &entry->record, &entry->response)
                         : mr_destroy(state->uverbs, device, &entry->record, &entry->response);
         if (outcome == MR_KEPT) {

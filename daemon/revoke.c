@@ -43,6 +43,12 @@ static const struct {
                 "The file is being changed, and this registration, which was not released in time, has been taken away before "
                 "that. RDMA to it fails with a remote access error. When the file has settled it can be registered again.",
         },
+        [PL_REVOKED_BY_POLICY] = {
+                "The administrator's rules have changed, and refuse this registration now. Deregister it within the grace time: after "
+                "that it is taken away, and RDMA to it fails with a remote access error.",
+                "The administrator's rules have changed, and refuse this registration, which was not deregistered in time: it has "
+                "been taken away. RDMA to it fails with a remote access error.",
+        },
         [PL_REVOKED_MEMORY_FAILURE] = {
                 "The memory is broken. Deregister it at once.",
                 "The memory is broken: the registration has been taken away. RDMA to it fails with a remote access error. What "
@@ -164,8 +170,12 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index, const st
         ledger_revoking(r->state->ledger.entries + slot);
 }
 
-static bool matches(const struct revocation_order *order, const struct ledger_record *record) {
-        if (order->spare_odp && record->method == PINLEASE_METHOD_ODP)
+static bool matches(const struct revocation_order *order,
+                    const struct registration *registration,
+                    const struct ledger_record *record) {
+        if (order->spare_notified && registration->terms.notify)
+                return false;
+        if (order->only_refused && !registration->terms.refused)
                 return false;
         switch (order->selector) {
         case CONTROL_SELECT_FILE:
@@ -181,7 +191,8 @@ static bool matches(const struct revocation_order *order, const struct ledger_re
 
 static void cover_matching(struct revoker *r, const struct revocation_order *order, unsigned int index) {
         for (uint32_t slot = 0; slot < r->state->n_registrations; slot++)
-                if (registration_is_there(registration_at(r, slot)) && matches(order, &r->state->ledger.entries[slot].record))
+                if (registration_is_there(registration_at(r, slot)) &&
+                    matches(order, registration_at(r, slot), &r->state->ledger.entries[slot].record))
                         cover(r, slot, index, order);
 }
 

@@ -63,7 +63,8 @@ struct revocation_order {
         uint32_t grace_ms;
         uint64_t cookie;
         bool here;
-        bool spare_odp; /* what is registered by ODP is not covered */
+        bool only_refused; /* by the policy: terms.refused */
+        bool spare_notified; /* what is registered by ODP, by a rule that says notify, is not covered */
 };
 
 void revoker_init(struct revoker *revoker, struct registrar_state *state);

@@ -23,9 +23,6 @@ enum {
         HEARTBEAT,
         HANG,
         HELLO,
-        GRACE,
-        NOTIFY,
-        MAY_KILL,
         N_ARGS
 };
 
@@ -50,9 +47,6 @@ static const char *const names[N_ARGS] = {
         [HEARTBEAT] = "--heartbeat-ms",
         [HANG] = "--hang-ms",
         [HELLO] = "--hello-timeout-ms",
-        [GRACE] = "--grace-ms",
-        [NOTIFY] = "--notify",
-        [MAY_KILL] = "--may-kill",
 };
 
 /* What the fields hold: a number that is too large must not turn into another one. */
@@ -72,9 +66,6 @@ static const uint64_t maxima[N_ARGS] = {
         [HEARTBEAT] = UINT32_MAX,
         [HANG] = UINT32_MAX,
         [HELLO] = UINT32_MAX,
-        [GRACE] = UINT32_MAX,
-        [NOTIFY] = 1,
-        [MAY_KILL] = 1,
 };
 
 void session_args_format(const struct session_args *args, struct session_argv *ret_argv) {
@@ -94,9 +85,6 @@ void session_args_format(const struct session_args *args, struct session_argv *r
                 [HEARTBEAT] = args->heartbeat_ms,
                 [HANG] = args->hang_ms,
                 [HELLO] = args->hello_timeout_ms,
-                [GRACE] = args->grace_ms,
-                [NOTIFY] = args->notify,
-                [MAY_KILL] = args->may_kill,
         };
 
         (void)snprintf(ret_argv->text[0], SESSION_ARG_MAX, "pinlease-session");
@@ -164,9 +152,6 @@ int session_args_parse(int argc, char *const argv[], struct session_args *ret_ar
                 .heartbeat_ms = (unsigned int)values[HEARTBEAT],
                 .hang_ms = (unsigned int)values[HANG],
                 .hello_timeout_ms = (unsigned int)values[HELLO],
-                .grace_ms = (unsigned int)values[GRACE],
-                .notify = (unsigned int)values[NOTIFY],
-                .may_kill = (unsigned int)values[MAY_KILL],
         };
         memcpy(ret_args->session_socket, session_socket, strlen(session_socket) + 1);
         return 0;

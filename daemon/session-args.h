@@ -18,7 +18,8 @@
 #define SESSION_FD_SUPERVISOR 4
 #define SESSION_FD_APP        5 /* pidfd, may be missing */
 #define SESSION_FD_LOG_LIMIT  6 /* the page of its user, see log-limit.h; may be missing */
-#define SESSION_N_FDS         4
+#define SESSION_FD_POLICY     7 /* see policy-share.h */
+#define SESSION_N_FDS         5
 
 struct session_args {
         uint64_t session;
@@ -30,12 +31,9 @@ struct session_args {
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;
-        unsigned int grace_ms; /* for a change of a file's layout */
-        unsigned int notify;   /* 1: see changes.h */
-        unsigned int may_kill; /* 1: see force.h */
 };
 
-#define SESSION_ARGC 20
+#define SESSION_ARGC 17
 #define SESSION_ARG_MAX 128
 
 struct session_argv {

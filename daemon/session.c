@@ -17,13 +17,16 @@
 #include "log-limit.h"
 #include "log.h"
 #include "refusal.h"
+#include "policy-share.h"
 #include "registrar.h"
 #include "sandbox.h"
 #include "session-args.h"
+#include "subject.h"
 #include "wire.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
         const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd, log_fd() };
+        static struct subject subject;
         struct registrar_config config = {
                 .client = SESSION_FD_CLIENT,
                 .control = control,
@@ -31,9 +34,6 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .limits = args->limits,
                 .credit = args->credit,
                 .hello_timeout_ms = args->hello_timeout_ms,
-                .grace_ms = args->grace_ms,
-                .notify = args->notify,
-                .may_kill = args->may_kill,
         };
         sigset_t signals;
         int r;
@@ -41,12 +41,17 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
         /* None is for it, see bell.h; SIGBUS tells of memory failures, see guard-poison.c. */
         (void)sigfillset(&signals);
         (void)sigprocmask(SIG_SETMASK, &signals, NULL);
+        r = policy_map(SESSION_FD_POLICY, &config.policy);
+        if (r == 0)
+                r = subject_get(SESSION_FD_CLIENT, args->app_pid, SESSION_FD_APP, &subject);
+        config.subject = subject.policy;
         fds_close_except(keep, ELEMENTSOF(keep));
-        r = privileges_drop_registrar(&args->identity, args->credit.pinned);
+        if (r == 0)
+                r = privileges_drop_registrar(&args->identity, args->credit.pinned);
         if (r == 0)
                 r = sandbox_registrar();
         if (r < 0) {
-                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot drop its privileges and ends: %s", strerror(-r));
+                log_event(LOG_ERR, EVENT_CANNOT_START_SESSION, "cannot take its policy, or drop its privileges, and ends: %s", strerror(-r));
                 _exit(EXIT_FAILURE);
         }
         registrar_run(&config, &uverbs_kernel, ledger);
@@ -67,6 +72,7 @@ static int start_registrar(const struct session_args *args, struct ledger *ledge
                 be_registrar(args, control[1], ledger);
 
         pl_close(control[1]);
+        pl_close(SESSION_FD_POLICY);
         config->control = control[0];
         config->introduction.registrar_pid = (uint32_t)pid;
         /* The child is not reaped before this, so the number is still its own. */
@@ -108,7 +114,6 @@ static int run(const struct session_args *args) {
                 .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,
                 .heartbeat_ms = args->heartbeat_ms,
                 .hang_ms = args->hang_ms,
-                .may_kill = args->may_kill,
         };
         struct ledger ledger;
         int r;

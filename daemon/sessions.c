@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "closer.h"
+#include "ledger-reader.h"
 #include "log-limit.h"
 #include "log.h"
 #include "obituary.h"
@@ -132,13 +133,13 @@ static void grant(struct session *session, const struct credit_amount *need) {
         struct account_shortage shortage = { 0 };
 
         if (!account_charge(session->account,
-                            &config->user_limits,
-                            &config->session_limits,
+                            &config->limits,
                             &session->held,
                             need,
                             &answer.credit,
                             &shortage)) {
                 answer.value = shortage.kind;
+                answer.selector = shortage.whose;
                 answer.limit = shortage.limit;
                 answer.use = shortage.use;
         }
@@ -194,14 +195,6 @@ static int on_control(sd_event_source *source _unused_, int control, uint32_t re
         if (r < 0)
                 lose_control(session);
         return 0;
-}
-
-/* A file in memory, sealed in size: reading it waits for nobody. What is in it may be a lie, also that it is no ledger; a
- * session does not get out of sight by it. */
-bool sessions_ledger_is_sound(int fd) {
-        int seals = fcntl(fd, F_GET_SEALS);
-
-        return seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW;
 }
 
 /* What sessions have to say, and may say without end, comes in turn with new connections, and after all that is over once it
@@ -265,7 +258,7 @@ static int on_introduction(sd_event_source *source, int fd _unused_, uint32_t re
         if (r == -EAGAIN)
                 return 0;
         if (r == 0 && (!introduction_is_sound(&introduction) || introduction.session != session->id ||
-                       introduction.uid != session->account->uid || !sessions_ledger_is_sound(ledger)))
+                       introduction.uid != session->account->uid || !ledger_reader_is_safe(ledger)))
                 r = -EPROTO;
         if (r == -EPROTO)
                 say(session,
@@ -296,14 +289,11 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
                 .session = session->id,
                 .app_pid = peer->pid,
                 .identity = { .uid = s->config->uid, .gid = s->config->gid, .fsuid = peer->uid, .fsgid = peer->gid },
-                .limits = s->config->session_limits,
+                .limits = s->config->limits.session,
                 .credit = session->held,
                 .heartbeat_ms = s->config->heartbeat_ms,
                 .hang_ms = s->config->hang_ms,
                 .hello_timeout_ms = s->config->hello_timeout_ms,
-                .grace_ms = s->config->layout_grace_ms,
-                .notify = s->config->notify,
-                .may_kill = s->config->may_kill,
         };
         int pair[2], r, log_limit = log_limit_fd(peer->uid);
         pid_t pid;
@@ -320,7 +310,8 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
         if (r < 0)
                 return r;
 
-        pid = session_exec(s->program, &args, (const int[SESSION_N_FDS]) { client, theirs, peer->pidfd, log_limit });
+        pid = session_exec(s->program, &args, (const int[SESSION_N_FDS]) { client, theirs, peer->pidfd, log_limit, s->config->policy });
+        session->policy = s->config->policy_generation;
         if (pid < 0)
                 return pid;
         session->keeper_pid = pid;
@@ -336,7 +327,7 @@ static int spawn(struct session *session, const struct peer *peer, int client) {
 
 int sessions_start(struct sessions *s, int client, const struct peer *peer) {
         static const struct credit_amount initial = CREDIT_INITIAL;
-        const struct credit_amount wish = amount_minimum(&initial, &s->config->session_limits);
+        const struct credit_amount wish = amount_minimum(&initial, &s->config->limits.session);
         _cleanup_(session_freep) struct session *session = NULL;
         int r;
 
@@ -348,7 +339,7 @@ int sessions_start(struct sessions *s, int client, const struct peer *peer) {
                 return -ENOMEM;
         session->app_pid = peer->pid;
         session->gid = peer->gid;
-        session->held = account_charge_some(session->account, &s->config->user_limits, &wish);
+        session->held = account_charge_some(session->account, &s->config->limits, &wish);
 
         r = spawn(session, peer, client);
         if (r < 0) {
@@ -390,7 +381,7 @@ int sessions_adopt(struct sessions *s,
         struct session *known = sessions_find(s, introduction->session);
         int r;
 
-        if (!introduction_is_sound(introduction) || !sessions_ledger_is_sound(ledger))
+        if (!introduction_is_sound(introduction) || !ledger_reader_is_safe(ledger))
                 return -EBADMSG;
         if (known) {
                 if (known->keeper_pid != keeper_pid || known->account->uid != introduction->uid)
@@ -486,12 +477,12 @@ void session_end(struct session *session, uint32_t grace_ms) {
                 lose_control(session);
 }
 
-int session_tell(struct session *session, const struct control_message *message) {
+int session_tell(struct session *session, const struct control_message *message, int fd) {
         int r;
 
         if (session->state != SESSION_SERVING || session->control < 0)
                 return -ENOTCONN;
-        r = control_send(session->control, message, -1);
+        r = control_send(session->control, message, fd);
         if (r < 0)
                 lose_control(session);
         return r;

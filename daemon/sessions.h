@@ -38,6 +38,7 @@ struct session {
         bool resumed; /* started by a former pinleased */
         bool ending;  /* told to let go */
         unsigned int n_breaks; /* breaks.h's: open ones */
+        uint64_t policy;       /* generation of what it was given; 0: of a former pinleased */
         int control; /* to the keeper; -1: lost, the keeper comes again or ends */
         int ledger;  /* -1: not known yet */
         int keeper;  /* pidfd, of a resumed session */
@@ -50,14 +51,12 @@ struct sessions_config {
         const char *session_socket; /* NULL: sessions end with this pinleased at the latest when their apps do */
         uid_t uid; /* of registrars */
         gid_t gid;
-        struct credit_amount session_limits;
-        struct credit_amount user_limits;
+        struct account_limits limits;
         unsigned int heartbeat_ms;
         unsigned int hang_ms;
         unsigned int hello_timeout_ms;
-        unsigned int layout_grace_ms; /* what apps get when a file is about to be changed */
-        unsigned int notify;          /* 1: those who have registered by ODP are only told, see changes.h */
-        unsigned int may_kill;        /* 1: apps may be killed that do not let go otherwise, see force.h */
+        int policy; /* of policy_share(); borrowed */
+        uint64_t policy_generation;
 };
 
 /* Who wants to know. The session is valid during the call. */
@@ -108,9 +107,6 @@ int sessions_adopt(struct sessions *sessions,
                    int ledger,
                    int keeper);
 
-/* Is this descriptor a ledger? Any may be given, and none blocks. */
-bool sessions_ledger_is_sound(int fd);
-
 struct session *sessions_find(const struct sessions *sessions, uint64_t id);
 
 /* The first whose number is higher. NULL: there is none. */
@@ -119,7 +115,8 @@ struct session *sessions_after(const struct sessions *sessions, uint64_t id);
 /* Says GOING_AWAY. If it cannot be said, the keeper will introduce itself anew; it is for the listener to say it again. */
 void session_end(struct session *session, uint32_t grace_ms);
 
-/* Returns 0 or a negative errno: it was not said, and its keeper introduces itself anew, if it can. */
-int session_tell(struct session *session, const struct control_message *message);
+/* fd: to go with it, borrowed; -1: nothing. Returns 0 or a negative errno: it was not said, and its keeper introduces itself anew, if
+ * it can. */
+int session_tell(struct session *session, const struct control_message *message, int fd);
 
 #endif

@@ -9,15 +9,26 @@
 #include "guards.h"
 #include "ledger.h"
 #include "mapping.h"
+#include "policy.h"
 #include "uverbs.h"
 
 #define MAX_CONTEXTS 16
+#define CONTEXT_NAME_MAX 64 /* IB_DEVICE_NAME_MAX of the kernel */
 
 /* A verbs context of the app. */
 struct context {
         struct uverbs_device device; /* the descriptor is owned; -1: free slot */
         unsigned int methods;        /* enum pinlease_method that it offers */
         unsigned int unsound;        /* those of them that it does wrong */
+        char name[CONTEXT_NAME_MAX]; /* the device's; "": not known */
+};
+
+/* What the rule that allowed a registration says of it, for as long as it lives. */
+struct terms {
+        uint32_t grace_ms; /* how long the app has to let go when the file is about to be changed */
+        bool notify;       /* by ODP only: it is not taken back for that, the app is told; the kernel keeps the device coherent */
+        bool kill;         /* the app may be killed, if nothing else helps */
+        bool refused;      /* today's policy would not allow it; it is being taken back */
 };
 
 /* What the registrar remembers of a registration, beside the ledger's entry at the same index. */
@@ -26,6 +37,7 @@ struct registration {
         struct mapping *mapping;
         struct guarded *file; /* NULL: no guards are wanted, or it is GONE */
         uint64_t charged; /* bytes */
+        struct terms terms;
         uint32_t next_free;
 
         /* revoke.h's */
@@ -44,6 +56,8 @@ struct registration {
 
 struct registrar_state {
         const struct uverbs_ops *uverbs;
+        const struct policy_block *policy; /* borrowed, as is what the subject refers to */
+        struct policy_subject subject;
         struct ledger ledger;
         struct credit credit;
         struct mapping_table mappings;

@@ -187,6 +187,7 @@ static void on_introduced(void *userdata, struct session *session) {
         /* Also one that comes late: nothing may be registered any more. */
         if (s->state == SUPERVISOR_DRAINING || s->state == SUPERVISOR_DRAINED)
                 session_end(session, s->drain_grace_ms);
+        policies_hand(&s->policies, session);
         breaks_introduced(&s->breaks, session);
         waiting_resume(&s->waiting, session->account);
         report_status(s);
@@ -310,16 +311,36 @@ static int on_sigint(sd_event_source *source _unused_, const struct signalfd_sig
         return s->state == SUPERVISOR_SETTLING ? 0 : leave(s);
 }
 
+/* What is wrong with it has been logged; then the one before holds on. */
+static int load_policy(struct supervisor *s) {
+        int r = policies_load(&s->policies);
+
+        if (r == 0)
+                policies_apply(&s->policies, &s->config.sessions, &s->config.limits);
+        return r;
+}
+
+static void reload(struct supervisor *s) {
+        admin_reload(&s->admin);
+        if (load_policy(s) < 0) {
+                log_line(LOG_ERR, "the policy cannot be loaded: the one that it has stays, nothing is changed");
+                return;
+        }
+        for (struct session *session = s->sessions.first; session; session = session->next)
+                policies_hand(&s->policies, session);
+        log_line(LOG_INFO, "has loaded its policy anew: %" PRIu32 " rules", s->policies.n_rules);
+}
+
 static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
         struct supervisor *s = userdata;
 
         /* READY=1 would also mean that it serves, before it does. */
         if (s->state == SUPERVISOR_SETTLING) {
-                admin_reload(&s->admin);
+                reload(s);
                 return 0;
         }
         notify_say(&s->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
-        admin_reload(&s->admin);
+        reload(s);
         notify_say(&s->notify, "READY=1");
         report_status(s);
         return 0;
@@ -424,6 +445,7 @@ static void supervisor_done(struct supervisor *s) {
         sessions_done(&s->sessions);
         disposal_done(&s->disposal);
         accounts_done(&s->accounts);
+        policies_done(&s->policies);
         roster_close(&s->roster);
         pause_end(&s->pause);
         sd_event_source_disable_unref(s->listener);
@@ -440,8 +462,15 @@ int supervisor_run(const struct supervisor_config *config) {
         _cleanup_(sd_event_unrefp_) sd_event *event = NULL;
         int r;
 
-        r = roster_open(config->roster, config->limits.sessions, &s.roster);
+        s.policies = (struct policies) { .source = config->policy, .fd = -1, .max_sessions = config->max_sessions };
+        r = load_policy(&s);
         if (r < 0) {
+                log_line(LOG_ERR, "does not start: the policy cannot be loaded; see pinleased --check-policy");
+                return r;
+        }
+        r = roster_open(config->roster, config->max_sessions, &s.roster);
+        if (r < 0) {
+                policies_done(&s.policies);
                 log_line(LOG_ERR, "cannot make %s: %s", config->roster, strerror(-r));
                 return r;
         }

@@ -13,6 +13,7 @@
 #include "breaks.h"
 #include "handover.h"
 #include "notify.h"
+#include "policies.h"
 #include "sessions.h"
 #include "waiting.h"
 
@@ -22,7 +23,9 @@ struct supervisor_config {
         int admins;   /* of administrators */
         const char *roster; /* path */
         struct sessions_config sessions;
-        struct admission_limits limits;
+        struct admission_limits limits; /* but for silent_per_user the policy's, as are those in `sessions` */
+        struct policy_source policy;
+        unsigned int max_sessions; /* that there are descriptors for */
         unsigned int grace_ms; /* what apps get when they are told to let go */
         const char *admin_group; /* whose members may what root may; NULL: nobody */
 };
@@ -44,6 +47,7 @@ struct supervisor {
         struct disposal disposal;
         struct waiting waiting;
         struct handover handover;
+        struct policies policies;
         struct breaks breaks;
         struct admin admin;
         struct pause pause;

@@ -137,15 +137,15 @@ static bool end_break(struct uplink *u, uint64_t cookie) {
         return b != NULL;
 }
 
-int uplink_recv(struct uplink *u, struct control_message *ret_message) {
+int uplink_recv(struct uplink *u, struct control_message *ret_message, int *ret_fd) {
         struct control_message message;
-        int fd, r;
+        _cleanup_(pl_closep) int fd = -1;
+        int r;
 
         /* Lost meanwhile, in sending. */
         if (u->fd < 0)
                 return -EAGAIN;
         r = control_recv(u->fd, &message, &fd);
-        pl_close(fd);
         if (r == -EAGAIN)
                 return r;
         if (r < 0) {
@@ -175,6 +175,7 @@ int uplink_recv(struct uplink *u, struct control_message *ret_message) {
                 break;
         }
         *ret_message = message;
+        *ret_fd = pl_steal_fd(&fd);
         return 0;
 }
 

@@ -55,8 +55,9 @@ void uplink_retire(struct uplink *uplink);
 /* To be called when its time has come, or earlier: connects if that is due. */
 void uplink_turn(struct uplink *uplink, uint64_t now_ms);
 
-/* Receives one message. Returns 0, or -EAGAIN if there is none for the keeper; keeps the books of credit, and the connection. */
-int uplink_recv(struct uplink *uplink, struct control_message *ret_message);
+/* Receives one message, and what comes with it: *ret_fd is the caller's, -1: nothing. Returns 0, or -EAGAIN if there is none for the
+ * keeper; keeps the books of credit, and the connection. */
+int uplink_recv(struct uplink *uplink, struct control_message *ret_message, int *ret_fd);
 
 /* Asks for more credit, again after a reconnect, until there is an answer. -EPROTO: that is still due, and a second one would
  * be credit that nobody has. */

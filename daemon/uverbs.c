@@ -157,6 +157,29 @@ static int kernel_reg_mr(const struct uverbs_device *device,
         return invoke_write(device, IB_USER_VERBS_CMD_REG_MR, &in, sizeof in, response, sizeof *response);
 }
 
+static int kernel_prefetch(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length) {
+        /* An element's length has 32 bits. */
+        const uint64_t most = UINT64_C(1) << 30;
+        int r = 0;
+
+        for (uint64_t at = 0; r == 0 && at < length; at += most) {
+                struct ib_uverbs_sge sge = {
+                        .addr = iova + at,
+                        .length = (uint32_t)(length - at < most ? length - at : most),
+                        .lkey = lkey,
+                };
+                struct command command;
+
+                start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR);
+                add_value(&command, UVERBS_ATTR_ADVISE_MR_PD_HANDLE, 0, pd);
+                add_value(&command, UVERBS_ATTR_ADVISE_MR_ADVICE, sizeof(uint64_t), IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT);
+                add_value(&command, UVERBS_ATTR_ADVISE_MR_FLAGS, sizeof(uint32_t), 0);
+                add_input(&command, UVERBS_ATTR_ADVISE_MR_SGE_LIST, &sge, sizeof sge);
+                r = issue(device->fd, &command);
+        }
+        return r;
+}
+
 static int kernel_dereg_mr(const struct uverbs_device *device, uint32_t handle) {
         struct command command;
 
@@ -210,6 +233,7 @@ const struct uverbs_ops uverbs_kernel = {
         .probe = kernel_probe,
         .query_methods = kernel_query_methods,
         .reg_mr = kernel_reg_mr,
+        .prefetch = kernel_prefetch,
         .dereg_mr = kernel_dereg_mr,
         .query_mr = kernel_query_mr,
         .list_windows = kernel_list_windows,

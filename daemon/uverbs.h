@@ -56,6 +56,12 @@ struct uverbs_ops {
                       uint32_t access,
                       struct uverbs_mr_keys *response);
 
+        /*
+         * Makes what is in memory of an ODP registration known to the device ahead of its first access (ADVISE_MR, without faulting
+         * anything in), in the background. Not all drivers do it (-EOPNOTSUPP), and nothing is lost then.
+         */
+        int (*prefetch)(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length);
+
         /* -EBUSY: another call uses the handle just now. -EINVAL: a memory window is bound. -ENOENT: no such handle. */
         int (*dereg_mr)(const struct uverbs_device *device, uint32_t handle);
 

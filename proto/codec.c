@@ -189,6 +189,7 @@ static const struct {
         { PINLEASE_CODE_ODP_UNSOUND, EOPNOTSUPP, "odp-unsound" },
         { PINLEASE_CODE_NO_GUARD, EBUSY, "no-guard" },
         { PINLEASE_CODE_CHANGING, EAGAIN, "changing" },
+        { PINLEASE_CODE_POLICY, EACCES, "policy" },
         { PINLEASE_CODE_PINNED_LIMIT, ENOMEM, "pinned-limit" },
         { PINLEASE_CODE_ODP_LIMIT, ENOMEM, "odp-limit" },
         { PINLEASE_CODE_REGISTRATION_LIMIT, ENOSPC, "registration-limit" },

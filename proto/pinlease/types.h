@@ -136,6 +136,9 @@ enum pinlease_code {
         PINLEASE_CODE_CHANGING = 66, /* [EAGAIN] the file's layout is just being changed, and its registrations are being taken
                                       * back: register when it has settled */
 
+        /* The administrator's policy */
+        PINLEASE_CODE_POLICY = 67, /* [EACCES] a rule of the administrator refuses it; the sentence has the administrator's words, if there are any */
+
         /* Limits */
         PINLEASE_CODE_PINNED_LIMIT       = 70, /* [ENOMEM] pinned bytes */
         PINLEASE_CODE_ODP_LIMIT          = 71, /* [ENOMEM] bytes registered by ODP */

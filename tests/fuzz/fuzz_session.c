@@ -25,6 +25,7 @@
 
 #include "control.h"
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "log.h"
 #include "registrar.h"
 #include "wire.h"
@@ -273,6 +274,7 @@ static void begin(void) {
         s.keeper = control[0];
         config.client = client[1];
         config.control = control[1];
+        config.policy = testing_policy_mapped();
         registrar_init(&s.registrar, &config, &fake_ops, &ledger);
 }
 

@@ -29,7 +29,7 @@
 
 static const struct test_case *const all_cases[] = {
         cases_protocol,     cases_attach,         cases_memory,     cases_kernel,     cases_hanging,
-        cases_limits,       cases_flood,          cases_identity,   cases_transfer,   cases_ending,
+        cases_limits,       cases_policy,         cases_flood,          cases_identity,   cases_transfer,   cases_ending,
         cases_drain,        cases_version,        cases_credit,     cases_model,      cases_restart,
         cases_campaign,     cases_lease,          cases_admin,      cases_ctl,        cases_revoke,
         cases_container,    cases_stranger,       cases_hostile,    cases_exhaust,    cases_guard_modify,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fake_keeper.h"
+#include "policy-share.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -152,12 +153,28 @@ static void obey(void) {
         }
 }
 
+static void look_at_policy(int fd) {
+        const struct policy_block *block;
+
+        if (policy_map(fd, &block) < 0)
+                _exit(43);
+        state.n_policy++;
+        state.policy_rules = block->n_rules;
+        policy_unmap(block);
+}
+
 static void hear(void) {
         struct control_message message;
+        int fd;
 
-        if (uplink_recv(&uplink, &message) < 0)
+        if (uplink_recv(&uplink, &message, &fd) < 0)
                 return;
+        if (message.type == CONTROL_POLICY)
+                look_at_policy(fd);
+        pl_close(fd);
         switch (message.type) {
+        case CONTROL_POLICY:
+                return;
         case CONTROL_CREDIT:
                 state.n_credit++;
                 state.credit = message;

@@ -44,6 +44,8 @@ struct fake_keeper_state {
         uint32_t n_going_away;
         uint32_t n_revoke;
         uint32_t n_break_over;
+        uint32_t n_policy;
+        uint32_t policy_rules; /* of the last */
         struct control_message credit, revoke, going_away, break_over; /* the last of each */
 };
 

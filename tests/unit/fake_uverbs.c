@@ -246,6 +246,19 @@ static int fake_list_windows(const struct uverbs_device *device, uint32_t *ret_h
         return 0;
 }
 
+static int fake_prefetch(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length) {
+        int r = enter_device(device);
+
+        if (r == 0)
+                r = fake->prefetch_error;
+        if (r < 0)
+                return r;
+        if (fake->last.pd != pd || fake->last.lkey != lkey || fake->last.iova != iova || fake->last.length != length)
+                return -EINVAL;
+        fake->n_prefetched++;
+        return 0;
+}
+
 /* In the order in which they are listed. */
 static int fake_dealloc_window(const struct uverbs_device *device, uint32_t handle) {
         int r = enter_device(device);
@@ -269,6 +282,7 @@ const struct uverbs_ops fake_ops = {
         .probe = fake_probe,
         .query_methods = fake_query_methods,
         .reg_mr = fake_reg_mr,
+        .prefetch = fake_prefetch,
         .dereg_mr = fake_dereg_mr,
         .query_mr = fake_query_mr,
         .list_windows = fake_list_windows,

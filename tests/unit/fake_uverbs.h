@@ -46,6 +46,8 @@ struct fake_uverbs {
         unsigned int n_windows; /* memory windows, with handles from 0: while there is one deregistrations answer EINVAL */
         unsigned int n_rebound; /* so many are bound again, one after each deallocation of the last */
         int window_error;      /* what every deallocation of a window answers; 0: it works */
+        int prefetch_error;
+        unsigned int n_prefetched; /* of the last registration, whole */
         unsigned int n_freed;  /* windows deallocated */
         uint32_t next_key;
         struct fake_mr last;   /* the last registration that worked */

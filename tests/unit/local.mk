@@ -2,13 +2,14 @@
 # Unit tests and corpus replay: make check. No root, no device, seconds.
 
 UNIT_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/unit
-UNIT_LIBS = tests/unit/libtesting.la libpl-session.la $(CMOCKA_LIBS)
+UNIT_LIBS = tests/unit/libtesting.la libpl-policy.la libpl-session.la $(CMOCKA_LIBS)
 
 if HAVE_CMOCKA
 check_LTLIBRARIES = tests/unit/libtesting.la
 tests_unit_libtesting_la_SOURCES = \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
-	tests/unit/testing.c tests/unit/testing.h
+	tests/unit/testing.c tests/unit/testing.h \
+	tests/unit/testing_policy.c tests/unit/testing_policy.h
 tests_unit_libtesting_la_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 
@@ -62,7 +63,11 @@ UNIT_TESTS = \
 	tests/unit/test_notify \
 	tests/unit/test_obituary \
 	tests/unit/test_pattern \
+	tests/unit/test_place \
 	tests/unit/test_policy \
+	tests/unit/test_policy_rules \
+	tests/unit/test_review \
+	tests/unit/test_subject \
 	tests/unit/test_policy_docs \
 	tests/unit/test_policy_errors \
 	tests/unit/test_policy_files \
@@ -113,6 +118,20 @@ tests_unit_test_pattern_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_place_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_place_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_policy_rules_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_rules_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_subject_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_subject_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_review_SOURCES = tests/unit/test_review.c $(REVOKE_TEST_FILES)
+tests_unit_test_review_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_review_LDFLAGS = $(WRAPS)
+tests_unit_test_review_LDADD = $(UNIT_LIBS)
 
 POLICY_TEST_FILES = tests/unit/policy_fixture.c tests/unit/policy_fixture.h
 
@@ -468,6 +487,7 @@ TESTS += $(UNIT_SHELL)
 FUZZ_CPPFLAGS = $(UNIT_CPPFLAGS) -I$(top_srcdir)/tests/fuzz
 FUZZ_SESSION_FILES = \
 	tests/fuzz/fuzz.h tests/fuzz/fuzz_session.c \
+	tests/unit/testing_policy.c tests/unit/testing_policy.h \
 	tests/unit/fake_uverbs.c tests/unit/fake_uverbs.h \
 	tests/unit/wraps.c tests/unit/wraps.h
 FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event
@@ -493,7 +513,7 @@ tests_fuzz_fuzz_policy_LDADD = libpl-supervisor.la
 tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
 tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
 tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
-tests_fuzz_fuzz_session_LDADD = libpl-session.la
+tests_fuzz_fuzz_session_LDADD = libpl-policy.la libpl-session.la
 
 if ENABLE_FUZZERS
 check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_policy tests/fuzz/libfuzzer_session
@@ -519,6 +539,6 @@ tests_fuzz_libfuzzer_policy_LDADD = libpl-supervisor.la
 tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
 tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_session_LDFLAGS = $(FUZZ_SESSION_WRAPS) -fsanitize=fuzzer
-tests_fuzz_libfuzzer_session_LDADD = libpl-session.la
+tests_fuzz_libfuzzer_session_LDADD = libpl-policy.la libpl-session.la
 
 EXTRA_DIST += $(UNIT_SHELL) tests/unit/no_cmocka.sh tests/fuzz/make_corpus.py tests/corpus

@@ -10,6 +10,7 @@
 
 #include "fake_uverbs.h"
 #include "fds.h"
+#include "testing_policy.h"
 #include "wire.h"
 #include "wraps.h"
 
@@ -26,6 +27,7 @@ static _Noreturn void be_registrar(struct rawclient *c,
                 .session = 77,
                 .limits = c->limits,
                 .credit = *credit,
+                .policy = testing_policy_mapped(),
                 .hello_timeout_ms = hello_timeout_ms,
         };
 

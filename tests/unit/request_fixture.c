@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "wraps.h"
 
 const struct credit_amount generous = { .pinned = 1 << 30, .odp = 1 << 30, .registrations = CAPACITY };
@@ -22,6 +23,7 @@ void fixture_init(struct fixture *f, const struct credit_amount *limits) {
         assert_ptr_not_equal(f->keeper.header, MAP_FAILED);
         f->keeper.entries = (struct ledger_entry *)(f->keeper.header + 1);
         state_init(&f->state, &fake_ops, &ledger, limits);
+        f->state.policy = testing_policy();
         assert_int_equal(ledger.fd, -1);
 }
 

@@ -5,6 +5,7 @@
 #include <infiniband/verbs.h>
 
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "wraps.h"
 
 void fixture_init(struct fixture *f) {
@@ -19,6 +20,7 @@ void fixture_init(struct fixture *f) {
         wraps_reset();
         assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
         state_init(&f->state, &fake_ops, &ledger, &limits);
+        f->state.policy = testing_policy();
         revoker_init(&f->revoker, &f->state);
         f->revoker.tells = true;
         fd = open("/dev/null", O_RDWR | O_CLOEXEC);

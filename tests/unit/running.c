@@ -90,16 +90,26 @@ void running_setup(struct running *r) {
                         .session_socket = r->session,
                         .uid = 1,
                         .gid = 1,
-                        .session_limits = { UINT64_C(1) << 30, UINT64_C(1) << 40, 1 << 15 },
-                        .user_limits = { UINT64_C(1) << 36, UINT64_C(1) << 44, 1 << 20 },
                         .heartbeat_ms = 1000,
                         .hang_ms = 1000,
                         .hello_timeout_ms = 10000,
                 },
-                .limits.sessions = 4096,
-                .limits.sessions_per_user = 1024,
                 .limits.silent_per_user = 64,
+                .policy.base = &r->base,
+                .max_sessions = 4096,
                 .grace_ms = 3000,
+        };
+        r->base = (struct policy_base) {
+                .limits = {
+                        .session = { UINT64_C(1) << 30, UINT64_C(1) << 40, 1 << 15 },
+                        .user = { UINT64_C(1) << 36, UINT64_C(1) << 44, 1 << 20 },
+                        .total = { UINT64_MAX, UINT64_MAX, UINT64_MAX },
+                        .user_sessions = 1024,
+                        .total_sessions = 4096,
+                },
+                .grace_ms = 3000,
+                .on_layout_change = POLICY_LAYOUT_REVOKE,
+                .force = POLICY_FORCE_STOP,
         };
         /* Whoever runs the tests may ask. */
         group = getgrgid(getegid());

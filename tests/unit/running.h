@@ -18,6 +18,7 @@ struct running {
         int notices; /* what the service manager hears, a letter each: R(eady), S(topping) */
         pid_t manager;
         struct supervisor_config config;
+        struct policy_base base; /* of its policy */
         pid_t pid;
 };
 

@@ -79,54 +79,83 @@ TEST(test_no_memory) {
 TEST(test_charge) {
         const struct credit_amount user = { UINT64_C(20) << 20, UINT64_C(1) << 40, 1000 };
         const struct credit_amount session = { UINT64_C(18) << 20, UINT64_C(1) << 40, 1000 };
+        const struct account_limits limits = { session, user, all };
         struct account account = { 0 };
         struct account_shortage shortage = { 0 };
         struct credit_amount held = { 0 }, given, need;
 
         need = (struct credit_amount) { 1, 0, 0 };
-        assert_true(account_charge(&account, &user, &session, &held, &need, &given, &shortage));
+        assert_true(account_charge(&account, &limits, &held, &need, &given, &shortage));
         assert_amount(given, chunk.pinned, 0, 0);
         held = given;
         /* Not a whole chunk any more: what there is. */
-        assert_true(account_charge(&account, &user, &session, &held, &need, &given, &shortage));
+        assert_true(account_charge(&account, &limits, &held, &need, &given, &shortage));
         assert_amount(given, UINT64_C(2) << 20, 0, 0);
         held.pinned += given.pinned;
         need = (struct credit_amount) { 1, 1, 1 };
-        assert_false(account_charge(&account, &user, &session, &held, &need, &given, &shortage));
+        assert_false(account_charge(&account, &limits, &held, &need, &given, &shortage));
         assert_int_equal(shortage.kind, CREDIT_PINNED);
         assert_int_equal(shortage.limit, session.pinned);
         assert_int_equal(shortage.use, session.pinned);
         assert_amount(account.held, UINT64_C(18) << 20, 0, 0);
         /* Another session of the user. */
         need = (struct credit_amount) { UINT64_C(3) << 20, 0, 0 };
-        assert_false(account_charge(&account, &user, &session, &nothing, &need, &given, &shortage));
+        assert_false(account_charge(&account, &limits, &nothing, &need, &given, &shortage));
         assert_int_equal(shortage.limit, user.pinned);
         assert_int_equal(shortage.use, UINT64_C(18) << 20);
 
         /* Held more than may be: a limit has been lowered. */
         account_take_over(&account, &(struct credit_amount) { UINT64_C(1) << 40, 0, 5000 });
         need = (struct credit_amount) { 0, 0, 1 };
-        assert_false(account_charge(&account, &user, &session, &nothing, &need, &given, &shortage));
+        assert_false(account_charge(&account, &limits, &nothing, &need, &given, &shortage));
         assert_int_equal(shortage.kind, CREDIT_REGISTRATIONS);
-        assert_false(account_charge(&account, &user, &session, &nothing, &all, &given, &shortage));
-        given = account_charge_some(&account, &user, &all);
+        assert_false(account_charge(&account, &limits, &nothing, &all, &given, &shortage));
+        given = account_charge_some(&account, &limits, &all);
         assert_amount(given, 0, UINT64_C(1) << 40, 0);
-        given = account_charge_some(&account, &user, &all);
+        given = account_charge_some(&account, &limits, &all);
         assert_amount(given, 0, 0, 0);
+}
+
+/* What all have is counted once for all, and given back by whoever had it. */
+TEST(test_total) {
+        const struct account_limits limits = { all, { 100, 100, 100 }, { 150, 1000, 1000 } };
+        struct accounts accounts = { 0 };
+        struct account *a = account_get(&accounts, 1), *b = account_get(&accounts, 2);
+        struct account_shortage shortage = { 0 };
+        struct credit_amount given;
+
+        assert_true(account_charge(a, &limits, &nothing, &(struct credit_amount) { 100, 1, 1 }, &given, &shortage));
+        assert_amount(given, 100, 100, 100);
+        assert_false(account_charge(b, &limits, &nothing, &(struct credit_amount) { 51, 0, 0 }, &given, &shortage));
+        assert_int_equal(shortage.kind, CREDIT_PINNED);
+        assert_int_equal(shortage.whose, CREDIT_OF_ALL);
+        assert_int_equal(shortage.limit, 150);
+        assert_int_equal(shortage.use, 100);
+        given = account_charge_some(b, &limits, &(struct credit_amount) { 60, 60, 60 });
+        assert_amount(given, 50, 60, 60);
+        account_release(a, &(struct credit_amount) { 100, 100, 100 });
+        assert_true(account_charge(b, &limits, &given, &(struct credit_amount) { 50, 0, 0 }, &given, &shortage));
+        assert_amount(accounts.held, 100, 60, 60);
+        account_release(b, &(struct credit_amount) { 100, 60, 60 });
+        assert_amount(accounts.held, 0, 0, 0);
+        account_put(&accounts, a);
+        account_put(&accounts, b);
+        accounts_done(&accounts);
 }
 
 /* Without limits sums stay below what 64 bits hold. */
 TEST(test_no_limits) {
+        const struct account_limits endless = { all, all, all };
         struct account account = { 0 };
         struct account_shortage shortage;
         struct credit_amount given;
 
-        assert_true(account_charge(&account, &all, &all, &nothing, &all, &given, &shortage));
+        assert_true(account_charge(&account, &endless, &nothing, &all, &given, &shortage));
         assert_amount(given, UINT64_MAX, UINT64_MAX, UINT64_MAX);
-        assert_false(account_charge(&account, &all, &all, &nothing, &(struct credit_amount) { 1, 0, 0 }, &given, &shortage));
+        assert_false(account_charge(&account, &endless, &nothing, &(struct credit_amount) { 1, 0, 0 }, &given, &shortage));
         account_release(&account, &all);
         assert_amount(account.held, 0, 0, 0);
-        assert_true(account_charge(&account, &all, &all, &nothing, &nothing, &given, &shortage));
+        assert_true(account_charge(&account, &endless, &nothing, &nothing, &given, &shortage));
         assert_amount(given, 0, 0, 0);
 }
 
@@ -134,6 +163,7 @@ TEST(test_no_limits) {
 TEST(test_random) {
         const struct credit_amount user = { UINT64_C(100) << 20, UINT64_C(10) << 30, 1000 };
         const struct credit_amount session = { UINT64_C(60) << 20, UINT64_C(6) << 30, 600 };
+        const struct account_limits limits = { session, user, all };
         struct credit_amount held[5] = { 0 }, sum;
         struct testing_random random;
         struct account account = { 0 };
@@ -147,7 +177,7 @@ TEST(test_random) {
                 struct account_shortage shortage;
 
                 if (testing_below(&random, 2)) {
-                        if (account_charge(&account, &user, &session, h, &need, &given, &shortage)) {
+                        if (account_charge(&account, &limits, h, &need, &given, &shortage)) {
                                 assert_true(given.pinned >= need.pinned && given.odp >= need.odp);
                                 assert_true(given.registrations >= need.registrations);
                         } else
@@ -178,7 +208,7 @@ TEST(test_random) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_life),   CHECKED(test_each),      CHECKED(test_no_memory),
-                CHECKED(test_charge), CHECKED(test_no_limits), CHECKED(test_random),
+                CHECKED(test_charge), CHECKED(test_total), CHECKED(test_no_limits), CHECKED(test_random),
         };
 
         wraps_reset();

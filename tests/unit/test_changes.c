@@ -11,7 +11,7 @@
 #include "revoke_fixture.h"
 #include "wraps.h"
 
-#define GRACE_MS 500
+#define GRACE_MS 3000 /* of the built-in policy */
 
 static struct fixture f;
 static struct guards guards;
@@ -50,7 +50,7 @@ static int on_send(void *userdata _unused_, const struct control_message *messag
         return 0;
 }
 
-static void begin_test(bool notify) {
+static void begin_test(void) {
         fixture_init(&f);
         f.revoker.settles = true;
         n_sent = n_let_go = 0;
@@ -59,7 +59,7 @@ static void begin_test(bool notify) {
         guards.ops = table;
         f.state.guards = &guards;
         changes_init(&changes,
-                     &(const struct changes_config) { .grace_ms = GRACE_MS, .notify = notify, .send = on_send },
+                     &(const struct changes_config) { .send = on_send },
                      &guards,
                      &f.revoker,
                      &f.state);
@@ -146,7 +146,7 @@ static uint64_t others_are_done(unsigned int error) {
 TEST(test_released) {
         uint64_t a, b;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         b = reg(&f, 0);
         ask();
@@ -175,7 +175,7 @@ TEST(test_released) {
 TEST(test_others) {
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         ask();
         release(a);
@@ -192,7 +192,7 @@ TEST(test_others) {
 TEST(test_others_never) {
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         ask();
         release(a);
@@ -204,7 +204,7 @@ TEST(test_others_never) {
 }
 
 TEST(test_forced) {
-        begin_test(false);
+        begin_test();
         (void)reg(&f, 0);
         ask();
         (void)others_are_done(EBUSY);
@@ -235,7 +235,7 @@ TEST(test_once) {
         const struct pl_register request = { .pd = 1, .length = PAGE, .address = 0x700000000000, .access = 1, .methods = PINLEASE_METHOD_PINNED };
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         for (unsigned int i = 0; i < 100; i++)
                 ask();
@@ -264,7 +264,7 @@ TEST(test_once) {
 TEST(test_changed) {
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         report(GUARD_CHANGED, PAGE, UINT64_MAX);
         turn();
@@ -287,7 +287,7 @@ TEST(test_changed) {
 TEST(test_many_changes) {
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         for (unsigned int i = 0; i < 100; i++)
                 report(GUARD_CHANGED, i, 1);
@@ -306,7 +306,7 @@ TEST(test_many_changes) {
 TEST(test_poisoned) {
         struct pl_packet event;
 
-        begin_test(false);
+        begin_test();
         (void)reg(&f, 0);
         (void)reg(&f, 0);
         report(GUARD_POISONED, 512, 512);
@@ -327,7 +327,7 @@ TEST(test_notices) {
         struct pl_packet event;
         uint64_t a;
 
-        begin_test(false);
+        begin_test();
         a = reg(&f, 0);
         report(GUARD_UNLINKED, 0, 0);
         event = expect_event(PL_OP_NOTICE);

@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "request.h"
 #include "wraps.h"
 
@@ -334,6 +335,7 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
 
         (void)pl_fdclass_get(memory, &class);
         state_init(&state, &fake_ops, &ledger, &limits);
+        state.policy = testing_policy();
         for (size_t i = 0; i < MAX_CONTEXTS; i++)
                 state.contexts[i] = (struct context) { .device = f->contexts[i].device, .methods = PINLEASE_METHOD_ANY };
         fake->instant = step;

@@ -271,6 +271,7 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_ODP_UNSOUND:
         case PINLEASE_CODE_NO_GUARD:
         case PINLEASE_CODE_CHANGING:
+        case PINLEASE_CODE_POLICY:
         case PINLEASE_CODE_PINNED_LIMIT:
         case PINLEASE_CODE_ODP_LIMIT:
         case PINLEASE_CODE_REGISTRATION_LIMIT:

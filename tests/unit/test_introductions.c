@@ -143,7 +143,7 @@ TEST(test_other_version) {
         service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
         service_settle(&s);
         assert_amount(session->held, initial.pinned, initial.odp, initial.registrations);
-        assert_int_equal(session_tell(session, &revoke), -ENOTCONN);
+        assert_int_equal(session_tell(session, &revoke, -1), -ENOTCONN);
         (void)service_check_accounts(&s);
         keeper_end(&s, &keeper);
         service_teardown(&s);

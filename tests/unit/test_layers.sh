@@ -71,11 +71,11 @@ only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
 only 'sys/ioctl\.h' daemon/uverbs.c daemon/layout.c daemon/obituary.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
-        daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
+        daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/subject.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
         daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
 # Memory is mapped by few, and asked after by two: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/roster.c daemon/sandbox.c client/populate.c
+only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/policy-share.c daemon/roster.c daemon/sandbox.c client/populate.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/listener.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/timer.h daemon/pause.h daemon/notify.h daemon/obituary.h daemon/notify.c
 # JSON is what pinleased says to administrators; a session has none.

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "policy.h"
+#include "testing_policy.h"
 
 #define NONE   0U
 #define ODP    ((unsigned int)PINLEASE_METHOD_ODP)
@@ -145,9 +145,11 @@ static int decide(enum pinlease_backing backing,
                 .unsound = offered == BAD ? ODP : NONE,
         };
 
+        const struct policy_subject subject = testing_subject();
+
         memset(decision, 0xaa, sizeof *decision);
         memset(refusal, 0xaa, sizeof *refusal);
-        return policy_decide(&question, decision, refusal);
+        return policy_decide(testing_policy(), &subject, &question, decision, refusal);
 }
 
 TEST(test_table) {
@@ -169,7 +171,7 @@ TEST(test_table) {
                         continue;
                 }
                 assert_int_equal(r, 0);
-                assert_string_equal(decision.rule, table[i].rule);
+                assert_string_equal(policy_text(testing_policy(), decision.rule->name), table[i].rule);
                 assert_int_equal(decision.n_methods, strlen(table[i].methods));
                 for (unsigned int m = 0; m < decision.n_methods; m++)
                         assert_int_equal(decision.methods[m], table[i].methods[m] == 'o' ? ODP : PINNED);

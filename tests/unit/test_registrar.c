@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "fdclass.h"
 
 /* What an app says to its registrar, and is answered. */
@@ -252,6 +253,7 @@ TEST(test_hello_ends_timeout) {
                                .control = control[1],
                                .limits = limits,
                                .credit = limits,
+                               .policy = testing_policy_mapped(),
                                .hello_timeout_ms = HOUR,
                        },
                        &fake_ops,

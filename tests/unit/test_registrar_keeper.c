@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fake_uverbs.h"
+#include "testing_policy.h"
 #include "orders.h"
 #include "wraps.h"
 
@@ -210,6 +211,7 @@ TEST(test_served_meanwhile) {
                                .control = control[1],
                                .limits = orders_large,
                                .credit = orders_large,
+                               .policy = testing_policy_mapped(),
                                .hello_timeout_ms = 1U << 30,
                        },
                        &fake_ops,

@@ -167,8 +167,8 @@ TEST(test_credit_is_exact) {
 
         testing_seed(&m.random, "test_credit_is_exact");
         service_setup(&m.service);
-        m.service.config.user_limits = user_limits;
-        m.service.config.session_limits = (struct credit_amount) { UINT64_C(60) << 20, UINT64_C(3) << 30, 400 };
+        m.service.config.limits.user = user_limits;
+        m.service.config.limits.session = (struct credit_amount) { UINT64_C(60) << 20, UINT64_C(3) << 30, 400 };
         for (unsigned int i = 0; i < N_KEEPERS; i++)
                 m.keepers[i].line = -1;
 

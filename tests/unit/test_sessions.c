@@ -59,8 +59,8 @@ TEST(test_initial_credit) {
         struct service s;
 
         service_setup(&s);
-        s.config.session_limits = (struct credit_amount) { 4096, 0, 3 };
-        s.config.user_limits = (struct credit_amount) { 10000, 0, 7 };
+        s.config.limits.session = (struct credit_amount) { 4096, 0, 3 };
+        s.config.limits.user = (struct credit_amount) { 10000, 0, 7 };
         for (unsigned int i = 0; i < 3; i++)
                 keeper_begin(&s, 1000, keepers + i);
         assert_amount(keeper_session(&s, keepers)->held, 4096, 0, 3);
@@ -79,8 +79,8 @@ TEST(test_credit) {
         struct service s;
 
         service_setup(&s);
-        s.config.user_limits = (struct credit_amount) { UINT64_C(64) << 20, UINT64_C(2) << 30, 500 };
-        s.config.session_limits = (struct credit_amount) { UINT64_C(48) << 20, UINT64_C(3) << 30, 450 };
+        s.config.limits.user = (struct credit_amount) { UINT64_C(64) << 20, UINT64_C(2) << 30, 500 };
+        s.config.limits.session = (struct credit_amount) { UINT64_C(48) << 20, UINT64_C(3) << 30, 450 };
         keeper_begin(&s, 1000, &keeper);
         keeper_begin(&s, 1000, &other);
         keeper_begin(&s, 2000, &stranger);
@@ -186,11 +186,11 @@ TEST(test_messages) {
 
         service_setup(&s);
         keeper_start(&s, 1000, &keeper);
-        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke), -ENOTCONN);
+        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke, -1), -ENOTCONN);
         keeper_command(&keeper, FAKE_INTRODUCE, 0);
         service_run_until(&s, keeper_state(&keeper).welcome);
 
-        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke), 0);
+        assert_int_equal(session_tell(keeper_session(&s, &keeper), &revoke, -1), 0);
         session_end(keeper_session(&s, &keeper), 4321);
         service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
         assert_int_equal(keeper_state(&keeper).going_away.value, 4321);

@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -137,8 +138,8 @@ TEST(test_limits) {
         if (geteuid() != 0)
                 testing_skip("only root can be several users\n");
         running_setup(&r);
-        r.config.limits.sessions_per_user = 2;
-        r.config.limits.sessions = 3;
+        r.base.limits.user_sessions = 2;
+        r.base.limits.total_sessions = 3;
         running_start(&r);
         running_app(&r, 1000, keepers);
         running_app(&r, 1000, keepers + 1);
@@ -183,7 +184,7 @@ TEST(test_flood) {
         pid_t flood;
 
         running_setup(&r);
-        r.config.sessions.user_limits = (struct credit_amount) { 0 };
+        r.base.limits.user = (struct credit_amount) { 0 };
         running_start(&r);
         for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
                 running_app(&r, geteuid(), keepers + i);
@@ -312,6 +313,65 @@ TEST(test_reload) {
         running_teardown(&r);
 }
 
+static void write_policy(const char *path, const char *text) {
+        FILE *f = fopen(path, "we");
+
+        assert_non_null(f);
+        (void)fputs(text, f);
+        assert_int_equal(fclose(f), 0);
+}
+
+/* What is wrong changes nothing, what is right gets to every session, and to those of a former pinleased. */
+TEST(test_policy) {
+        char folder[] = "/tmp/pinlease-test-XXXXXX", path[64];
+        struct fake_keeper keepers[2];
+        struct running r;
+
+        assert_non_null(mkdtemp(folder));
+        (void)snprintf(path, sizeof path, "%s/policy.json", folder);
+        write_policy(path, "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 1}}}");
+        running_setup(&r);
+        r.config.policy.folder = folder;
+        running_start(&r);
+        running_app(&r, geteuid(), keepers);
+
+        write_policy(path, "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 2}}");
+        assert_int_equal(kill(r.pid, SIGHUP), 0);
+        running_expect_notice(&r, 'R');
+        assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 1);
+        assert_int_equal(keeper_state(keepers).n_policy, 0);
+
+        write_policy(path, "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 2}}, \"rules\": [{\"match\": {\"uid\": 7}, \"allow\": false}]}");
+        assert_int_equal(kill(r.pid, SIGHUP), 0);
+        running_expect_notice(&r, 'R');
+        assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 2);
+        while (keeper_state(keepers).n_policy == 0)
+                ;
+        assert_int_equal(keeper_state(keepers).policy_rules, 6);
+        /* Started with it. */
+        running_app(&r, geteuid(), keepers + 1);
+        assert_int_equal(keeper_state(keepers + 1).n_policy, 0);
+
+        (void)running_stop(&r, SIGKILL);
+        running_start(&r);
+        for (unsigned int i = 0; i < 2; i++) {
+                while (keeper_state(keepers + i).n_policy == (i == 0 ? 1 : 0))
+                        ;
+                assert_int_equal(keeper_state(keepers + i).policy_rules, 6);
+                keeper_forget(keepers + i);
+        }
+        wait_status(&r, "sessions", 0);
+        assert_int_equal(running_stop(&r, SIGTERM), 0);
+
+        /* With a policy that is wrong it does not start: a rule that is missing would allow what was refused. */
+        write_policy(path, "{\"version\": 2}");
+        running_begin(&r);
+        assert_int_not_equal(testing_wait_child(r.pid), 0);
+        (void)unlink(path);
+        assert_int_equal(rmdir(folder), 0);
+        running_teardown(&r);
+}
+
 /* Who is told to look again before it is ready is not ready by that. */
 TEST(test_reload_while_settling) {
         struct fake_keeper keeper;
@@ -356,7 +416,7 @@ int main(void) {
                 CHECKED(test_restart),
                 CHECKED(test_end),
                 CHECKED(test_end_while_settling),
-                CHECKED(test_reload),
+                CHECKED(test_reload), CHECKED(test_policy),
                 CHECKED(test_reload_while_settling),
         };
 

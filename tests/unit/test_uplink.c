@@ -111,6 +111,7 @@ static bool take_next(struct fake *f) {
 
 TEST(test_credit) {
         struct control_message message = { 0 };
+        int fd = -1;
         struct uplink u;
         struct fake f;
 
@@ -120,17 +121,17 @@ TEST(test_credit) {
         assert_int_equal(uplink_want(&u, &(struct credit_amount) { 8, 0, 0 }), -EPROTO);
         assert_int_equal(greet(&f), 0);
         expect_nothing(&f);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         expect(&f, CONTROL_WANT, 7);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         expect_nothing(&f);
         assert_int_equal(give(&f, 9), 0);
-        assert_int_equal(uplink_recv(&u, &message), 0);
+        assert_int_equal(uplink_recv(&u, &message, &fd), 0);
         assert_int_equal(message.type, CONTROL_CREDIT);
         assert_int_equal(u.introduction.credit.pinned, 1009);
         /* Nobody has asked. */
         assert_int_equal(give(&f, 9), 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_int_equal(u.introduction.credit.pinned, 1009);
 
         assert_int_equal(uplink_return(&u, &(struct credit_amount) { 1010, 0, 0 }), -EPROTO);
@@ -141,10 +142,10 @@ TEST(test_credit) {
 
         /* The end of it; there is no successor. */
         f.fd = pl_close(f.fd);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_int_equal(u.fd, -1);
         assert_int_equal(u.next_attempt, 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         uplink_turn(&u, UINT64_MAX);
         assert_int_equal(u.fd, -1);
         assert_int_equal(uplink_want(&u, &(struct credit_amount) { 8, 0, 0 }), 0);
@@ -155,15 +156,16 @@ TEST(test_credit) {
 /* Attempts that fail come at longer and longer intervals; after a success the next comes at once. */
 TEST(test_back_off) {
         struct control_message message;
+        int fd = -1;
         unsigned int interval = UPLINK_RETRY_MIN_MS;
         struct uplink u;
         struct fake f;
 
         setup(&f, &u, true);
         assert_int_equal(greet(&f), 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         f.fd = pl_close(f.fd);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_true(u.next_attempt <= pl_now_ms());
         for (unsigned int i = 0; i < 10; i++) {
                 uint64_t before = pl_now_ms();
@@ -185,12 +187,12 @@ TEST(test_back_off) {
         assert_int_equal(u.next_attempt, 0);
         assert_true(take_next(&f));
         f.fd = pl_close(f.fd);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_true(u.next_attempt > pl_now_ms());
         uplink_turn(&u, u.next_attempt);
         assert_true(take_next(&f));
         assert_int_equal(greet(&f), 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_true(u.welcome);
         teardown(&f, &u);
 }
@@ -199,18 +201,19 @@ TEST(test_back_off) {
 TEST(test_full) {
         unsigned int n = 0;
         struct control_message message;
+        int fd = -1;
         struct uplink u;
         struct fake f;
 
         setup(&f, &u, true);
         assert_int_equal(greet(&f), 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         while (u.fd >= 0 && n++ < 1000)
                 assert_int_equal(uplink_return(&u, &(struct credit_amount) { 1, 0, 0 }), 0);
         assert_in_range(n, 2, 999);
         assert_int_equal(u.introduction.credit.pinned, 1000 - n);
         assert_int_equal(u.retry_ms, 2 * UPLINK_RETRY_MIN_MS);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_int_equal(u.retry_ms, 2 * UPLINK_RETRY_MIN_MS);
 
         listen_anew(&f);
@@ -236,6 +239,7 @@ TEST(test_breaks) {
         };
         const struct control_message over = { .type = CONTROL_BREAK_OVER, .cookie = 4, .value = EBUSY };
         struct uplink u;
+        int fd;
         struct fake f;
 
         setup(&f, &u, true);
@@ -245,7 +249,7 @@ TEST(test_breaks) {
         assert_int_equal(uplink_break(&u, &message), -EPROTO);
         assert_int_equal(greet(&f), 0);
         for (unsigned int i = 0; i < 3; i++) {
-                assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+                assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
                 message = receive(&f);
                 assert_int_equal(message.type, CONTROL_BREAK);
                 assert_int_equal(message.cookie, 4);
@@ -256,23 +260,23 @@ TEST(test_breaks) {
                 assert_in_range(message.value, 1, 60000);
                 expect_nothing(&f);
                 f.fd = pl_close(f.fd);
-                assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+                assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
                 uplink_turn(&u, u.next_attempt);
                 assert_true(take_next(&f));
                 assert_int_equal(greet(&f), 0);
         }
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         (void)receive(&f);
 
         /* One that nobody has asked for, then the one. */
         assert_int_equal(control_send(f.fd, &(struct control_message) { .type = CONTROL_BREAK_OVER, .cookie = 5 }, -1),
                          0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
         assert_int_equal(control_send(f.fd, &over, -1), 0);
-        assert_int_equal(uplink_recv(&u, &message), 0);
+        assert_int_equal(uplink_recv(&u, &message, &fd), 0);
         assert_int_equal(message.value, EBUSY);
         assert_int_equal(control_send(f.fd, &over, -1), 0);
-        assert_int_equal(uplink_recv(&u, &message), -EAGAIN);
+        assert_int_equal(uplink_recv(&u, &message, &fd), -EAGAIN);
 
         for (message.cookie = 0; message.cookie < CONTROL_MAX_BREAKS; message.cookie++) {
                 message.value = 0;
@@ -316,6 +320,7 @@ static bool acts(struct fake *f, struct uplink *u, struct testing_random *random
 static bool hears(struct uplink *u, unsigned int *n_heard) {
         struct pollfd p = { .fd = u->fd, .events = POLLIN };
         struct control_message message;
+        int fd;
 
         if (u->fd < 0) {
                 if (!u->next_attempt)
@@ -325,7 +330,7 @@ static bool hears(struct uplink *u, unsigned int *n_heard) {
         }
         if (poll(&p, 1, 0) == 0)
                 return false;
-        if (uplink_recv(u, &message) == 0)
+        if (uplink_recv(u, &message, &fd) == 0)
                 *n_heard += message.type == CONTROL_CREDIT;
         return true;
 }

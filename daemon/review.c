@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "review.h"
+
+#include "policy-share.h"
+#include "question.h"
+
+/* When a revocation that could not be begun is tried again. */
+#define AGAIN_MS 20
+
+int review_take(struct review *review, int fd) {
+        const struct policy_block *block;
+        int r;
+
+        r = policy_map(fd, &block);
+        if (r < 0)
+                return r;
+        policy_unmap(review->next);
+        review->next = block;
+        return 0;
+}
+
+static struct terms ask_again(const struct registrar_state *state, uint32_t slot) {
+        const struct registration *registration = state->registrations + slot;
+        const struct ledger_record *record = &state->ledger.entries[slot].record;
+        const struct guarded *file = registration->file;
+        struct terms refused = registration->terms;
+        struct policy_decision decision;
+        struct refusal refusal;
+        const struct question_of of = {
+                .context = state->contexts + record->context,
+                .class = &file->class,
+                .fd = file->fd,
+                .backing = (enum pinlease_backing)record->backing,
+                .access = record->access,
+                .length = record->length,
+                .accepted = record->method,
+        };
+
+        refused.refused = true;
+        if (question_ask(state, &of, &decision, &refusal) < 0)
+                return refused;
+        if (decision.rule->guards & ~pl_guards_held(file->guards))
+                return refused;
+        return question_terms(decision.rule, (enum pinlease_method)record->method);
+}
+
+/* Returns how many are refused now; *ret_grace_ms: the longest time that one of them was promised. */
+static uint32_t ask_for_all(struct registrar_state *state, uint32_t *ret_grace_ms) {
+        uint32_t n = 0;
+
+        *ret_grace_ms = 0;
+        for (uint32_t i = 0; i < state->n_registrations; i++) {
+                struct registration *registration = state->registrations + i;
+
+                if (!registration_is_there(registration) || !registration->file)
+                        continue;
+                registration->terms = ask_again(state, i);
+                state->ledger.entries[i].record.flags = registration->terms.kill ? LEDGER_MAY_KILL : 0;
+                if (!registration->terms.refused)
+                        continue;
+                n++;
+                if (registration->terms.grace_ms > *ret_grace_ms)
+                        *ret_grace_ms = registration->terms.grace_ms;
+        }
+        return n;
+}
+
+uint32_t review_work(struct review *review, struct registrar_state *state, struct revoker *revoker) {
+        struct revocation_order order = {
+                .reason = PL_REVOKED_BY_POLICY,
+                .selector = CONTROL_SELECT_ALL,
+                .here = true,
+                .only_refused = true,
+        };
+        uint32_t n;
+
+        if (review->next) {
+                policy_unmap(state->policy);
+                state->policy = review->next;
+                review->next = NULL;
+                review->due = true;
+        }
+        if (!review->due)
+                return 0;
+
+        n = ask_for_all(state, &order.grace_ms);
+        review->due = n > 0 && revoker_begin(revoker, &order) < 0;
+        return review->due ? 0 : n;
+}
+
+uint64_t review_due(const struct review *review) {
+        return review->next ? 1 : review->due ? pl_now_ms() + AGAIN_MS : 0;
+}
+
+void review_done(struct review *review) {
+        review->next = policy_unmap(review->next);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "testing.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "testing_policy.h"
+
+/* An administrator's rules: which of them decides, and what none of them can do. */
+
+static const gid_t gids[] = { 100, 2000 };
+
+static const struct policy_subject alice = { .uid = 1000, .gids = gids, .n_gids = 2, .cgroup = "/system.slice/db.service" };
+
+/* Ordinary: anything of it can be asked for. */
+static const struct policy_question usual = {
+        .backing = PINLEASE_BACKING_FSDAX,
+        .writable = true,
+        .length = 1 << 20,
+        .fs_type = 0xef53,
+        .device = "mlx5_1",
+        .path = "/mnt/pmem/a/b",
+        .path_is_certain = true,
+        .accepted = PINLEASE_METHOD_ANY,
+        .offered = PINLEASE_METHOD_ANY,
+};
+
+static int decide(const struct policy_block *policy, const struct policy_question *question, struct refusal *refusal) {
+        struct policy_decision decision;
+        int r = policy_decide(policy, &alice, question, &decision, refusal);
+
+        if (r == 0)
+                (void)snprintf(refusal->rule, sizeof refusal->rule, "%s", policy_text(policy, decision.rule->name));
+        return r;
+}
+
+/* One rule that refuses, and what of the usual request it does not match. */
+TEST(test_match) {
+        static const struct {
+                const char *match;
+                enum policy_mismatch mismatch;
+        } table[] = {
+                { "", POLICY_MATCHES },
+                { "\"backing\": \"fsdax\"", POLICY_MATCHES },
+                { "\"backing\": [\"shmem\", \"fsdax\"]", POLICY_MATCHES },
+                { "\"backing\": \"shmem\"", POLICY_OTHER_BACKING },
+                { "\"access\": \"write\"", POLICY_MATCHES },
+                { "\"access\": [\"read\", \"write\"]", POLICY_MATCHES },
+                { "\"access\": \"read\"", POLICY_OTHER_ACCESS },
+                { "\"size\": {\"min\": \"1M\", \"max\": \"1M\"}", POLICY_MATCHES },
+                { "\"size\": {\"min\": 1048577}", POLICY_OTHER_SIZE },
+                { "\"size\": {\"max\": 1048575}", POLICY_OTHER_SIZE },
+                { "\"fs_type\": \"ext4\"", POLICY_MATCHES },
+                { "\"fs_type\": [\"xfs\", \"0xef53\"]", POLICY_MATCHES },
+                { "\"fs_type\": \"xfs\"", POLICY_OTHER_FS_TYPE },
+                { "\"uid\": 1000", POLICY_MATCHES },
+                { "\"uid\": [7, \"999-1000\"]", POLICY_MATCHES },
+                { "\"uid\": [999, \"1001-4294967294\"]", POLICY_OTHER_UID },
+                { "\"gid\": 2000", POLICY_MATCHES },
+                { "\"gid\": \"50-100\"", POLICY_MATCHES },
+                { "\"gid\": \"101-1999\"", POLICY_OTHER_GID },
+                { "\"device\": \"mlx5_*\"", POLICY_MATCHES },
+                { "\"device\": [\"rxe*\", \"mlx4_*\"]", POLICY_OTHER_DEVICE },
+                { "\"cgroup\": \"/system.slice/*\"", POLICY_MATCHES },
+                { "\"cgroup\": \"/user.slice/**\"", POLICY_OTHER_CGROUP },
+                { "\"path\": \"/mnt/pmem/**\"", POLICY_MATCHES },
+                { "\"path\": [\"/home/**\", \"/mnt/*/a/b\"]", POLICY_MATCHES },
+                { "\"path\": \"/mnt/pmem/*\"", POLICY_OTHER_PATH },
+                { "\"uid\": 1000, \"access\": \"read\"", POLICY_OTHER_ACCESS },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                struct policy_block *policy;
+                struct refusal refusal = { 0 };
+                char text[256];
+                bool matches = table[i].mismatch == POLICY_MATCHES;
+                int r;
+
+                print_message("%s\n", table[i].match);
+                (void)snprintf(text,
+                               sizeof text,
+                               "{\"version\": 1, \"rules\": [{\"name\": \"it\", \"match\": {%s}, \"allow\": false}]}",
+                               table[i].match);
+                policy = testing_policy_of(text);
+                assert_int_equal(policy_match(policy, policy_rules(policy), &alice, &usual), table[i].mismatch);
+                r = decide(policy, &usual, &refusal);
+                assert_int_equal(r, matches ? REFUSED : 0);
+                assert_string_equal(refusal.rule, matches ? "it" : "builtin:fsdax");
+                free(policy);
+        }
+}
+
+/* What is not known matches no pattern. */
+TEST(test_unknown) {
+        static const char *const keys[] = { "path", "cgroup", "device" };
+        const struct policy_subject nobody = { .uid = 1000 };
+        struct policy_question question = usual;
+
+        question.path = question.device = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(keys); i++) {
+                struct policy_block *policy;
+                char text[128];
+
+                (void)snprintf(text,
+                               sizeof text,
+                               "{\"version\": 1, \"rules\": [{\"match\": {\"%s\": \"%s\"}, \"allow\": false}]}",
+                               keys[i],
+                               strcmp(keys[i], "device") == 0 ? "*" : "/**");
+                policy = testing_policy_of(text);
+                assert_true(policy_match(policy, policy_rules(policy), &nobody, &question) != POLICY_MATCHES);
+                free(policy);
+        }
+}
+
+/* A name that may be another file's grants nothing; a refusal is not got around by it. */
+TEST(test_uncertain_path) {
+        struct policy_block *policy = testing_policy_of(
+                "{\"version\": 1, \"rules\": ["
+                "{\"name\": \"yes\", \"match\": {\"backing\": \"pagecache\", \"path\": \"/mnt/**\"}, \"allow\": true, \"methods\": \"pinned\"},"
+                "{\"name\": \"no\", \"match\": {\"path\": \"/mnt/pmem/**\"}, \"allow\": false}]}");
+        struct policy_question question = usual;
+        struct refusal refusal;
+
+        question.backing = PINLEASE_BACKING_PAGECACHE;
+        question.writable = false;
+        assert_int_equal(decide(policy, &question, &refusal), 0);
+        assert_string_equal(refusal.rule, "yes");
+        question.path_is_certain = false;
+        assert_int_equal(policy_match(policy, policy_rules(policy), &alice, &question), POLICY_UNCERTAIN_PATH);
+        assert_int_equal(decide(policy, &question, &refusal), REFUSED);
+        assert_string_equal(refusal.rule, "no");
+        free(policy);
+}
+
+TEST(test_first_rule) {
+        struct policy_block *policy = testing_policy_of(
+                "{\"version\": 1, \"rules\": ["
+                "{\"name\": \"a\", \"match\": {\"access\": \"read\"}, \"allow\": false},\n"
+                "{\"name\": \"b\", \"match\": {\"uid\": 1000}, \"allow\": false, \"message\": \"Ask storage.\"},\n"
+                "{\"name\": \"c\", \"match\": {\"backing\": \"fsdax\"}, \"allow\": true}]}");
+        struct policy_question question = usual;
+        struct refusal refusal;
+
+        assert_int_equal(decide(policy, &question, &refusal), REFUSED);
+        testing_assert_refusal(REFUSED, &refusal, PINLEASE_CODE_POLICY);
+        assert_string_equal(refusal.rule, "b");
+        assert_string_equal(refusal.sentence, "A rule of the administrator refuses it: Ask storage.");
+        /* Without words of the administrator the place is said. */
+        question.writable = false;
+        assert_int_equal(decide(policy, &question, &refusal), REFUSED);
+        assert_string_equal(refusal.rule, "a");
+        assert_non_null(strstr(refusal.sentence, ", line 1)"));
+        free(policy);
+}
+
+/* A rule can allow what is not allowed by itself; it cannot allow what the kernel forbids. */
+TEST(test_kernel) {
+        static const struct {
+                enum pinlease_backing backing;
+                bool writable;
+                enum pinlease_code code; /* 0: a pin is allowed */
+        } table[] = {
+                { PINLEASE_BACKING_SHMEM, true, 0 },
+                { PINLEASE_BACKING_HUGETLB, true, 0 },
+                { PINLEASE_BACKING_PAGECACHE, false, 0 },
+                { PINLEASE_BACKING_PAGECACHE, true, PINLEASE_CODE_PAGECACHE_WRITE_PIN },
+                { PINLEASE_BACKING_OTHER, false, 0 },
+                { PINLEASE_BACKING_OTHER, true, PINLEASE_CODE_PAGECACHE_WRITE_PIN },
+                { PINLEASE_BACKING_FSDAX, false, PINLEASE_CODE_FSDAX_PIN },
+                { PINLEASE_BACKING_FSDAX, true, PINLEASE_CODE_FSDAX_PIN },
+        };
+        struct policy_block *policy = testing_policy_of(
+                "{\"version\": 1, \"rules\": [{\"name\": \"all\", \"allow\": true, \"methods\": [\"pinned\", \"odp\"]}]}");
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                struct policy_question question = usual;
+                struct policy_decision decision;
+                struct refusal refusal;
+
+                question.backing = table[i].backing;
+                question.writable = table[i].writable;
+                assert_int_equal(policy_decide(policy, &alice, &question, &decision, &refusal), 0);
+                assert_int_equal(decision.n_methods, table[i].code ? 1 : 2);
+                assert_int_equal(decision.methods[0], table[i].code ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED);
+
+                question.accepted = PINLEASE_METHOD_PINNED;
+                if (table[i].code == 0) {
+                        assert_int_equal(policy_decide(policy, &alice, &question, &decision, &refusal), 0);
+                        continue;
+                }
+                testing_assert_refusal(policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, table[i].code);
+                assert_string_equal(refusal.rule, "all");
+        }
+        free(policy);
+}
+
+/* The rule's own choice of methods, where the kernel has no say. */
+TEST(test_methods) {
+        struct policy_block *policy = testing_policy_of(
+                "{\"version\": 1, \"rules\": ["
+                "{\"match\": {\"uid\": 1000, \"size\": {\"max\": 1000}}, \"allow\": true, \"methods\": [\"pinned\"]},"
+                "{\"match\": {\"uid\": 1000}, \"allow\": true, \"methods\": [\"odp\"]}]}");
+        struct policy_question question = usual;
+        struct policy_decision decision;
+        struct refusal refusal;
+
+        question.backing = PINLEASE_BACKING_SHMEM;
+        question.accepted = PINLEASE_METHOD_PINNED;
+        testing_assert_refusal(
+                policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, PINLEASE_CODE_POLICY);
+        question.length = 1000;
+        question.accepted = PINLEASE_METHOD_ODP;
+        testing_assert_refusal(
+                policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, PINLEASE_CODE_POLICY);
+        question.offered = PINLEASE_METHOD_PINNED;
+        testing_assert_refusal(
+                policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, PINLEASE_CODE_NO_ODP);
+        free(policy);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_match),      CHECKED(test_unknown), CHECKED(test_uncertain_path),
+                CHECKED(test_first_rule), CHECKED(test_kernel),  CHECKED(test_methods),
+        };
+
+        return cmocka_run_group_tests_name("policy_rules", tests, NULL, NULL);
+}
