@@ -30,7 +30,7 @@ static int get_groups(int client, gid_t gid, struct subject *subject) {
 }
 
 /* The unified hierarchy's line is "0::PATH". */
-static char *read_cgroup(pid_t pid) {
+char *subject_read_cgroup(pid_t pid) {
         char name[32], *line = NULL, *path = NULL;
         size_t room = 0;
         FILE *f;
@@ -67,7 +67,7 @@ int subject_get(int client, pid_t pid, int app, struct subject *ret_subject) {
         if (r < 0)
                 return r;
         /* Still there afterwards: so what was read was its own. */
-        ret_subject->cgroup = read_cgroup(pid);
+        ret_subject->cgroup = subject_read_cgroup(pid);
         if (is_alive(app))
                 ret_subject->policy.cgroup = ret_subject->cgroup;
         return 0;

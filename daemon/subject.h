@@ -19,4 +19,7 @@ struct subject {
 int subject_get(int client, pid_t pid, int app, struct subject *ret_subject);
 void subject_done(struct subject *subject);
 
+/* The control group of a process, of the unified hierarchy; the caller's to free. NULL: not known. */
+char *subject_read_cgroup(pid_t pid);
+
 #endif

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "fdclass.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -27,9 +30,9 @@
  * server is not asked; needs no capability and works for a mount of another namespace. The headers of the distribution
  * may be older than the kernel, so the two structures are written out as far as they are used.
  */
-#define STATMOUNT_BY_FD_FLAG   0x1U
+#define STATMOUNT_BY_FD_FLAG 0x1U
 #define STATMOUNT_SB_BASIC_BIT 0x1U
-#define STATMOUNT_NS_ID_BIT    0x40U
+#define STATMOUNT_NS_ID_BIT 0x40U
 
 struct statmount_request {
         uint32_t size;
@@ -156,47 +159,52 @@ static int classify_mounted(int fd, struct pl_fdclass *class) {
         return pl_fdclass_size(fd, &class->size);
 }
 
+/* What can be known of any descriptor. Returns whether there is more to ask. */
+static bool identify(int fd, struct pl_fdclass *class) {
+        struct statx sx;
+
+        /* Asks for nothing and waits for nobody: type, device and attributes are filled in all the same. FUSE tells
+         * whoever is not the mount's owner nothing, not even the type, and calls that success. */
+        if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &sx) < 0 || !(sx.stx_mask & STATX_TYPE)) {
+                class->kind = PL_FD_HANGING;
+                return false;
+        }
+        class->mode = sx.stx_mode & S_IFMT;
+        class->dax = sx.stx_attributes & STATX_ATTR_DAX;
+        class->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+        class->rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
+        class->inode = sx.stx_ino;
+        class->owner = sx.stx_uid;
+        return true;
+}
+
+/* Special files: operations are those of the device, pipe or socket, wherever the node lies. */
+static bool classify_special(struct pl_fdclass *class) {
+        if (class->mode == S_IFCHR)
+                class->kind = PL_FD_CHARDEV;
+        else if (class->mode == S_IFBLK || class->mode == S_IFIFO || class->mode == S_IFSOCK || class->mode == 0)
+                class->kind = PL_FD_OTHER;
+        else
+                return false;
+        return true;
+}
+
 int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
         struct pl_fdclass class = { .page_size = (uint64_t)sysconf(_SC_PAGESIZE) };
-        struct statx sx;
         int r, seals;
 
         class.flags = fcntl(fd, F_GETFL);
         if (class.flags < 0)
                 return -EBADF;
-
-        /* Asks for nothing and waits for nobody: type, device and attributes are filled in all the same. */
-        if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &sx) < 0) {
-                class.kind = PL_FD_HANGING;
+        if (!identify(fd, &class))
                 goto finish;
-        }
-        /* FUSE tells whoever is not the mount's owner nothing, not even the type, and calls that success. */
-        if (!(sx.stx_mask & STATX_TYPE)) {
-                class.kind = PL_FD_HANGING;
-                goto finish;
-        }
-        class.mode = sx.stx_mode & S_IFMT;
-        class.dax = sx.stx_attributes & STATX_ATTR_DAX;
-        class.dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
-        class.rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
-        class.inode = sx.stx_ino;
-        class.owner = sx.stx_uid;
-
         if (class.flags & O_PATH) {
                 /* Closing it never reaches the file system. */
                 class.kind = PL_FD_PATH;
                 goto finish;
         }
-
-        /* Special files: operations are those of the device, pipe or socket, wherever the node lies. */
-        if (class.mode == S_IFCHR) {
-                class.kind = PL_FD_CHARDEV;
+        if (classify_special(&class))
                 goto finish;
-        }
-        if (class.mode == S_IFBLK || class.mode == S_IFIFO || class.mode == S_IFSOCK || class.mode == 0) {
-                class.kind = PL_FD_OTHER;
-                goto finish;
-        }
 
         seals = fcntl(fd, F_GET_SEALS);
         if (seals >= 0 && class.mode == S_IFREG) {
@@ -210,6 +218,61 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class) {
 finish:
         *ret_class = class;
         return 0;
+}
+
+/* --- without a descriptor that is open
+ * ---------------------------------------------------------------------------------- */
+
+static bool is_of_memfds(dev_t dev, unsigned int flags) {
+        _cleanup_(pl_closep) int fd = memfd_create("pinlease", MFD_CLOEXEC | flags);
+        struct stat st;
+
+        return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == dev;
+}
+
+/*
+ * F_GET_SEALS is not for O_PATH. But what the kernel keeps in memory without a mount that anybody has made (memfd,
+ * SysV, one file system for each size of huge pages) has the device number of a memfd of this process.
+ */
+static bool is_kernel_memory(dev_t dev) {
+        const struct dirent *entry;
+        bool found = is_of_memfds(dev, 0);
+        DIR *sizes;
+
+        sizes = found ? NULL : opendir("/sys/kernel/mm/hugepages");
+        if (!sizes)
+                return found;
+        while (!found && (entry = readdir(sizes))) {
+                unsigned long kib;
+
+                if (sscanf(entry->d_name, "hugepages-%lukB", &kib) == 1 && kib > 0)
+                        found = is_of_memfds(dev,
+                                             MFD_HUGETLB | (unsigned int)(__builtin_ctzl(kib) + 10) << MFD_HUGE_SHIFT);
+        }
+        (void)closedir(sizes);
+        return found;
+}
+
+int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class) {
+        struct pl_fdclass class = { .page_size = (uint64_t)sysconf(_SC_PAGESIZE) };
+        int r = 0;
+
+        class.flags = fcntl(fd, F_GETFL);
+        if (class.flags < 0)
+                return -EBADF;
+        if (identify(fd, &class) && !classify_special(&class)) {
+                if (class.mode == S_IFREG && is_kernel_memory(class.dev))
+                        r = classify_memory(fd, &class);
+                else
+                        r = classify_mounted(fd, &class);
+                /* By what it lies on, where a descriptor would be asked for seals. */
+                if (r == 0 && class.kind == PL_FD_FILE &&
+                    (class.fs_magic == TMPFS_MAGIC || class.fs_magic == HUGETLBFS_MAGIC))
+                        r = classify_memory(fd, &class);
+        }
+        if (r == 0)
+                *ret_class = class;
+        return r;
 }
 
 int pl_fdclass_size(int fd, uint64_t *ret_size) {

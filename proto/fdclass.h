@@ -41,6 +41,12 @@ struct pl_fdclass {
 /* Returns 0, or -EBADF for a descriptor that is not open. */
 int pl_fdclass_get(int fd, struct pl_fdclass *ret_class);
 
+/*
+ * The same of the file that an O_PATH descriptor leads to: what a descriptor would be by which it is opened. `flags` are those of
+ * the O_PATH descriptor, `seals` are not known and 0. Nothing is opened, so nobody's lease is broken.
+ */
+int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class);
+
 /* The file's present size. Only for descriptors that do not hang. */
 int pl_fdclass_size(int fd, uint64_t *ret_size);
 

@@ -7,6 +7,7 @@ libpl_ctl_la_SOURCES = \
 	client/pinleasectl/adminclient.c client/pinleasectl/adminclient.h \
 	client/pinleasectl/devices.c client/pinleasectl/devices.h \
 	client/pinleasectl/deviceview.c \
+	client/pinleasectl/explain.c \
 	client/pinleasectl/field.c client/pinleasectl/field.h \
 	client/pinleasectl/jsonline.c client/pinleasectl/jsonline.h \
 	client/pinleasectl/kernel.c client/pinleasectl/kernel.h \

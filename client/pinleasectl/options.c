@@ -28,6 +28,7 @@ static const char help_text[] = "usage: pinleasectl [OPTION...] COMMAND\n"
                                 "  undrain                accept sessions again\n"
                                 "  metrics                counters and histograms as OpenMetrics text\n"
                                 "  devices                RDMA devices of this network namespace\n"
+                                "  explain PATH           would it be registered, how, by which rule; why not\n"
                                 "\n"
                                 "Which sessions and registrations (list: all must match; revoke: exactly one):\n"
                                 "  --pid PID              of a process\n"
@@ -37,6 +38,10 @@ static const char help_text[] = "usage: pinleasectl [OPTION...] COMMAND\n"
                                 "  --grace TIME           what apps get to let go by themselves; at most 10min\n"
                                 "status, list:\n"
                                 "  --watch[=TIME]         again and again, every 2 s or TIME\n"
+                                "explain, after the command (see pinleasectl explain --help):\n"
+                                "  --access read|write, --offset SIZE, --length SIZE, --methods LIST, --pid PID,\n"
+                                "  --fd N, --uid UID, --gid LIST, --cgroup PATH, --device NAME, --offers LIST,\n"
+                                "  --policy FOLDER\n"
                                 "All:\n"
                                 "  --json                 one JSON document per line, as doc/ADMIN.md describes\n"
                                 "  --socket PATH          of the service; default $PINLEASE_ADMIN_SOCKET or\n"
@@ -48,7 +53,7 @@ static const char help_text[] = "usage: pinleasectl [OPTION...] COMMAND\n"
                                 "\n"
                                 "Exit status: 0 done; 1 failed, or something is still registered; 2 usage;\n"
                                 "3 the service cannot be reached; 4 not permitted; 5 no such session or\n"
-                                "registration.\n";
+                                "registration. explain: 0 it would be; 1 refused; 2 no answer.\n";
 
 enum {
         MASK_STATUS = 1 << 0,
@@ -269,6 +274,21 @@ static void check(struct options *o, unsigned int used, int n_arguments, char *c
                 errx(STATUS_USAGE, "revoke: exactly one of ID, --pid, --uid, --path is needed");
         if (o->command->run == release_run && !o->mount)
                 errx(STATUS_USAGE, "release: --mount is needed, where the file system is mounted");
+}
+
+int options_find_explain(int argc, char *argv[]) {
+        int option, at;
+
+        /* What is wrong is said by who knows the command. */
+        opterr = 0;
+        do
+                option = getopt_long(argc, argv, "+", longs, NULL);
+        while (option >= 0 && option != '?');
+        at = optind;
+        /* From the beginning, with the C library's own state as well. */
+        optind = 0;
+        opterr = 1;
+        return option < 0 && at < argc && strcmp(argv[at], "explain") == 0 ? at : 0;
 }
 
 int options_parse(int argc, char *argv[], struct options *ret_options) {

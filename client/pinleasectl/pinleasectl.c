@@ -48,6 +48,9 @@ int main(int argc, char *argv[]) {
         struct context context = { .options = &options };
         int r;
 
+        r = options_find_explain(argc, argv);
+        if (r > 0)
+                return explain_exec(argc, argv, r);
         text_init();
         r = options_parse(argc, argv, &options);
         if (r >= 0) {

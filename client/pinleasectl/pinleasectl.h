@@ -14,6 +14,7 @@
  *   terminal.c      what the terminal is, and lines on it
  *   table.c         columns
  *   status.c, list.c, actions.c, metrics.c, openmetrics.c, devices.c, deviceview.c: the commands
+ *   explain.c       runs the program that explains
  *   kernel.c        /proc
  *
  * Functions that can fail return an exit status after they have said on standard error what failed.
@@ -71,6 +72,12 @@ extern const struct command commands[]; /* ends with a NULL name */
 
 /* Returns -1 to go on, or an exit status when all is done (help, or a mistake). */
 int options_parse(int argc, char *argv[], struct options *ret_options);
+
+/* Where "explain" stands in argv as the command; 0: it is another. Its options are not read here. */
+int options_find_explain(int argc, char *argv[]);
+
+/* Returns in no case. */
+enum status explain_exec(int argc, char *argv[], int command);
 
 /* "500ms", "3s", "2min", "1h"; a plain number counts seconds. Returns 0 or -EINVAL. */
 int options_parse_time(const char *text, uint64_t *ret_ms);

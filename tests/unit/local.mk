@@ -40,6 +40,8 @@ UNIT_TESTS = \
 	tests/unit/test_client_revoked \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
+	tests/unit/test_explain \
+	tests/unit/test_explain_harmless \
 	tests/unit/test_fdclass \
 	tests/unit/test_fds \
 	tests/unit/test_guard_lease \
@@ -207,6 +209,17 @@ tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c t
 tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mapping_LDFLAGS = $(WRAPS)
 tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
+
+EXPLAIN_TEST_FILES = tests/unit/explain_fixture.c tests/unit/explain_fixture.h
+
+tests_unit_test_explain_SOURCES = tests/unit/test_explain.c $(EXPLAIN_TEST_FILES)
+tests_unit_test_explain_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_explain_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_explain_harmless_SOURCES = tests/unit/test_explain_harmless.c $(EXPLAIN_TEST_FILES)
+tests_unit_test_explain_harmless_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_explain_harmless_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JSON_C_CFLAGS)
+tests_unit_test_explain_harmless_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)

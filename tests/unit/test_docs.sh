@@ -146,12 +146,13 @@ bash -n "$examples/shell" || fail "bash does not take an example"
         grep -ohE '`pinleasectl [a-z][^`]*`' "$top/README.md" "$top"/doc/*.md | tr -d '`'
 } | sed -E 's/ +$//; s/^pinleasectl //; s/\b(alice|USER)\b/root/; s/\bFILE\b/\//' | sort -u >"$examples/calls"
 [ "$(wc -l <"$examples/calls")" -ge 14 ] || fail "the examples are not read as they should be: $(tr '\n' ',' <"$examples/calls")"
+export PINLEASE_EXPLAIN_PROGRAM=./pinlease-explain
 while read -r call; do
         # shellcheck disable=SC2086 # words they are
         message=$(timeout 10 ./pinleasectl $call --socket /nonexistent/socket 2>&1 >/dev/null)
         result=$?
         case $result-$call in
-        3-* | 5-*--path* | 5-*--mount* | [01]-devices*) ;;
+        3-* | 5-*--path* | 5-*--mount* | [01]-devices* | [012]-explain*) ;;
         *) fail "an example, pinleasectl $call: status $result: $message" ;;
         esac
         n=$((n + 1))

@@ -169,6 +169,65 @@ TEST(test_path) {
         }
 }
 
+/* What is said of the file that an O_PATH descriptor leads to is what is said of a descriptor that is open; the latter is closed. */
+static void assert_same_by_path(int fd) {
+        struct pl_fdclass open_one, by_path;
+        char path[64];
+        int o_path;
+
+        assert_true(fd >= 0);
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        o_path = open(path, O_PATH | O_CLOEXEC);
+        assert_true(o_path >= 0);
+        assert_int_equal(pl_fdclass_get(fd, &open_one), 0);
+        assert_int_equal(pl_fdclass_get_path(o_path, &by_path), 0);
+        assert_true(by_path.flags & O_PATH);
+        assert_int_equal(by_path.seals, 0);
+        assert_int_equal(by_path.kind, open_one.kind);
+        assert_string_equal(pl_fdclass_name(&by_path), pl_fdclass_name(&open_one));
+        assert_int_equal(by_path.mode, open_one.mode);
+        assert_int_equal(by_path.fs_magic, open_one.fs_magic);
+        assert_int_equal(by_path.page_size, open_one.page_size);
+        assert_int_equal(by_path.size, open_one.size);
+        assert_int_equal(by_path.dev, open_one.dev);
+        assert_int_equal(by_path.rdev, open_one.rdev);
+        assert_int_equal(by_path.inode, open_one.inode);
+        assert_int_equal(by_path.owner, open_one.owner);
+        assert_int_equal(by_path.dax, open_one.dax);
+        pl_close(o_path);
+        pl_close(fd);
+}
+
+TEST(test_by_path) {
+        int pair[2], fd = testing_memfd(12345);
+
+        assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+        assert_same_by_path(fd);
+        assert_same_by_path(memfd_create("pinlease-test", MFD_CLOEXEC));
+        fd = memfd_create("pinlease-test", MFD_CLOEXEC | MFD_HUGETLB);
+        if (fd >= 0)
+                assert_same_by_path(fd);
+        fd = temporary("/dev/shm", O_RDWR);
+        assert_int_equal(ftruncate(fd, 100), 0);
+        assert_same_by_path(fd);
+        fd = temporary(".", O_RDWR);
+        assert_int_equal(ftruncate(fd, 4097), 0);
+        assert_same_by_path(fd);
+        assert_same_by_path(open("/dev/null", O_RDWR | O_CLOEXEC));
+        assert_same_by_path(open("/dev/shm", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        assert_same_by_path(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+        assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+        assert_same_by_path(pair[0]);
+        pl_close(pair[1]);
+        assert_same_by_path(eventfd(0, EFD_CLOEXEC));
+}
+
+TEST(test_by_path_closed) {
+        struct pl_fdclass class;
+
+        assert_int_equal(pl_fdclass_get_path(-1, &class), -EBADF);
+}
+
 TEST(test_chardev) {
         struct pl_fdclass class = classify(open("/dev/null", O_RDWR | O_CLOEXEC));
 
@@ -256,6 +315,8 @@ int main(void) {
                 CHECKED(test_file),
                 CHECKED(test_open_modes),
                 CHECKED(test_path),
+                CHECKED(test_by_path),
+                CHECKED(test_by_path_closed),
                 CHECKED(test_chardev),
                 CHECKED(test_not_files),
                 CHECKED(test_directory),

@@ -49,6 +49,7 @@ done
         echo "755 $bindir/pinleasectl"
         echo "755 $sbindir/pinleased"
         echo "755 $pkglibexecdir/pinlease-session"
+        echo "755 $pkglibexecdir/pinlease-explain"
         echo "755 $pkglibexecdir/pinlease-stop"
         for unit in pinlease.service pinlease.socket pinlease-session.socket pinlease-admin.socket; do
                 echo "644 $systemdsystemunitdir/$unit"

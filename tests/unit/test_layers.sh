@@ -75,7 +75,7 @@ only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/disposal.c daemon/registrar.c daemon/sandbox.c daemon/session.c daemon/supervisor.c \
         client/libpinlease.c client/session.c client/pinleasectl/adminclient.c
 # Memory is mapped by few, and asked after by two: the app's in mapping, the ledger in ledger, a page that sessions count in, and the library populates.
-only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/policy-share.c daemon/roster.c daemon/sandbox.c client/populate.c
+only 'sys/mman\.h' daemon/mapping.c daemon/layout.c daemon/residency.c daemon/guard-poison.c daemon/ledger.c daemon/log-limit.c daemon/policy-share.c daemon/roster.c daemon/sandbox.c client/populate.c proto/fdclass.c
 # libsystemd belongs to the supervisor; a session does not pay for it.
 only 'systemd/.*' daemon/listener.c daemon/sessions.h daemon/waiting.h daemon/disposal.h daemon/timer.h daemon/pause.h daemon/notify.h daemon/obituary.h daemon/notify.c
 # JSON is what pinleased says to administrators; a session has none.
@@ -88,8 +88,8 @@ for f in $(sed -n '/^libpl_session_la_SOURCES/,/^$/p' "$top/Makefile.am" | grep 
                 fail "$f includes what is pinleased's alone"
 done
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
-only 'infiniband/.*' daemon/backing.c daemon/report.c daemon/request.c daemon/uverbs.c \
-        client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c
+only 'infiniband/.*' daemon/backing.c daemon/explain-find.c daemon/report.c daemon/request.c daemon/uverbs.c \
+        client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c client/pinleasectl/explain.c
 # Threads are the library's alone.
 only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c
 # Who is told that a file has changed.
@@ -99,7 +99,7 @@ only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
 only 'linux/capability\.h' daemon/privileges.c
 only 'sys/prctl\.h' daemon/privileges.c daemon/session.c daemon/guard-poison.c daemon/sandbox.c
 only 'sys/signalfd\.h' daemon/bell.c daemon/guard-poison.c
-only 'grp\.h' daemon/privileges.c daemon/admin-server.c
+only 'grp\.h' daemon/privileges.c daemon/admin-server.c daemon/explain-options.c
 only 'seccomp\.h' daemon/sandbox.c
 
 # The policy is a pure function: no system header at all. The codec has strings and error numbers.

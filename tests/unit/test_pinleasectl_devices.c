@@ -321,12 +321,62 @@ TEST(test_errors) {
         fake.none = false;
 }
 
+/* What pinleasectl explain hands on, told by a program that says its arguments. */
+static void assert_explains(char *words, const char *expected) {
+        char *argv[8], *save = NULL, text[512];
+        int argc = 0, ends[2];
+        ssize_t n;
+
+        for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save))
+                argv[argc++] = word;
+        argv[argc] = NULL;
+        assert_int_equal(pipe(ends), 0);
+        if (testing_fork() == 0) {
+                int command = options_find_explain(argc, argv);
+
+                if (command > 0 && dup2(ends[1], STDOUT_FILENO) >= 0)
+                        explain_exec(argc, argv, command);
+                _exit(1);
+        }
+        pl_close(ends[1]);
+        n = read(ends[0], text, sizeof text - 1);
+        text[n > 0 ? n : 0] = 0;
+        assert_string_equal(text, expected);
+        pl_close(ends[0]);
+}
+
+TEST(test_explain) {
+        char parent[512];
+        FILE *f;
+
+        assert_int_equal(setenv("PINLEASE_EXPLAIN_PROGRAM", "/bin/echo", 1), 0);
+        assert_explains((char[]) { "pinleasectl --json explain /a --access read" },
+                        "--host=mlx5_0=odp,pinned --host=poor=pinned --json /a --access read\n");
+        assert_explains((char[]) { "pinleasectl --socket explain explain --pid 1 --fd 7 --offers odp" },
+                        "--socket explain --pid 1 --fd 7 --offers odp\n");
+        /* Another command. */
+        assert_explains((char[]) { "pinleasectl list explain" }, "");
+        assert_explains((char[]) { "pinleasectl --nonsense explain" }, "");
+
+        (void)snprintf(parent, sizeof parent, "%s/0/parent", sysfs);
+        f = fopen(parent, "we");
+        assert_non_null(f);
+        (void)fclose(f);
+        assert_explains((char[]) { "pinleasectl explain /a" }, "--host=mlx5_0=odp-unsound,pinned --host=poor=pinned /a\n");
+        assert_int_equal(unlink(parent), 0);
+
+        fake.none = true;
+        assert_explains((char[]) { "pinleasectl explain /a" }, "/a\n");
+        fake.none = false;
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 CHECKED(test_text),
                 CHECKED(test_json),
                 CHECKED(test_dmabuf),
                 CHECKED(test_errors),
+                CHECKED(test_explain),
         };
 
         (void)setenv("LC_ALL", "C.UTF-8", 1);

@@ -11,10 +11,11 @@ fail() {
         status=1
 }
 
+export PINLEASE_EXPLAIN_PROGRAM=./pinlease-explain
 help=$(./pinleasectl --help) || fail "pinleasectl --help fails"
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$help")
 options=$(grep -oE -- '--[a-z-]+' <<<"$help" | sort -u)
-[ "$(wc -w <<<"$commands")" = 9 ] || fail "commands in --help: $commands"
+[ "$(wc -w <<<"$commands")" = 10 ] || fail "commands in --help: $commands"
 [ "$(wc -w <<<"$options")" -ge 10 ] || fail "options in --help: $options"
 
 # --- the man page describes each, in an entry of its own, and no other ---
@@ -87,6 +88,8 @@ for word in $commands; do
                 case $option in
                 --help | --version) continue ;;
                 --pid) argument=1 ;; --uid) argument=0 ;; --grace) argument=1s ;; --path | --mount) argument=/ ;; --socket) argument=/nonexistent ;;
+                --fd | --gid | --offset) argument=0 ;; --access) argument="read" ;; --methods | --offers) argument=odp ;;
+                --length) argument=1 ;; --cgroup | --policy) argument=/ ;; --device) argument=rxe0 ;;
                 *) argument= ;;
                 esac
                 message=$(timeout 5 ./pinleasectl "$word" --socket /nonexistent "$option" ${argument:+"$argument"} 2>&1 >/dev/null)
@@ -120,6 +123,9 @@ same '7 7.12' --socket /nonexistent show ''
 same '7.12' --socket /nonexistent revoke 7.
 same '--pid --path' list --p
 same 'root' list --uid roo
+same '--methods' explain --m
+same 'write' explain --access w
+same '/proc/self' explain --uid root /proc/self
 same '/proc/self' list --path /proc/self
 
 [ $status = 0 ] && echo "pinleasectl: $n checks of help, man page and completion"
