@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# The C code of README.md is compiled against the headers: an example that does not compile is worse than none.
+# The C code of README.md is compiled against the headers, the policy is loaded: an example that does not work is worse than none.
 
 top=${srcdir:-.}
 folder=readme-code.$$
@@ -28,4 +28,16 @@ if [ "$n" = 0 ]; then
         echo "FAIL: README.md has no C code block"
         exit 1
 fi
-echo "readme: $n C code blocks compile"
+
+# The policy: as it is, and root's.
+awk '/^```json$/ { inside = 1; next } /^```/ { inside = 0 } inside' "$top/README.md" >"$folder/policy.json"
+if ! [ -s "$folder/policy.json" ]; then
+        echo "FAIL: README.md has no policy"
+        exit 1
+fi
+if ! ./pinleased --check-policy "$folder/policy.json" >"$folder/said" 2>&1 || ! grep -q ' 0 warnings' "$folder/said"; then
+        echo "FAIL: the policy of README.md:"
+        cat "$folder/said"
+        exit 1
+fi
+echo "readme: $n C code blocks compile, the policy is right"
