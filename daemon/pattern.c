@@ -10,11 +10,11 @@
  * ------------------------------------------------------------------- */
 
 static size_t component(const char *text) {
-        return strcspn(text, "/");
+        return (size_t)(strchrnul(text, '/') - text);
 }
 
 static bool is_deep(const char *pattern) {
-        return component(pattern) == 2 && pattern[0] == '*' && pattern[1] == '*';
+        return pattern[0] == '*' && pattern[1] == '*' && (!pattern[2] || pattern[2] == '/');
 }
 
 /* How long the character is that one ? stands for. */
@@ -31,7 +31,9 @@ static bool match_component(const char *pattern, size_t n_pattern, const char *t
 
         while (t < n_text) {
                 if (p < n_pattern && pattern[p] == '*') {
-                        after_star = ++p;
+                        if (++p == n_pattern)
+                                return true;
+                        after_star = p;
                         star_text = t;
                 } else if (p < n_pattern && pattern[p] == '?') {
                         p++;
@@ -57,10 +59,27 @@ static const char *next(const char *text) {
         return *text ? text + 1 : NULL;
 }
 
+/* Where the components begin that are not alike byte for byte; false: they can never match. Most texts are out by this. */
+static bool skip_literal(const char **pattern, const char **text) {
+        size_t n = 0, begin = 0;
+
+        while ((*pattern)[n] && (*pattern)[n] != '*' && (*pattern)[n] != '?') {
+                if ((*pattern)[n] != (*text)[n])
+                        return false;
+                if ((*pattern)[n++] == '/')
+                        begin = n;
+        }
+        *pattern += begin;
+        *text += begin;
+        return true;
+}
+
 /* The same for whole components: only the last ** is ever tried anew. */
 bool pattern_match(const char *pattern, const char *text) {
         const char *after_deep = NULL, *deep_text = NULL;
 
+        if (!skip_literal(&pattern, &text))
+                return false;
         while (text) {
                 if (pattern && is_deep(pattern)) {
                         after_deep = next(pattern);
