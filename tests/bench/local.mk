@@ -1,5 +1,5 @@
 # Measurements: make bench boots the guest and prints the tables of doc/PERFORMANCE.md; JSON in vm-out/bench*.json. PINLEASE_BENCH
-# names the parts that are wanted: "registrations sessions breaks watching attacks".
+# names the parts that are wanted: "policy registrations sessions breaks watching attacks".
 
 TEST_PROGRAMS_VM += \
 	tests/bench/pinlease-bench \
@@ -44,9 +44,16 @@ tests_bench_pinlease_bench_attacks_CPPFLAGS = $(BENCH_CPPFLAGS) -I$(top_srcdir)/
 tests_bench_pinlease_bench_attacks_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_attacks_LDADD = libpl-proto.la $(BENCH_LIBS)
 
+# Needs no guest, which would be an emulated processor.
+noinst_PROGRAMS += tests/bench/pinlease-bench-policy
+tests_bench_pinlease_bench_policy_SOURCES = tests/bench/pinlease-bench-policy.c
+tests_bench_pinlease_bench_policy_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon
+tests_bench_pinlease_bench_policy_LDADD = libpl-policy.la libpl-session.la
+
 EXTRA_DIST += tests/bench/guest tests/bench/start-steps
 
-bench: stage
+bench: stage tests/bench/pinlease-bench-policy
+	case " $${PINLEASE_BENCH:-policy} " in *" policy "*) tests/bench/pinlease-bench-policy ;; esac
 	$(VM_ENV) $(abs_top_srcdir)/tests/vm/run $(abs_top_srcdir)/tests/bench/guest
 
 .PHONY: bench
