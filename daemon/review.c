@@ -19,6 +19,19 @@ int review_take(struct review *review, int fd) {
         return 0;
 }
 
+/* What is asked for and does not hold. A reader goes again, and a change is dealt with by itself: no reason to take anything back. */
+static bool lacks(const struct guarded *file, uint32_t wanted) {
+        uint32_t missing = wanted & ~pl_guards_held(file->guards);
+
+        for (unsigned int i = 0; i < N_GUARDS; i++) {
+                enum pinlease_guard_reason reason = pl_guard_reason(file->guards, i);
+
+                if (missing & 1U << i && reason != PINLEASE_GUARD_READER && reason != PINLEASE_GUARD_CHANGING)
+                        return true;
+        }
+        return false;
+}
+
 static struct terms ask_again(const struct registrar_state *state, uint32_t slot) {
         const struct registration *registration = state->registrations + slot;
         const struct ledger_record *record = &state->ledger.entries[slot].record;
@@ -39,7 +52,7 @@ static struct terms ask_again(const struct registrar_state *state, uint32_t slot
         refused.refused = true;
         if (question_ask(state, &of, &decision, &refusal) < 0)
                 return refused;
-        if (decision.rule->guards & ~pl_guards_held(file->guards))
+        if (lacks(file, decision.rule->guards))
                 return refused;
         return question_terms(decision.rule, (enum pinlease_method)record->method);
 }

@@ -134,6 +134,31 @@ TEST(test_terms) {
         end_test();
 }
 
+/* A guard that the new rule insists on. That a reader, or a change, keeps one away for a moment is no reason. */
+TEST(test_guards) {
+        static const char insists[] = HEAD "{\"match\": {}, \"allow\": true, \"guards\": [\"lease\"]}" TAIL;
+        static const struct {
+                enum pinlease_guard_reason reason;
+                uint32_t n_refused;
+        } table[] = {
+                { PINLEASE_GUARD_HOLDS, 0 },
+                { PINLEASE_GUARD_READER, 0 },
+                { PINLEASE_GUARD_CHANGING, 0 },
+                { PINLEASE_GUARD_NOT_OWNER, 1 },
+                { PINLEASE_GUARD_MEDDLED, 1 },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                struct guarded *file;
+
+                begin_test();
+                file = registration_of(reg(&f, 0))->file;
+                file->guards = pl_guards_set(file->guards, GUARD_LEASE, table[i].reason);
+                assert_int_equal(adopt(insists), table[i].n_refused);
+                end_test();
+        }
+}
+
 /* As many revocations as there may be: it waits for one to end. The last policy counts, also for what it now allows. */
 TEST(test_no_room) {
         uint64_t id;
@@ -193,7 +218,7 @@ TEST(test_no_policy) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_refused_now), CHECKED(test_method),    CHECKED(test_terms),
-                CHECKED(test_no_room),     CHECKED(test_overtaken), CHECKED(test_no_policy),
+                CHECKED(test_guards), CHECKED(test_no_room),     CHECKED(test_overtaken), CHECKED(test_no_policy),
         };
 
         return cmocka_run_group_tests_name("review", tests, NULL, NULL);
