@@ -371,6 +371,24 @@ static enum admin_step step_undrain(struct admin_call *call, struct json_object 
         return ADMIN_STEP_END;
 }
 
+static enum admin_step step_reload(struct admin_call *call, struct json_object **ret_object) {
+        const struct policies *policies = &call->supervisor->policies;
+        struct builder b;
+
+        if (supervisor_reload(call->supervisor) < 0) {
+                *ret_object = admin_error("policy",
+                                          "The policy has not been taken, the one before holds on. %s (pinleased --check-policy shows "
+                                          "all that is wrong.)",
+                                          policies->wrong);
+                return ADMIN_STEP_END;
+        }
+        b = builder_object();
+        builder_number(&b, "rules", policies->n_rules);
+        builder_number(&b, "warnings", policies->n_warnings);
+        *ret_object = builder_finish(&b);
+        return ADMIN_STEP_END;
+}
+
 /* --- all methods --- */
 
 void admin_call_begin(struct admin_call *call,
@@ -410,6 +428,8 @@ enum admin_step admin_call_step(struct admin_call *call, struct json_object **re
         case ADMIN_DRAIN:
                 step = step_drain(call, ret_object);
                 break;
+        case ADMIN_RELOAD:
+                return step_reload(call, ret_object);
         default:
                 return step_undrain(call, ret_object);
         }

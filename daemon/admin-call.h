@@ -24,6 +24,7 @@ enum admin_method {
         ADMIN_RELEASE,
         ADMIN_DRAIN,
         ADMIN_UNDRAIN,
+        ADMIN_RELOAD,
         ADMIN_METRICS,
         N_ADMIN_METHODS,
 };

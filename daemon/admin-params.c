@@ -32,6 +32,7 @@ static const struct {
         [ADMIN_RELEASE] = { "release", 1U << PARAM_DEVICE | 1U << PARAM_GRACE },
         [ADMIN_DRAIN] = { "drain", 1U << PARAM_GRACE },
         [ADMIN_UNDRAIN] = { "undrain", 0 },
+        [ADMIN_RELOAD] = { "reload", 0 },
         [ADMIN_METRICS] = { "metrics", 0 },
 };
 

@@ -2,18 +2,22 @@
 #include "policies.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "policy-share.h"
 
-static void log_problems(const struct policy_problems *problems) {
+/* All to the log, the first error to who asks. */
+static void tell_problems(struct policies *p, const struct policy_problems *problems) {
         for (size_t i = 0; i < problems->n; i++) {
                 _cleanup_(pl_freep) char *line = policy_problem_format(problems->list + i);
 
                 if (!line)
                         continue;
+                if (!problems->list[i].warning && !p->wrong[0])
+                        (void)snprintf(p->wrong, sizeof p->wrong, "%s", line);
                 if (problems->list[i].warning)
                         log_line(LOG_WARNING, "%s", line);
                 else
@@ -35,15 +39,19 @@ int policies_load(struct policies *p) {
 
         source.generation = p->generation + 1;
         r = policy_load(&source, &problems, &block);
-        log_problems(&problems);
+        p->wrong[0] = '\0';
+        tell_problems(p, &problems);
         if (r == 0)
                 p->n_warnings = (unsigned int)problems.n_warnings;
         policy_problems_done(&problems);
+        if (r < 0 && !p->wrong[0])
+                (void)snprintf(p->wrong, sizeof p->wrong, "%s", strerror(-r));
         if (r < 0)
                 return r;
 
         fd = policy_share(block);
         if (fd < 0) {
+                (void)snprintf(p->wrong, sizeof p->wrong, "%s", strerror(-fd));
                 log_event(LOG_ERR, EVENT_POLICY_BROKEN, "cannot hand its policy to sessions: %s", strerror(-fd));
                 return fd;
         }

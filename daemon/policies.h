@@ -16,6 +16,7 @@ struct policies {
         unsigned int max_sessions; /* that there are descriptors for, whatever the policy says */
         uint32_t n_rules;
         unsigned int n_warnings;
+        char wrong[640]; /* if the last could not be loaded: the first reason */
 };
 
 /*

@@ -320,15 +320,19 @@ static int load_policy(struct supervisor *s) {
         return r;
 }
 
-static void reload(struct supervisor *s) {
+int supervisor_reload(struct supervisor *s) {
+        int r;
+
         admin_reload(&s->admin);
-        if (load_policy(s) < 0) {
+        r = load_policy(s);
+        if (r < 0) {
                 log_line(LOG_ERR, "the policy cannot be loaded: the one that it has stays, nothing is changed");
-                return;
+                return r;
         }
         for (struct session *session = s->sessions.first; session; session = session->next)
                 policies_hand(&s->policies, session);
         log_line(LOG_INFO, "has loaded its policy anew: %" PRIu32 " rules", s->policies.n_rules);
+        return 0;
 }
 
 static int on_sighup(sd_event_source *source _unused_, const struct signalfd_siginfo *info _unused_, void *userdata) {
@@ -336,11 +340,11 @@ static int on_sighup(sd_event_source *source _unused_, const struct signalfd_sig
 
         /* READY=1 would also mean that it serves, before it does. */
         if (s->state == SUPERVISOR_SETTLING) {
-                reload(s);
+                (void)supervisor_reload(s);
                 return 0;
         }
         notify_say(&s->notify, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, pl_now_ms() * 1000);
-        reload(s);
+        (void)supervisor_reload(s);
         notify_say(&s->notify, "READY=1");
         report_status(s);
         return 0;

@@ -66,6 +66,10 @@ int supervisor_run(const struct supervisor_config *config);
 /* No connection is accepted any more, and all sessions are told to let go; again, if it is for sooner. */
 int supervisor_drain(struct supervisor *supervisor, uint32_t grace_ms);
 
+/* Loads the policy anew, for all sessions, and looks the admin group up again. Returns 0, or a negative errno: the policy stays as it
+ * was, and policies.wrong says why. */
+int supervisor_reload(struct supervisor *supervisor);
+
 /* Connections are accepted again. -EBUSY: sessions are still being ended. */
 int supervisor_undrain(struct supervisor *supervisor);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* pinleasectl revoke, release, drain, undrain: what changes something. */
+/* pinleasectl revoke, release, drain, undrain, reload: what changes something. */
 
 #include <err.h>
 #include <inttypes.h>
@@ -48,6 +48,16 @@ static void print_drain(struct action *action, struct json_object *result) {
 static void print_undrain(struct action *action, _unused_ struct json_object *result) {
         if (!action->context->options->json)
                 terminal_line(&action->context->terminal, NULL, "Sessions are accepted again.");
+}
+
+static void print_reload(struct action *action, struct json_object *result) {
+        if (!action->context->options->json)
+                terminal_pairf(&action->context->terminal,
+                               0,
+                               "policy",
+                               "%" PRIu64 " rules, %" PRIu64 " warnings; what it refuses is being given back",
+                               field_number_or_0(result, "rules"),
+                               field_number_or_0(result, "warnings"));
 }
 
 static enum status print_answer(void *userdata, const struct answer *answer) {
@@ -112,4 +122,10 @@ enum status undrain_run(struct context *context) {
         struct action action = { .context = context, .print = print_undrain };
 
         return run(&action, "undrain", REQUEST_PATIENCE_MS);
+}
+
+enum status reload_run(struct context *context) {
+        struct action action = { .context = context, .print = print_reload };
+
+        return run(&action, "reload", REQUEST_PATIENCE_MS);
 }

@@ -26,6 +26,7 @@ static const char help_text[] = "usage: pinleasectl [OPTION...] COMMAND\n"
                                 "                         it is unmounted\n"
                                 "  drain                  end all sessions, accept no new ones\n"
                                 "  undrain                accept sessions again\n"
+                                "  reload                 take the policy anew, for what is registered as well\n"
                                 "  metrics                counters and histograms as OpenMetrics text\n"
                                 "  devices                RDMA devices of this network namespace\n"
                                 "  explain PATH           would it be registered, how, by which rule; why not\n"
@@ -65,7 +66,8 @@ enum {
         MASK_METRICS = 1 << 6,
         MASK_DEVICES = 1 << 7,
         MASK_RELEASE = 1 << 8,
-        MASK_ALL = (1 << 9) - 1,
+        MASK_RELOAD = 1 << 9,
+        MASK_ALL = (1 << 10) - 1,
 };
 
 const struct command commands[] = {
@@ -73,7 +75,8 @@ const struct command commands[] = {
         { "show", MASK_SHOW, show_run },          { "revoke", MASK_REVOKE, revoke_run },
         { "release", MASK_RELEASE, release_run }, { "drain", MASK_DRAIN, drain_run },
         { "undrain", MASK_UNDRAIN, undrain_run }, { "metrics", MASK_METRICS, metrics_run },
-        { "devices", MASK_DEVICES, devices_run }, { 0 },
+        { "devices", MASK_DEVICES, devices_run }, { "reload", MASK_RELOAD, reload_run },
+        { 0 },
 };
 
 enum {

@@ -89,6 +89,7 @@ enum status revoke_run(struct context *context);
 enum status release_run(struct context *context);
 enum status drain_run(struct context *context);
 enum status undrain_run(struct context *context);
+enum status reload_run(struct context *context);
 enum status metrics_run(struct context *context);
 enum status devices_run(struct context *context);
 

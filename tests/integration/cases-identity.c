@@ -247,7 +247,8 @@ static void run_daemon(const void *argument _unused_) {
 
         CHECK_EQUAL(process_fds(pid, "uverbs"), 0);
         CHECK_EQUAL(process_fds(pid, "memfd"),
-                    process_fds(pid, "/memfd:pinlease-limits") + process_fds(pid, "/memfd:pinlease-ledger"));
+                    process_fds(pid, "/memfd:pinlease-limits") + process_fds(pid, "/memfd:pinlease-ledger") +
+                            process_fds(pid, "/memfd:pinlease-policy"));
         CHECK_EQUAL(process_maps(pid, "memfd"), process_maps(pid, "/memfd:pinlease-limits"));
         for (size_t i = 0; i < ELEMENTSOF(harmless); i++)
                 known += process_fds(pid, harmless[i]);

@@ -57,6 +57,7 @@ TEST(test_right) {
         (void)right("{\"method\":\"status\"}", ADMIN_STATUS);
         (void)right("{\"method\":\"metrics\",\"parameters\":{}}", ADMIN_METRICS);
         (void)right("{\"parameters\":{},\"method\":\"undrain\"}", ADMIN_UNDRAIN);
+        (void)right("{\"method\":\"reload\"}", ADMIN_RELOAD);
         (void)right("{\"method\":\"drain\"}", ADMIN_DRAIN);
         assert_int_equal(call.grace_ms, 3000);
         (void)right("{\"method\":\"drain\",\"parameters\":{\"grace_ms\":600000}}", ADMIN_DRAIN);
@@ -116,7 +117,7 @@ TEST(test_no_call) {
 }
 
 TEST(test_wrong_parameters) {
-        static const char *const none[] = { "status", "metrics", "undrain" };
+        static const char *const none[] = { "status", "metrics", "undrain", "reload" };
         static const char *const bad_ids[] = { "7", "\"\"", "\"0\"", "\"x\"", "\"7.\"", "\"7.x\"", "\".7\"", "\"7.1.2\"", "\"-7\"",
                                                "\" 7\"", "\"7 \"", "\"+7\"", "\"0x7\"", "\"18446744073709551616\"", "\"7\\u0000\"",
                                                "\"7.18446744073709551616\"", "null" };

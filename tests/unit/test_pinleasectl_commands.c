@@ -236,6 +236,22 @@ TEST(test_drain) {
         ctl_free(&ctl);
 }
 
+TEST(test_reload) {
+        static const struct exchange taken = { "{\"method\":\"reload\",\"parameters\":{}}", { NULL }, "{\"rules\":7,\"warnings\":1}" };
+        static const struct exchange wrong = { NULL,
+                                               { NULL },
+                                               "{\"error\":{\"code\":\"policy\",\"message\":\"Not taken. policy.json:3:7: error: $.x\"}}" };
+        struct ctl ctl;
+
+        TALK(&ctl, &taken, CTL_FILE, "reload");
+        ctl_assert_ok(&ctl);
+        ctl_assert_contains(ctl.out, "7 rules, 1 warnings");
+        ctl_free(&ctl);
+        TALK(&ctl, &wrong, CTL_FILE, "reload");
+        ctl_assert_failed(&ctl, 1, "policy.json:3:7");
+        ctl_free(&ctl);
+}
+
 /* As it was sent: digits, order, members that nobody knows. Only line feeds between the parts are blanks. */
 TEST(test_json) {
         static const struct exchange e = {
@@ -433,7 +449,7 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 CHECKED(test_status),       CHECKED(test_list),     CHECKED(test_list_of_nothing),
                 CHECKED(test_path),         CHECKED(test_show),     CHECKED(test_show_nothing),
-                CHECKED(test_revoke),       CHECKED(test_release),  CHECKED(test_drain),
+                CHECKED(test_revoke),       CHECKED(test_release),  CHECKED(test_drain), CHECKED(test_reload),
                 CHECKED(test_json),         CHECKED(test_refusals), CHECKED(test_turned_away),
                 CHECKED(test_nobody_there), CHECKED(test_usage),    CHECKED(test_output_is_full),
         };

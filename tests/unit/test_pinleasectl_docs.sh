@@ -15,7 +15,7 @@ export PINLEASE_EXPLAIN_PROGRAM=./pinlease-explain
 help=$(./pinleasectl --help) || fail "pinleasectl --help fails"
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' <<<"$help")
 options=$(grep -oE -- '--[a-z-]+' <<<"$help" | sort -u)
-[ "$(wc -w <<<"$commands")" = 10 ] || fail "commands in --help: $commands"
+[ "$(wc -w <<<"$commands")" = 11 ] || fail "commands in --help: $commands"
 [ "$(wc -w <<<"$options")" -ge 10 ] || fail "options in --help: $options"
 
 # --- the man page describes each, in an entry of its own, and no other ---
@@ -118,7 +118,7 @@ same 'status' st
 same 'revoke' --json rev
 same '--grace' drain --g
 same '--mount' release --m
-same 'release' rel
+same 'release reload' rel
 same '7 7.12' --socket /nonexistent show ''
 same '7.12' --socket /nonexistent revoke 7.
 same '--pid --path' list --p

@@ -326,6 +326,7 @@ TEST(test_policy) {
         char folder[] = "/tmp/pinlease-test-XXXXXX", path[64];
         struct fake_keeper keepers[2];
         struct running r;
+        int admin;
 
         assert_non_null(mkdtemp(folder));
         (void)snprintf(path, sizeof path, "%s/policy.json", folder);
@@ -338,6 +339,8 @@ TEST(test_policy) {
         write_policy(path, "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 2}}");
         assert_int_equal(kill(r.pid, SIGHUP), 0);
         running_expect_notice(&r, 'R');
+        admin = admin_connect(&r);
+        admin_expect_code(admin, "{\"method\":\"reload\"}", "policy");
         assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 1);
         assert_int_equal(keeper_state(keepers).n_policy, 0);
 
@@ -348,6 +351,10 @@ TEST(test_policy) {
         while (keeper_state(keepers).n_policy == 0)
                 ;
         assert_int_equal(keeper_state(keepers).policy_rules, 6);
+        admin_expect_code(admin, "{\"method\":\"reload\"}", "");
+        while (keeper_state(keepers).n_policy == 1)
+                ;
+        pl_close(admin);
         /* Started with it. */
         running_app(&r, geteuid(), keepers + 1);
         assert_int_equal(keeper_state(keepers + 1).n_policy, 0);
@@ -355,7 +362,7 @@ TEST(test_policy) {
         (void)running_stop(&r, SIGKILL);
         running_start(&r);
         for (unsigned int i = 0; i < 2; i++) {
-                while (keeper_state(keepers + i).n_policy == (i == 0 ? 1 : 0))
+                while (keeper_state(keepers + i).n_policy == (i == 0 ? 2 : 0))
                         ;
                 assert_int_equal(keeper_state(keepers + i).policy_rules, 6);
                 keeper_forget(keepers + i);
