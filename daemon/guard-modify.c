@@ -137,6 +137,15 @@ static void compare_soon(struct guards *guards, struct guarded *file) {
         }
 }
 
+/*
+ * Pages come without an event. Those that have come since the file was looked at, and are registered now, are not missed
+ * when they go unless it is known that they were there.
+ */
+static void modify_cover(struct guards *guards, struct guarded *file, uint64_t offset, uint64_t length) {
+        if (file->modify.watch >= 0 && !layout_has(&file->modify.layout, offset, length))
+                compare(guards, file);
+}
+
 static unsigned int names_left(const struct guarded *file) {
         struct statx sx;
 
@@ -319,6 +328,7 @@ const struct guard_ops guard_modify = {
         .name = "modify",
         .arm = modify_arm,
         .disarm = modify_disarm,
+        .cover = modify_cover,
         .look = modify_look,
         .fd = modify_fd,
         .due = modify_due,

@@ -124,6 +124,9 @@ struct guard_ops {
         /* Stops; also if it does not hold. */
         void (*disarm)(struct guards *guards, struct guarded *file);
 
+        /* Something has been registered of the range, which is there now. */
+        void (*cover)(struct guards *guards, struct guarded *file, uint64_t offset, uint64_t length);
+
         /* Does it still hold, or again? Called every few seconds, and when something has happened to the file. */
         int (*look)(struct guards *guards, struct guarded *file);
 

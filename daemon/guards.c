@@ -171,6 +171,12 @@ struct guarded *guards_put(struct guards *guards, struct guarded *file) {
         return NULL;
 }
 
+void guards_cover(struct guards *guards, struct guarded *file, uint64_t offset, uint64_t length) {
+        for (unsigned int i = 0; i < N_GUARDS; i++)
+                if (guards->ops[i]->cover)
+                        guards->ops[i]->cover(guards, file, offset, length);
+}
+
 int guards_look(struct guards *guards, struct guarded *file) {
         for (unsigned int i = 0; i < N_GUARDS; i++) {
                 int reason;

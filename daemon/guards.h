@@ -85,6 +85,9 @@ int guards_event(struct guards *guards, enum guard_index index);
 uint64_t guards_due(const struct guards *guards);
 int guards_work(struct guards *guards);
 
+/* A registration of the range is done: what is compared later on has to know what it is about. */
+void guards_cover(struct guards *guards, struct guarded *file, uint64_t offset, uint64_t length);
+
 /* Asks all guards of a file whether they hold. */
 int guards_look(struct guards *guards, struct guarded *file);
 

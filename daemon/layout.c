@@ -406,6 +406,20 @@ void layout_compare(const struct pl_fdclass *class,
         flush(&c);
 }
 
+bool layout_has(const struct layout *layout, uint64_t offset, uint64_t length) {
+        uint64_t end = pl_range_end(offset, length);
+
+        for (size_t i = 0; i < layout->n_extents && offset < end; i++) {
+                const struct layout_extent *e = layout->extents + i;
+
+                if (e->logical > offset)
+                        break;
+                if (e->logical + e->length > offset)
+                        offset = e->logical + e->length;
+        }
+        return !layout->known || offset >= end;
+}
+
 void layout_done(struct layout *layout) {
         free(layout->extents);
         *layout = (struct layout) { 0 };

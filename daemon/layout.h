@@ -72,6 +72,9 @@ void layout_compare(const struct pl_fdclass *class,
                     void *userdata);
 
 /* Frees, and makes it one that knows nothing. */
+/* Is there memory, as far as is known, for each byte of the range? True also if nothing is known. */
+bool layout_has(const struct layout *layout, uint64_t offset, uint64_t length);
+
 void layout_done(struct layout *layout);
 
 #endif

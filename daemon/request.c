@@ -353,6 +353,8 @@ int request_register(struct registrar_state *state,
                 if (attempt.kernel_error != -EOPNOTSUPP)
                         break;
         }
+        if (file && r == 0)
+                guards_cover(state->guards, file, request->offset, request->length);
         if (file)
                 (void)guards_put(state->guards, file);
         if (r < 0)

@@ -130,6 +130,20 @@ static void punch(int fd, uint64_t first, uint64_t n) {
 
 /* --- what it tells --------------------------------------------------------------------------------------------------------- */
 
+/* Pages that come after the file was looked at, and are registered: they are missed when they go. */
+TEST(test_what_is_registered_later_is_known) {
+        struct guarded *file = given();
+
+        punch(f.fd, 8, 4);
+        turn();
+        assert_report(0, GUARD_CHANGED, 8 * PAGE, 4 * PAGE);
+        fill(f.fd);
+        guard_modify.cover(&f.guards, file, 9 * PAGE, 2 * PAGE);
+        punch(f.fd, 8, 4);
+        turn();
+        assert_report(0, GUARD_CHANGED, 8 * PAGE, 4 * PAGE);
+}
+
 TEST(test_truncation_is_told) {
         given();
         turn();
@@ -425,6 +439,7 @@ TEST(test_no_descriptors) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 GUARDED(test_truncation_is_told),
+                GUARDED(test_what_is_registered_later_is_known),
                 GUARDED(test_truncated_and_grown_again),
                 GUARDED(test_holes_are_told_exactly),
                 GUARDED(test_writing_is_activity_only),
