@@ -124,7 +124,7 @@ static int lease_arm(struct guards *guards, struct guarded *file) {
         if (file->lease.type != F_UNLCK)
                 return (int)reason_of(file);
         /* Somebody's who knows what to do with it, and shall go on to hear of it. */
-        if (!file->lease.lent && fcntl(file->fd, F_GETLEASE) != F_UNLCK)
+        if (fcntl(file->fd, F_GETLEASE) != F_UNLCK)
                 return PINLEASE_GUARD_OTHER_LEASE;
         r = lend(guards, file);
         return r == PINLEASE_GUARD_HOLDS ? take(guards, file) : r;

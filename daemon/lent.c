@@ -89,6 +89,16 @@ bool lent_rings(const struct lent *lent) {
         return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
 }
 
+/*
+ * A description may be another session's too, which has the lease on it by now: then signals go to that one's bell. Or the
+ * app has redirected them: then it has a lease as if it had taken it without the service, and so its own delay.
+ */
+static bool is_ours(const struct lent *lent, int fd) {
+        struct f_owner_ex owner;
+
+        return fcntl(fd, F_GETOWN_EX, &owner) == 0 && (owner.pid == 0 || owner.pid == lent->bell);
+}
+
 void lent_done(struct lent *lent) {
         int fds[LENT_MAX];
         unsigned int n = 0;
@@ -96,7 +106,8 @@ void lent_done(struct lent *lent) {
         for (unsigned int i = 0; i < LENT_MAX; i++)
                 if (lent->fds[i] >= 0) {
                         /* Not there any more, as a rule: the registrar has done so itself. */
-                        (void)fcntl(lent->fds[i], F_SETLEASE, F_UNLCK);
+                        if (is_ours(lent, lent->fds[i]))
+                                (void)fcntl(lent->fds[i], F_SETLEASE, F_UNLCK);
                         fds[n++] = lent->fds[i];
                         lent->fds[i] = -1;
                 }

@@ -192,6 +192,7 @@ static const struct conditional keeper_may_if[] = {
 
         /* lent.c: where the signals of a lease go, and its end. The bell, which may have been stopped. */
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETSIG) } },
+        { SCMP_SYS(fcntl), 1, { IS(1, F_GETOWN_EX) } },
         { SCMP_SYS(fcntl), 1, { IS(1, F_SETOWN_EX) } },
         { SCMP_SYS(fcntl), 2, { IS(1, F_SETLEASE), IS(2, F_UNLCK) } },
 

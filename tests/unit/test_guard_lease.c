@@ -244,6 +244,27 @@ TEST(test_open_elsewhere) {
         close_file();
 }
 
+/* Another session that has the same description was faster. It has the lease, and the signals of it. */
+TEST(test_other_session) {
+        int before;
+
+        open_file("/dev/shm", O_RDWR);
+        wait_and_let_go(do_truncate);
+        assert_int_equal(fcntl(f.fd, F_SETLEASE, F_WRLCK), 0);
+        assert_int_equal(fcntl(f.fd, F_SETOWN, getpid()), 0);
+        before = fcntl(f.fd, F_GETOWN);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        assert_int_equal(reason(), PINLEASE_GUARD_OTHER_LEASE);
+        assert_int_equal(fcntl(f.fd, F_GETOWN), before);
+        assert_int_equal(fcntl(f.fd, F_GETLEASE), F_WRLCK);
+        /* When that one has given it up it is to be had. */
+        assert_int_equal(fcntl(f.fd, F_SETLEASE, F_UNLCK), 0);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        assert_int_equal(reason(), PINLEASE_GUARD_HOLDS);
+        expect("back ");
+        close_file();
+}
+
 /* The app spoils it: that is its own matter, and found out. */
 TEST(test_taken_off) {
         open_file("/dev/shm", O_RDWR);
@@ -301,6 +322,16 @@ TEST(test_keeper_gives_up) {
         close_file();
 }
 
+/* What another session has on the same description by now is not its keeper's to give up. */
+TEST(test_keeper_of_another) {
+        open_file("/dev/shm", O_RDWR);
+        assert_int_equal(fcntl(f.fd, F_SETOWN, getpid()), 0);
+        lent_done(&f.lent);
+        assert_int_equal(fcntl(f.fd, F_GETLEASE), F_WRLCK);
+        f.file->lease.lent = false;
+        close_file();
+}
+
 TEST(test_not_for_this) {
         struct pl_fdclass class;
         int fd = testing_memfd(SIZE);
@@ -322,10 +353,12 @@ int main(void) {
                 CHECKED(test_does_not_wait),
                 CHECKED(test_reader),
                 CHECKED(test_open_elsewhere),
+                CHECKED(test_other_session),
                 CHECKED(test_taken_off),
                 CHECKED(test_redirected),
                 CHECKED(test_killed),
                 CHECKED(test_keeper_gives_up),
+                CHECKED(test_keeper_of_another),
                 CHECKED(test_not_for_this),
         };
 
