@@ -5,18 +5,14 @@
  * pinleased says, what the kernel says, and what should be are compared. PINLEASE_TEST_SEED repeats a run.
  */
 
-#include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "audit.h"
 #include "chance.h"
 #include "fixture.h"
 #include "harness.h"
-#include "leftovers.h"
 #include "process.h"
 #include "view.h"
 
@@ -175,13 +171,6 @@ static const char *step(struct model *m) {
 
 /* --- is it so? --- */
 
-static bool differs(struct model *m, const char *what, uint64_t is, uint64_t should) {
-        if (is == should)
-                return false;
-        (void)snprintf(m->problem, sizeof m->problem, "%s: %" PRIu64 ", should be %" PRIu64, what, is, should);
-        return true;
-}
-
 static struct amount sum_of(const struct model_app *a) {
         struct amount sum = { .registrations = a->n };
 
@@ -190,52 +179,13 @@ static struct amount sum_of(const struct model_app *a) {
         return sum;
 }
 
-static bool session_is_right(struct model *m, const struct view_session *s, const struct amount *should) {
-        struct rlimit limit = { 0 };
-        char value[32] = "";
-
-        if (differs(m, "pinned, says pinleased", s->in_use.pinned, should->pinned) ||
-            differs(m, "ODP, says pinleased", s->in_use.odp, should->odp) ||
-            differs(m, "registrations, says pinleased", s->in_use.registrations, should->registrations) ||
-            differs(m, "registrations that are listed", s->n_registrations, should->registrations))
-                return false;
-        if (!process_status(s->registrar, "VmPin", value, sizeof value) ||
-            differs(m, "VmPin of the registrar", strtoull(value, NULL, 10) << 10, should->pinned))
-                return false;
-        if (prlimit(s->registrar, RLIMIT_MEMLOCK, NULL, &limit) < 0 ||
-            differs(m, "RLIMIT_MEMLOCK of the registrar", limit.rlim_cur, s->credit.pinned))
-                return false;
-        if (s->credit.pinned >= should->pinned && s->credit.odp >= should->odp && s->credit.registrations >= should->registrations)
-                return true;
-        (void)snprintf(m->problem, sizeof m->problem, "a session holds less than it uses: %s", amount_text(&s->credit));
-        return false;
-}
-
 static bool is_right(const void *argument) {
         struct model *m = *(struct model *const *)argument;
-        struct amount credit = { 0 }, use = { 0 };
-        static struct view view;
-        struct status status;
+        static struct audited apps[N_APPS];
 
-        view_list(NULL, &view);
-        view_status(NULL, &status);
-        if (differs(m, "sessions", view.n, N_APPS) || differs(m, "sessions of the status", status.sessions, N_APPS))
-                return false;
-        for (unsigned int i = 0; i < N_APPS; i++) {
-                const struct view_session *s = view_of(&view, m->apps[i].app.pid);
-                struct amount should = sum_of(m->apps + i);
-
-                if (!session_is_right(m, s, &should))
-                        return false;
-                amount_add(&credit, &s->credit);
-                amount_add(&use, &should);
-        }
-        if (!amount_equal(&status.credit, &credit) || status.n_users != 1 || !amount_equal(&status.users[0].credit, &credit) ||
-            !amount_equal(&status.in_use, &use)) {
-                (void)snprintf(m->problem, sizeof m->problem, "the status's sums are others than those of the list");
-                return false;
-        }
-        return !differs(m, "bytes that the kernel has pinned", (uint64_t)leftovers_pinned() * PAGE, use.pinned);
+        for (unsigned int i = 0; i < N_APPS; i++)
+                apps[i] = (struct audited) { .app = m->apps[i].app.pid, .should = sum_of(m->apps + i) };
+        return audit_is_right(NULL, apps, N_APPS, m->problem, sizeof m->problem);
 }
 
 static void run_model(const void *argument _unused_) {

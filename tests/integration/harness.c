@@ -28,16 +28,14 @@
 #define STATUS_SKIPPED 77
 
 static const struct test_case *const all_cases[] = {
-        cases_protocol,     cases_attach,         cases_memory,     cases_kernel,     cases_hanging,
-        cases_limits,       cases_policy,         cases_flood,          cases_identity,   cases_transfer,   cases_ending,
-        cases_drain,        cases_version,        cases_credit,     cases_model,      cases_restart,
-        cases_campaign,     cases_lease,          cases_admin,      cases_ctl,        cases_revoke,
-        cases_container,    cases_stranger,       cases_hostile,    cases_exhaust,    cases_guard_modify,
-        cases_poison,       cases_force,          cases_force_kill,
-        cases_lease_owner,
-        cases_remount,
-        cases_notify, cases_lease_many, cases_lease_shared,
-        cases_lease_ending, cases_poison_session,
+        cases_protocol,     cases_attach,         cases_memory,       cases_kernel,      cases_hanging,
+        cases_limits,       cases_policy,         cases_flood,        cases_identity,    cases_transfer,
+        cases_ending,       cases_drain,          cases_version,      cases_credit,      cases_model,
+        cases_restart,      cases_campaign,       cases_lease,        cases_admin,       cases_ctl,
+        cases_revoke,       cases_container,      cases_stranger,     cases_hostile,     cases_exhaust,
+        cases_guard_modify, cases_poison,         cases_force,        cases_force_kill,  cases_lease_owner,
+        cases_remount,      cases_notify,         cases_lease_many,   cases_lease_shared, cases_lease_ending,
+        cases_lease_model,  cases_poison_session,
 };
 
 static void (*failure_hook)(void);

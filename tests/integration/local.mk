@@ -30,6 +30,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-kernel.c \
 	tests/integration/cases-lease.c \
 	tests/integration/cases-lease-many.c \
+	tests/integration/cases-lease-model.c \
 	tests/integration/cases-lease-owner.c \
 	tests/integration/cases-lease-shared.c \
 	tests/integration/cases-lease-ending.c \
@@ -48,6 +49,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-transfer.c \
 	tests/integration/cases-version.c \
 	tests/integration/alone.c tests/integration/alone.h \
+	tests/integration/audit.c tests/integration/audit.h \
 	tests/integration/calls.c tests/integration/calls.h \
 	tests/integration/chance.c tests/integration/chance.h \
 	tests/integration/ctl.c tests/integration/ctl.h \
@@ -57,14 +59,21 @@ pl_raw_SOURCES = \
 	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/instance.c tests/integration/instance.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
+	tests/integration/lease-model.c tests/integration/lease-model.h \
+	tests/integration/lease-steps.c tests/integration/lease-steps.h tests/integration/lease-steps-app.c \
+	tests/integration/lease-world.c tests/integration/lease-world.h \
+	tests/integration/ledgers.c tests/integration/ledgers.h \
 	tests/integration/linger.c tests/integration/linger.h \
 	tests/integration/matrix.c tests/integration/matrix.h \
 	tests/integration/matrix-operations.c tests/integration/matrix-subject.c \
 	tests/integration/memory.c tests/integration/memory.h \
+	tests/integration/mrs.c tests/integration/mrs.h \
 	tests/integration/proc.c tests/integration/proc.h \
 	tests/integration/process.c tests/integration/process.h \
+	tests/integration/puppet.c tests/integration/puppet.h \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/rdma.c tests/integration/rdma.h \
+	tests/integration/rival.c tests/integration/rival.h \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/subject.c tests/integration/subject.h \

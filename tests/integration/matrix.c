@@ -12,7 +12,6 @@
 #include "fixture.h"
 #include "harness.h"
 #include "process.h"
-#include "wire.h"
 
 /* How often the guards look at what nothing tells them of, twice, and something for a slow machine. */
 #define LOOK_MS 12000
@@ -84,18 +83,6 @@ static void other(int channel, const void *argument) {
         }
 }
 
-/* Does it wait until a lease is given up? */
-static bool other_waits(void) {
-        char path[64], where[64] = "";
-        int fd;
-
-        (void)snprintf(path, sizeof path, "/proc/%d/wchan", m.other.pid);
-        fd = CHECK_CALL(open(path, O_RDONLY | O_CLOEXEC));
-        (void)!read(fd, where, sizeof where - 1);
-        close(fd);
-        return strstr(where, "break_lease") != NULL;
-}
-
 static bool has_come(int fd) {
         struct pollfd p = { .fd = fd, .events = POLLIN };
 
@@ -104,7 +91,7 @@ static bool has_come(int fd) {
 
 /* It has done it, or will not before it is let go. */
 static bool is_decided(const void *argument _unused_) {
-        return has_come(m.other.channel) || other_waits();
+        return has_come(m.other.channel) || process_waits_for_lease(m.other.pid);
 }
 
 /* --- the app
@@ -155,12 +142,10 @@ static void on_event(const struct pl_packet *packet) {
 }
 
 static struct pl_packet receive(void) {
-        struct pl_received received;
+        struct pl_packet packet;
 
-        await_readable(m.fixture.raw.sock, "the service's answer");
-        CHECK_EQUAL(pl_wire_recv(m.fixture.raw.sock, 0, &received), 0);
-        CHECK_EQUAL(pl_packet_check(&received.packet, received.size, 0, PL_FROM_SESSION), PINLEASE_CODE_NONE);
-        return received.packet;
+        CHECK_EQUAL(raw_recv_any(&m.fixture.raw, &packet), 0);
+        return packet;
 }
 
 /* Events may come before the answer. */

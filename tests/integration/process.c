@@ -140,6 +140,12 @@ bool process_status(pid_t pid, const char *name, char *ret_value, size_t size) {
         return false;
 }
 
+bool process_waits_for_lease(pid_t pid) {
+        char where[64];
+
+        return proc_read(pid, "wchan", where, sizeof where) && strstr(where, "break_lease");
+}
+
 uint64_t process_memlock(pid_t pid) {
         unsigned long long soft, hard;
         char text[4096], *line;

@@ -43,6 +43,9 @@ unsigned int process_fds(pid_t pid, const char *what);
 /* How many lines of its /proc/PID/maps contain `what`. */
 unsigned int process_maps(pid_t pid, const char *what);
 
+/* Does it wait until a lease is given up? */
+bool process_waits_for_lease(pid_t pid);
+
 /* Writes a text to a file of /proc or /sys, at once. */
 void write_file(const char *path, const char *text);
 

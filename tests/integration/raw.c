@@ -81,7 +81,7 @@ int raw_send(const struct raw *raw, const void *packet, size_t size, const int *
         return sendmsg(raw->sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static int recv_any(const struct raw *raw, struct pl_packet *ret_packet) {
+int raw_recv_any(const struct raw *raw, struct pl_packet *ret_packet) {
         struct pl_received received;
         int r;
 
@@ -100,7 +100,7 @@ int raw_recv(const struct raw *raw, struct pl_packet *ret_packet) {
         int r;
 
         do
-                r = recv_any(raw, ret_packet);
+                r = raw_recv_any(raw, ret_packet);
         while (r == 0 && ret_packet->header.opcode == PL_OP_NOTICE);
         return r;
 }
@@ -109,7 +109,7 @@ struct pl_packet raw_expect_notice(const struct raw *raw, enum pl_notice_kind ki
         struct pl_packet packet;
 
         do {
-                int r = recv_any(raw, &packet);
+                int r = raw_recv_any(raw, &packet);
 
                 if (r < 0)
                         FAIL("a notice was to come: the session has ended: %s", strerror(-r));

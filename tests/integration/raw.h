@@ -27,6 +27,8 @@ int raw_send(const struct raw *raw, const void *packet, size_t size, const int *
 
 /* Receives a packet that is no notice and judges it as the library would. Returns 0, or -ECONNRESET when the session has ended. */
 int raw_recv(const struct raw *raw, struct pl_packet *ret_packet);
+/* The same, notices as well. */
+int raw_recv_any(const struct raw *raw, struct pl_packet *ret_packet);
 
 /* A request and its answer. fd: -1 for none. Returns NONE and the reply, or the refusal's code. */
 enum pinlease_code raw_call(struct raw *raw, struct pl_packet *request, int fd, struct pl_packet *ret_reply);

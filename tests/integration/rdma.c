@@ -277,6 +277,21 @@ enum ibv_wc_status rdma_try_transfer(
         return IBV_WC_SUCCESS;
 }
 
+enum ibv_wc_status rdma_compare(
+        struct rdma *rdma, uint64_t iova, uint32_t rkey, const uint8_t *memory, uint64_t length) {
+        for (uint64_t at = 0; at < length; at += RDMA_BUFFER) {
+                uint32_t n = length - at < RDMA_BUFFER ? (uint32_t)(length - at) : RDMA_BUFFER;
+                uint8_t *back = rdma->buffer + RDMA_BUFFER;
+                enum ibv_wc_status status;
+
+                status = work(rdma, IBV_WR_RDMA_READ, (uintptr_t)back, rdma->buffer_mr->lkey, iova + at, rkey, n);
+                if (status != IBV_WC_SUCCESS)
+                        return status;
+                compare("read", at, memory + at, back, n);
+        }
+        return IBV_WC_SUCCESS;
+}
+
 void rdma_transfer(
         struct rdma *rdma, uint64_t iova, uint32_t rkey, const uint8_t *memory, uint64_t length, uint64_t seed) {
         enum ibv_wc_status status = rdma_try_transfer(rdma, iova, rkey, memory, length, seed);

@@ -50,6 +50,10 @@ void rdma_transfer(
 enum ibv_wc_status rdma_try_transfer(
         struct rdma *rdma, uint64_t iova, uint32_t rkey, const uint8_t *memory, uint64_t length, uint64_t seed);
 
+/* Reads the remote memory, and compares it with `memory`, which may show the same bytes. */
+enum ibv_wc_status rdma_compare(
+        struct rdma *rdma, uint64_t iova, uint32_t rkey, const uint8_t *memory, uint64_t length);
+
 /* One RDMA write from memory of this side that is not the transfer's own buffer. */
 enum ibv_wc_status rdma_write_from(
         struct rdma *rdma, uint64_t local, uint32_t lkey, uint64_t remote, uint32_t rkey, uint32_t length);
