@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 
 #include "bell.h"
 #include "util.h"
@@ -121,6 +122,10 @@ static int lease_arm(struct guards *guards, struct guarded *file) {
                 return PINLEASE_GUARD_NOT_FOR_THIS;
         if (guards->bell_lost)
                 return PINLEASE_GUARD_MEDDLED;
+        /* The kernel would say so as well, but only after the signals have been directed here: away from another session's
+         * bell, maybe, that has the same description. */
+        if ((uid_t)setfsuid((uid_t)-1) != file->class.owner)
+                return PINLEASE_GUARD_NOT_OWNER;
         if (file->lease.type != F_UNLCK)
                 return (int)reason_of(file);
         /* Somebody's who knows what to do with it, and shall go on to hear of it. */

@@ -265,6 +265,22 @@ TEST(test_other_session) {
         close_file();
 }
 
+/* Whose session cannot have a lease leaves the signals of another's alone. */
+TEST(test_not_the_owner) {
+        int before;
+
+        open_file("/dev/shm", O_RDWR);
+        wait_and_let_go(do_truncate);
+        f.file->class.owner++;
+        assert_int_equal(fcntl(f.fd, F_SETOWN, getpid()), 0);
+        before = fcntl(f.fd, F_GETOWN);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        assert_int_equal(reason(), PINLEASE_GUARD_NOT_OWNER);
+        assert_int_equal(fcntl(f.fd, F_GETOWN), before);
+        f.file->class.owner--;
+        close_file();
+}
+
 /* The app spoils it: that is its own matter, and found out. */
 TEST(test_taken_off) {
         open_file("/dev/shm", O_RDWR);
@@ -354,6 +370,7 @@ int main(void) {
                 CHECKED(test_reader),
                 CHECKED(test_open_elsewhere),
                 CHECKED(test_other_session),
+                CHECKED(test_not_the_owner),
                 CHECKED(test_taken_off),
                 CHECKED(test_redirected),
                 CHECKED(test_killed),

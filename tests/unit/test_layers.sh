@@ -95,7 +95,7 @@ only 'pthread\.h' client/events.c client/session.c client/session.h client/libpi
 # Who is told that a file has changed.
 only 'sys/inotify\.h' daemon/guard-modify.c
 # Identity and privileges.
-only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c
+only 'sys/fsuid\.h' daemon/privileges.c daemon/residency.c daemon/guard-lease.c
 only 'linux/capability\.h' daemon/privileges.c
 only 'sys/prctl\.h' daemon/privileges.c daemon/session.c daemon/guard-poison.c daemon/sandbox.c
 only 'sys/signalfd\.h' daemon/bell.c daemon/guard-poison.c
