@@ -8,6 +8,9 @@
 /* How long it works before it looks whether there is something else to do. */
 #define SLICE_MS 5
 
+/* Less time than an app has been told, by so little, is the same. */
+#define SAME_MS 50
+
 /* How often what the kernel keeps is tried again. */
 #define KEPT_MS 1000
 
@@ -139,6 +142,12 @@ static uint64_t deadline_of(const struct revoker *r, const struct registration *
         return deadline;
 }
 
+/* Does the app have to know, of a revocation that ends earlier than those it knows? Not of the moments by which two sessions that hear
+ * of the same change differ. */
+static bool is_news(const struct registration *registration, const struct revocation *revocation, uint64_t before) {
+        return !before || registration->reason != (uint8_t)revocation->reason || before - revocation->deadline > SAME_MS;
+}
+
 /* Puts a registration under a revocation. The app is told once more only if it has less time than it thinks. */
 static void cover(struct revoker *r, uint32_t slot, unsigned int index, const struct revocation_order *order) {
         struct registration *registration = registration_at(r, slot);
@@ -148,6 +157,7 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index, const st
 
         if (!before || revocation->deadline < before) {
                 uint64_t end = pl_range_end(record->offset, record->length), last = end;
+                bool news = is_news(registration, revocation, before);
 
                 registration->reason = (uint8_t)revocation->reason;
                 registration->hit_offset = record->offset;
@@ -157,7 +167,7 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index, const st
                         last = pl_range_end(order->offset, order->length);
                 }
                 registration->hit_length = (last < end ? last : end) - registration->hit_offset;
-                if (r->tells && !(registration->flags & KEPT))
+                if (news && r->tells && !(registration->flags & KEPT))
                         set_tell(r, registration, TELL_REVOKING);
         }
         /* It has been tried in vain already, and is tried again at once. */

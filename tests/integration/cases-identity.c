@@ -222,6 +222,7 @@ static void run_attack(const void *argument) {
 /* pinleased has sockets, timers and the like, and memory of its own making, whatever apps send to their sessions. */
 static void run_daemon(const void *argument _unused_) {
         static const char *const harmless[] = { "socket:",
+                                                "/memfd:pinlease-policy",
                                                 "anon_inode:[eventpoll]",
                                                 "anon_inode:[signalfd]",
                                                 "anon_inode:[timerfd]",

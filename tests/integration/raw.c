@@ -137,13 +137,21 @@ void expect_code(enum pinlease_code is, enum pinlease_code code) {
                 FAIL("answered with \"%s\", should be \"%s\"", pl_code_name(is), pl_code_name(code));
 }
 
+/* Asked for what is just being given back: once more, with less time, as another session has heard of the change earlier. */
+static bool is_asked_again(const struct pl_packet *request, const struct pl_packet *packet) {
+        return request->header.opcode == PL_OP_RELEASE && packet->header.opcode == PL_OP_REVOKING &&
+               packet->body.revoking.id == request->body.release.id;
+}
+
 int raw_try_call(struct raw *raw, struct pl_packet *request, int fd, struct pl_packet *ret_reply) {
         int r;
 
         request->header.seq = ++raw->seq;
         r = raw_send(raw, request, request->header.length, &fd, fd >= 0);
-        if (r == 0)
-                r = raw_recv(raw, ret_reply);
+        do
+                if (r == 0)
+                        r = raw_recv(raw, ret_reply);
+        while (r == 0 && is_asked_again(request, ret_reply));
         if (r < 0)
                 return r == -EPIPE ? -ECONNRESET : r;
         if (ret_reply->header.seq != raw->seq)
