@@ -52,6 +52,23 @@ int custody_close(struct custody *c) {
         return 0;
 }
 
+int custody_lend(struct custody *custody, int control, const struct control_message *message, int fd) {
+        struct control_message answer = { .type = CONTROL_ACK };
+        int r, bell = -1;
+
+        r = lent_add(&custody->lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
+        if (r == -EPROTO)
+                return r;
+        answer.value = (uint32_t)-r;
+        r = control_send(control, &answer, bell);
+        pl_close(bell);
+        return r;
+}
+
+int custody_unlend(struct custody *custody, const struct control_message *message) {
+        return message->id < LENT_MAX ? lent_drop(&custody->lent, (unsigned int)message->id) : -EPROTO;
+}
+
 void custody_done(struct custody *c) {
         int fds[MAX_CONTEXTS + 1];
         unsigned int n = 0;

@@ -27,6 +27,11 @@ int custody_drop_context(struct custody *custody, const struct control_message *
 int custody_hold(struct custody *custody, int fd);
 int custody_close(struct custody *custody);
 
+/* LEND, UNLEND. The answer, the first with the bell, goes to `control`. Both may return another negative errno as well: it could not be
+ * sent. */
+int custody_lend(struct custody *custody, int control, const struct control_message *message, int fd);
+int custody_unlend(struct custody *custody, const struct control_message *message);
+
 /* Closes everything, and gives up the leases. */
 void custody_done(struct custody *custody);
 

@@ -39,6 +39,7 @@ enum phase {
         PHASE_ENDING,  /* it has been told, or has reason, to give up by itself before the deadline */
         PHASE_KILLED,  /* it has been killed; before the deadline it is dead, unless it hangs */
         PHASE_STUCK,   /* it cannot die: cleaned up already, and once more when it does */
+        PHASE_YIELDING, /* all is gone; what other sessions have of a file that somebody waits for is still being given back */
         PHASE_KEPT,    /* it is gone, but the kernel keeps memory regions that the app is using: tried again and again */
         PHASE_OVER,
 };
@@ -109,13 +110,12 @@ static void conclude(struct keeper *k) {
         /* The app takes the end of the connection for the end of its memory regions, so that comes last. Whoever waits for a
          * lease goes on when they are gone. */
         kept = clean(k);
-        if (kept == 0)
-                lent_done(&k->custody.lent);
         (void)shutdown(k->config.client, SHUT_RDWR);
         if (kept > 0 && k->config.app < 0 && ++k->orphan_tries == ORPHAN_TRIES)
                 log_event(LOG_ERR, EVENT_FORCE_FAILED, "leaves %u memory regions to others that have its app's verbs context", kept);
         if (kept == 0 || k->orphan_tries == ORPHAN_TRIES) {
-                k->phase = PHASE_OVER;
+                k->deadline = uplink_waits_until(&k->uplink);
+                k->phase = k->deadline ? PHASE_YIELDING : PHASE_OVER;
                 return;
         }
 
@@ -126,24 +126,6 @@ static void conclude(struct keeper *k) {
                           kept);
         k->phase = PHASE_KEPT;
         k->deadline = pl_now_ms() + KEPT_MS;
-}
-
-/* Owns the descriptor. The first comes back with the bell. */
-static int lend(struct keeper *k, const struct control_message *message, int fd) {
-        struct control_message answer = { .type = CONTROL_ACK };
-        int r, bell = -1;
-
-        r = lent_add(&k->custody.lent, message->id < LENT_MAX ? (unsigned int)message->id : LENT_MAX, fd, &bell);
-        if (r == -EPROTO)
-                return r;
-        answer.value = (uint32_t)-r;
-        r = control_send(k->config.control, &answer, bell);
-        pl_close(bell);
-        return r;
-}
-
-static int unlend(struct keeper *k, const struct control_message *message) {
-        return message->id < LENT_MAX ? lent_drop(&k->custody.lent, (unsigned int)message->id) : -EPROTO;
 }
 
 static int acknowledge(struct keeper *k, int error) {
@@ -226,9 +208,9 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
         case CONTROL_CLOSED:
                 return custody_close(&k->custody);
         case CONTROL_LEND:
-                return lend(k, message, fd);
+                return custody_lend(&k->custody, k->config.control, message, fd);
         case CONTROL_UNLEND:
-                return unlend(k, message);
+                return custody_unlend(&k->custody, message);
         case CONTROL_WANT:
                 return uplink_want(&k->uplink, &message->credit);
         case CONTROL_RETURN:
@@ -388,6 +370,9 @@ static void expire(struct keeper *k, uint64_t now) {
         case PHASE_KEPT:
                 conclude(k);
                 return;
+        case PHASE_YIELDING:
+                k->phase = PHASE_OVER;
+                return;
         default:
                 return;
         }
@@ -446,6 +431,9 @@ static void turn(struct keeper *k) {
                 freeze_release(&k->freeze);
                 (void)waitpid((pid_t)k->config.introduction.registrar_pid, NULL, WNOHANG);
                 k->config.registrar = pl_close(k->config.registrar);
+                /* Somebody may wait for other sessions, by what it has said last. */
+                if (k->config.control >= 0)
+                        drain_registrar(k);
                 conclude(k);
                 return;
         }
@@ -462,6 +450,8 @@ static void turn(struct keeper *k) {
                 uplink_retire(&k->uplink);
         uplink_turn(&k->uplink, now);
         relay_turn(&k->relay, k->config.control);
+        if (k->phase == PHASE_YIELDING)
+                k->deadline = uplink_waits_until(&k->uplink) ? k->deadline : now;
         heartbeat(k, now);
         check_overdue(k, now);
         expire(k, now);

@@ -222,6 +222,17 @@ int uplink_break(struct uplink *u, const struct control_message *message) {
         return 0;
 }
 
+uint64_t uplink_waits_until(const struct uplink *u) {
+        uint64_t latest = 0;
+
+        if (u->fd < 0 && !u->next_attempt)
+                return 0;
+        for (size_t i = 0; i < ELEMENTSOF(u->breaks); i++)
+                if (u->breaks[i].due > latest)
+                        latest = u->breaks[i].due;
+        return latest;
+}
+
 void uplink_tell(struct uplink *u, const struct control_message *message) {
         if (u->welcome)
                 send_or_drop(u, message);

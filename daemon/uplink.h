@@ -70,6 +70,9 @@ int uplink_return(struct uplink *uplink, const struct credit_amount *amount);
  * cookie. */
 int uplink_break(struct uplink *uplink, const struct control_message *message);
 
+/* Until when a BREAK is to be waited for whose answer can still come; 0: there is none. */
+uint64_t uplink_waits_until(const struct uplink *uplink);
+
 /* Something that only matters to the pinleased that asked for it. */
 void uplink_tell(struct uplink *uplink, const struct control_message *message);
 

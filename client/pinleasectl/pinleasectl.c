@@ -50,7 +50,7 @@ int main(int argc, char *argv[]) {
 
         r = options_find_explain(argc, argv);
         if (r > 0)
-                return explain_exec(argc, argv, r);
+                return (int)explain_exec(argc, argv, r);
         text_init();
         r = options_parse(argc, argv, &options);
         if (r >= 0) {

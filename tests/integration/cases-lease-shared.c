@@ -130,6 +130,37 @@ static void run_same_description(const void *argument) {
                 instance_stop(&instance);
 }
 
+/* The session that has the lease ends while somebody waits: who waits goes on when the other one has given back as well. */
+static void run_holder_ends(const void *argument _unused_) {
+        struct second second = { .conduct = LETS_GO };
+        struct subject s = { 0 };
+        struct app app, breaker;
+
+        s.memory = subject_file("/mnt/ext4-dax", s.path, SUBJECT_LENGTH);
+        second.memory = s.memory;
+        app = app_start(second_app, &second);
+        s.f = fixture_open(NULL);
+        s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
+        subject_expect_lease(&s.reply);
+        tell(app.channel);
+        CHECK_EQUAL(lease_of((uint32_t)await_value(app.channel)), PINLEASE_GUARD_OTHER_LEASE);
+
+        breaker = subject_breaker(subject_truncates, s.path);
+        (void)subject_expect_revoking(&s);
+        await(app.channel);
+        raw_close(&s.f.raw);
+        (void)nanosleep(&(struct timespec) { .tv_nsec = 300 * 1000 * 1000 }, NULL);
+        CHECK_EQUAL(subject_size(s.path), SUBJECT_LENGTH);
+        tell(app.channel);
+        await(breaker.channel);
+        CHECK_EQUAL(subject_size(s.path), SUBJECT_CUT);
+        CHECK_EQUAL(await_value(app.channel), SUBJECT_CUT);
+        tell(app.channel);
+        app_finish(&app);
+        app_finish(&breaker);
+        subject_abandon(&s);
+}
+
 /* Each has opened the file for reading only, and has a lease of its own; somebody opens it for writing. */
 static void run_read_only(const void *argument _unused_) {
         struct second second = { .conduct = LETS_GO };
@@ -202,6 +233,7 @@ static void run_not_the_owner(const void *argument _unused_) {
 const struct test_case cases_lease_shared[] = {
         { "lease: two apps, one description", run_same_description, NULL, 0 },
         { "lease: two apps, one description, one does not let go", run_same_description, "", 0 },
+        { "lease: two apps, one description, the one with the lease ends", run_holder_ends, NULL, 0 },
         { "lease: two readers, one writes", run_read_only, NULL, 0 },
         { "lease: an owner and another user", run_not_the_owner, NULL, 0 },
         { 0 },

@@ -341,7 +341,7 @@ TEST(test_silence) {
         ctl_free(&ctl);
 
         fake_admin_start(&f, say_nothing, NULL);
-        ctl_run(&ctl, &f, CTL_FILE, 2000, (const char *const[]) { "revoke", "7", NULL });
+        ctl_run(&ctl, &f, CTL_FILE, 5000, (const char *const[]) { "revoke", "7", NULL });
         fake_admin_end(&f);
         assert_int_equal(ctl.status, 130);
         ctl_free(&ctl);
