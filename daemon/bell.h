@@ -10,11 +10,16 @@
  * nothing else to do, nothing to lose and no privilege. Started by the keeper; ends when nobody reads the pipe any more.
  */
 
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* The signal of a lease. When the queue of signals is full (RLIMIT_SIGPENDING), SIGIO comes instead, and tells nothing. */
 #define BELL_SIGNAL (SIGRTMIN + 1)
+
+/* How descriptions are directed to it, F_SETOWN_EX: not as F_SETOWN does it, by which an app redirects its own. So another session's
+ * bell can be told from that. An app can do as if it were one, and loses only what it would by any other means. */
+#define BELL_OWNER F_OWNER_TID
 
 struct bell_ring {
         int32_t signal;

@@ -43,7 +43,22 @@ static bool rings(const struct guards *guards, const struct guarded *file) {
         struct f_owner_ex owner;
 
         return !guards->bell_lost && fcntl(file->fd, F_GETSIG) == BELL_SIGNAL && fcntl(file->fd, F_GETOWN_EX, &owner) == 0 &&
-               owner.type == F_OWNER_PID && owner.pid == file->lease.bell;
+               owner.type == BELL_OWNER && owner.pid == file->lease.bell;
+}
+
+/* Or does it ring for another session, which has the same description, and has taken the lease in the same moment? */
+static bool rings_elsewhere(const struct guarded *file) {
+        struct f_owner_ex owner;
+
+        return fcntl(file->fd, F_GETSIG) == BELL_SIGNAL && fcntl(file->fd, F_GETOWN_EX, &owner) == 0 && owner.type == BELL_OWNER &&
+               owner.pid > 0 && owner.pid != file->lease.bell;
+}
+
+/* It is that one's, then: whose bell it was directed to last. */
+static int concede(struct guarded *file) {
+        file->lease.type = F_UNLCK;
+        file->lease.breaking = false;
+        return PINLEASE_GUARD_OTHER_LEASE;
 }
 
 static void unlock(struct guarded *file) {
@@ -62,6 +77,8 @@ static int take(const struct guards *guards, struct guarded *file) {
                 file->lease.breaking = false;
                 if (rings(guards, file))
                         return PINLEASE_GUARD_HOLDS;
+                if (rings_elsewhere(file))
+                        return concede(file);
                 unlock(file);
                 return PINLEASE_GUARD_MEDDLED;
         }
@@ -107,7 +124,7 @@ static int lend(struct guards *guards, struct guarded *file) {
                 return r < 0 ? r : PINLEASE_GUARD_NO_RESOURCES;
         }
         file->lease.lent = true;
-        if (fcntl(file->fd, F_GETOWN_EX, &owner) < 0 || owner.type != F_OWNER_PID)
+        if (fcntl(file->fd, F_GETOWN_EX, &owner) < 0 || owner.type != BELL_OWNER)
                 return PINLEASE_GUARD_MEDDLED;
         file->lease.bell = owner.pid;
         return PINLEASE_GUARD_HOLDS;
@@ -182,6 +199,8 @@ static void check(struct guards *guards, struct guarded *file) {
                 ask(guards, file);
         else if (now != file->lease.type)
                 give_up(guards, file, PINLEASE_GUARD_READER);
+        else if (rings_elsewhere(file))
+                guards_set_reason(guards, file, GUARD_LEASE, (enum pinlease_guard_reason)concede(file));
         else if (!rings(guards, file))
                 give_up(guards, file, PINLEASE_GUARD_MEDDLED);
 }

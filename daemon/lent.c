@@ -34,7 +34,7 @@ static int start_bell(struct lent *lent, int *ret_bell) {
 }
 
 static int direct_signals(const struct lent *lent, int fd) {
-        const struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = lent->bell };
+        const struct f_owner_ex owner = { .type = BELL_OWNER, .pid = lent->bell };
 
         if (fcntl(fd, F_SETSIG, BELL_SIGNAL) < 0 || fcntl(fd, F_SETOWN_EX, &owner) < 0)
                 return -errno;

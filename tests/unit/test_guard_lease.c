@@ -265,6 +265,27 @@ TEST(test_other_session) {
         close_file();
 }
 
+/* Two sessions take it in the same moment: it is the last one's whose bell was set, and the other one leaves it alone. */
+TEST(test_two_at_once) {
+        struct f_owner_ex owner;
+
+        open_file("/dev/shm", O_RDWR);
+        owner = (struct f_owner_ex) { .type = F_OWNER_TID, .pid = getpid() };
+        assert_int_equal(fcntl(f.fd, F_SETOWN_EX, &owner), 0);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        expect("lost ");
+        assert_int_equal(reason(), PINLEASE_GUARD_OTHER_LEASE);
+        assert_int_equal(fcntl(f.fd, F_GETLEASE), F_WRLCK);
+        assert_int_equal(fcntl(f.fd, F_GETOWN_EX, &owner), 0);
+        assert_int_equal(owner.pid, getpid());
+        /* When that one has given it up it is to be had. */
+        assert_int_equal(fcntl(f.fd, F_SETLEASE, F_UNLCK), 0);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        assert_int_equal(reason(), PINLEASE_GUARD_HOLDS);
+        expect("back ");
+        close_file();
+}
+
 /* Whose session cannot have a lease leaves the signals of another's alone. */
 TEST(test_not_the_owner) {
         int before;
@@ -370,6 +391,7 @@ int main(void) {
                 CHECKED(test_reader),
                 CHECKED(test_open_elsewhere),
                 CHECKED(test_other_session),
+                CHECKED(test_two_at_once),
                 CHECKED(test_not_the_owner),
                 CHECKED(test_taken_off),
                 CHECKED(test_redirected),
