@@ -42,17 +42,22 @@ static const struct ledger_record *any_of(const struct changes *c, const struct 
         return NULL;
 }
 
-/* The longest time that a rule gives for the file: whoever waits, waits for all of them. */
+/* The longest time that a rule gives for the file: whoever waits, waits for all of them. While the file lingers here without a
+ * registration, other sessions may have some. */
 static uint32_t grace_of(const struct changes *c, const struct guarded *file) {
         uint32_t grace_ms = 0;
+        bool any = false;
 
         for (uint32_t i = 0; i < c->state->n_registrations; i++) {
                 const struct registration *registration = c->state->registrations + i;
 
-                if (registration->file == file && registration->terms.grace_ms > grace_ms)
+                if (registration->file != file)
+                        continue;
+                any = true;
+                if (registration->terms.grace_ms > grace_ms)
                         grace_ms = registration->terms.grace_ms;
         }
-        return grace_ms;
+        return any ? grace_ms : file->grace_ms;
 }
 
 /* Is something of it not taken back for a change? */

@@ -46,6 +46,7 @@ struct guarded {
         int fd; /* a copy of the descriptor of the first registration, of the app's own description; -1: SEALS is enough */
         bool writable; /* the descriptor is open for writing */
         unsigned int n_registrations;
+        uint32_t grace_ms; /* of the rule of the latest registration: also when there is none any more, and others are asked */
         uint64_t idle_since; /* when that has become 0; CLOCK_MONOTONIC, ms */
         uint32_t guards; /* pl_guards_set() */
 

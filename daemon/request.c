@@ -322,6 +322,8 @@ int request_register(struct registrar_state *state,
         if (r < 0)
                 return r;
 
+        if (file)
+                file->grace_ms = decision.rule->grace_ms;
         for (unsigned int i = 0; i < decision.n_methods; i++) {
                 bool odp = decision.methods[i] == PINLEASE_METHOD_ODP;
                 struct attempt attempt = {

@@ -344,10 +344,22 @@ TEST(test_notices) {
         end_test();
 }
 
+/* Nothing is registered here any more, but another session may have something: it gets the time that it was promised. */
+TEST(test_lingering) {
+        begin_test();
+        release(reg(&f, 0));
+        ask();
+        assert_int_equal(sent[0].type, CONTROL_BREAK);
+        assert_int_equal(sent[0].value, GRACE_MS);
+        turn();
+        (void)others_are_done(0);
+        end_test();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_released), CHECKED(test_others), CHECKED(test_others_never), CHECKED(test_forced),
-                CHECKED(test_once),     CHECKED(test_changed), CHECKED(test_many_changes), CHECKED(test_poisoned),
+                CHECKED(test_once), CHECKED(test_lingering),     CHECKED(test_changed), CHECKED(test_many_changes), CHECKED(test_poisoned),
                 CHECKED(test_notices),
         };
 
