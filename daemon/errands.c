@@ -37,6 +37,12 @@ static int kill_app(void *userdata) {
 
 const struct force_ops errands_force = { .stop = stop_app, .release = release_app, .kill = kill_app };
 
+bool errands_are_run(const struct registrar *r) {
+        struct pollfd p = { .fd = r->line.fd };
+
+        return poll(&p, 1, 0) == 0;
+}
+
 /* --- leases --- */
 
 int errands_lend(void *userdata, const struct guarded *file, int *ret_bell) {

@@ -9,6 +9,9 @@
 /* What is done to the app. */
 extern const struct force_ops errands_force;
 
+/* Is there a keeper? */
+bool errands_are_run(const struct registrar *r);
+
 /* guards_config.lend and unlend. */
 int errands_lend(void *userdata, const struct guarded *file, int *ret_bell);
 void errands_unlend(void *userdata, uint32_t id);

@@ -153,9 +153,9 @@ static int lease_arm(struct guards *guards, struct guarded *file) {
 }
 
 static void lease_disarm(struct guards *guards, struct guarded *file) {
-        /* Somebody waits, and what other sessions have of the file may not be given back yet. The keeper, which hears when it is,
-         * gives the lease up, as it does after a registrar that was killed. */
-        if (guards->ending && file->lease.breaking) {
+        /* The session ends, somebody waits, and what other sessions have of the file may not be given back yet. The keeper, which
+         * hears when it is, gives the lease up, as it does after a registrar that was killed. */
+        if (guards->leaves && file->lease.breaking) {
                 file->lease.lent = false;
                 return;
         }

@@ -61,7 +61,6 @@ static void forget(struct guards *guards, struct guarded *file) {
 }
 
 void guards_done(struct guards *guards) {
-        guards->ending = true;
         while (guards->first)
                 forget(guards, guards->first);
         for (unsigned int i = 0; i < N_GUARDS; i++)

@@ -48,7 +48,7 @@ struct guards {
 
         int bell; /* guard-lease.c: readable when a lease is being broken; -1: none has been taken yet */
         bool bell_lost;
-        bool ending; /* the session ends: guards_done() */
+        bool leaves; /* the session ends, and there is a keeper to give up leases that are being broken; set before guards_done() */
         uint64_t lent[GUARDS_MAX_LENT / 64]; /* a bit each: numbers in use */
         int inotify;  /* guard-modify.c; -1 */
         uint64_t inotify_rest; /* until when it is left alone; CLOCK_MONOTONIC, ms; 0: it is not */

@@ -438,6 +438,7 @@ unsigned int registrar_done(struct registrar *r) {
 
         revoker_done(&r->revoker);
         left = state_done(&r->state);
+        r->guards.leaves = errands_are_run(r);
         guards_done(&r->guards);
         review_done(&r->review);
         r->state.policy = policy_unmap(r->state.policy);

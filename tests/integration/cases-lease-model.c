@@ -6,6 +6,7 @@
  * (lease-model.h) of what should be. PINLEASE_TEST_SEED repeats a run, PINLEASE_SOAK makes it long.
  */
 
+#include <stdlib.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -215,6 +216,9 @@ static void print_world(void) {
 static void run_model(const void *argument _unused_) {
         unsigned int n = soak_rounds(80, 3000);
 
+        /* Short runs are all alike: what they find shall be what has just been changed. Long ones find what nobody knows of. */
+        if (!soak())
+                (void)setenv("PINLEASE_TEST_SEED", "399150472", 0);
         world_begin(&the_world, chance_begin());
         case_pid = getpid();
         at_failure(print_world);

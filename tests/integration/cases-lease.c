@@ -152,14 +152,15 @@ static void run_idle(const void *argument) {
         subject_free(&s);
 }
 
-/* The registrar dies while somebody waits: the keeper takes the registration away, and that one goes on. */
-static void run_registrar_killed(const void *argument) {
-        struct subject s = subject_new(argument, NULL);
+/* The registrar, or the keeper, dies while somebody waits: the other takes the registration away, and that one goes on. */
+static void run_killed(const void *argument) {
+        const bool keeper = argument != NULL;
+        struct subject s = subject_new("/mnt/ext4-dax", NULL);
         struct session session = session_of(getpid());
         struct app breaker = subject_breaker(subject_truncates, s.path);
 
         (void)subject_expect_revoking(&s);
-        CHECK_CALL(kill(session.registrar, SIGKILL));
+        CHECK_CALL(kill(keeper ? session.keeper : session.registrar, SIGKILL));
         await(breaker.channel);
         CHECK_EQUAL(subject_transfer(&s, 1), IBV_WC_REM_ACCESS_ERR);
         app_finish(&breaker);
@@ -248,7 +249,8 @@ const struct test_case cases_lease[] = {
         { "lease: ways to change a file", run_ways, NULL, 0 },
         { "lease: a reader", run_reader, "/mnt/ext4-dax", 0 },
         { "lease: nothing is registered any more", run_idle, "/mnt/ext4-dax", 0 },
-        { "lease: the registrar is killed", run_registrar_killed, "/mnt/ext4-dax", 0 },
+        { "lease: the registrar is killed", run_killed, NULL, 0 },
+        { "lease: the keeper is killed", run_killed, "", 0 },
         { "lease: meddled with", run_meddling, "/mnt/ext4-dax", 0 },
         { "lease: undone", run_undone, "/mnt/ext4-dax", 0 },
         { 0 },
