@@ -6,10 +6,10 @@
  * (lease-model.h) of what should be. PINLEASE_TEST_SEED repeats a run, PINLEASE_SOAK makes it long.
  */
 
-#include <stdlib.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "chance.h"

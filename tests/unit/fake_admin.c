@@ -191,6 +191,8 @@ static void become_program(const struct fake_admin *f, int out, int err, const c
         for (; *arguments && n < ELEMENTSOF(argv) - 1; arguments++)
                 argv[n++] = *arguments;
         (void)setenv("LC_ALL", "C.UTF-8", 0);
+        /* Who runs the tests in the background ignores it, and what is ignored stays so. */
+        (void)signal(SIGINT, SIG_DFL);
         (void)dup2(out, STDOUT_FILENO);
         (void)dup2(err, STDERR_FILENO);
         (void)execv(PROGRAM, (char *const *)argv);
