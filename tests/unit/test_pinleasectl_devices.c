@@ -323,7 +323,7 @@ TEST(test_errors) {
 
 /* What pinleasectl explain hands on, told by a program that says its arguments. */
 static void assert_explains(char *words, const char *expected) {
-        char *argv[8], *save = NULL, text[512];
+        char *argv[16], *save = NULL, text[512];
         int argc = 0, ends[2];
         ssize_t n;
 
