@@ -188,7 +188,7 @@ static void run_failure(const void *argument) {
 
         inject(failure, &session);
         expect_revoked(&f, failure, replies);
-        CHECK(ctl_said(&memory_failure, getpid()) > 0);
+        ctl_await_said(&memory_failure, getpid());
 
         /* Those that were not hit go on, and so does everybody else. */
         for (unsigned int i = 0; i < N_PARTS; i++)

@@ -335,6 +335,10 @@ static bool is_said(const void *argument) {
         return ctl_said(e->message, e->app) >= e->times;
 }
 
+void ctl_await_said(const struct ctl_message *message, pid_t app) {
+        CHECK(eventually(is_said, &(const struct expected) { message, app, 1 }));
+}
+
 void ctl_expect_said(const struct ctl_message *message, pid_t app, unsigned int times) {
         (void)eventually(is_said, &(const struct expected) { message, app, times });
         CHECK_EQUAL(ctl_said(message, app), times);

@@ -84,6 +84,8 @@ struct ctl_message {
 };
 /* How often it has been said of an app of root's. It has that priority, and names a session. */
 unsigned int ctl_said(const struct ctl_message *message, pid_t app);
+/* At least once, sooner or later: the journal writes when it has time. */
+void ctl_await_said(const struct ctl_message *message, pid_t app);
 /* So often, sooner or later. */
 void ctl_expect_said(const struct ctl_message *message, pid_t app, unsigned int times);
 
