@@ -9,7 +9,7 @@ top=$(cd "$(dirname "$0")" && pwd)
 cd "$top" || exit 1
 . "$top/tests/packages"
 
-passed=0 failed=0 skipped=0 failures=()
+passed=0 failed=0 skipped=0 failures=() failed_tests=()
 logs=$top/build/check-logs
 started=$SECONDS
 
@@ -63,6 +63,7 @@ counting_step() { # NAME CMD...
 	if [ "$2" -gt 0 ]; then
 		failures+=("$name")
 		grep -hE '^(not ok|FAIL|ERROR)|\[  FAILED  \]|Assertion|runtime error|ERROR: ' "$log" | head -n 60 | sed 's/^/   | /'
+		mapfile -t -O "${#failed_tests[@]}" failed_tests < <(grep -hE '^(not ok -|FAIL: )' "$log" | head -n 20)
 		tail -n 60 "$log" | sed 's/^/   | /'
 		printf '   FAILED: %s (%s)\n' "$name" "$log"
 	fi
@@ -97,5 +98,6 @@ step 'try.sh --host, in the guest' env PINLEASE_BUILDDIR="$top/build" PINLEASE_V
 
 printf '\n%d s in all.' $((SECONDS - started))
 [ "${#failures[@]}" -eq 0 ] || printf ' Failed: %s.' "$(IFS=,; printf '%s' "${failures[*]}")"
+[ "${#failed_tests[@]}" -eq 0 ] || printf '\n%s' "${failed_tests[@]}"
 printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]
