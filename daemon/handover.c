@@ -93,6 +93,8 @@ static const char *reason(int error) {
         switch (error) {
         case -EEXIST:
                 return "the session has another keeper";
+        case -ESRCH:
+                return "it has ended meanwhile";
         case -EBADMSG:
         case -EPROTO:
                 return "that is no introduction of a keeper with its ledger";
@@ -126,7 +128,7 @@ static int on_introduction(sd_event_source *source _unused_, int fd _unused_, ui
                 newcomer->control = newcomer->peer.pidfd = -1;
         else {
                 if (r != -ECONNRESET)
-                        log_line(LOG_ERR,
+                        log_line(r == -ESRCH ? LOG_NOTICE : LOG_ERR,
                                  "process %d is not taken over as the keeper of a session: %s",
                                  (int)newcomer->peer.pid,
                                  reason(r));

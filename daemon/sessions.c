@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -391,6 +392,9 @@ int sessions_adopt(struct sessions *s,
                         pl_close(keeper);
                 return r;
         }
+        /* What it held is free, and may be somebody else's by now. (A known one's end is still to come, after its last words.) */
+        if (poll(&(struct pollfd) { .fd = keeper, .events = POLLIN }, 1, 0) != 0)
+                return -ESRCH;
 
         session = session_new(s, introduction->session);
         if (!session)

@@ -98,7 +98,8 @@ int sessions_start(struct sessions *sessions, int client, const struct peer *pee
 
 /*
  * A keeper has come by itself. Takes control, ledger and its pidfd over on success. -EEXIST: there is another session of this
- * number. -EBADMSG: the introduction makes no sense, or what comes with it is no ledger; it may be any descriptor.
+ * number. -ESRCH: it has ended meanwhile. -EBADMSG: the introduction makes no sense, or what comes with it is no ledger; it may be
+ * any descriptor.
  */
 int sessions_adopt(struct sessions *sessions,
                    const struct control_introduction *introduction,

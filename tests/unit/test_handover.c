@@ -182,6 +182,41 @@ TEST(test_stolen) {
         service_teardown(&s);
 }
 
+static void most_credit(const struct account *account, void *userdata) {
+        uint64_t *most = userdata;
+
+        if (account->held.registrations > *most)
+                *most = account->held.registrations;
+}
+
+/* It has come again, and died before it is heard: what it held may be another session's by then, and is not counted again. */
+TEST(test_came_and_died) {
+        struct control_introduction introduction = introduction_of(7);
+        uint64_t deadline = pl_now_ms() + TESTING_PATIENCE_MS, most = 0;
+        struct ledger ledger;
+        struct service s;
+        pid_t pid;
+
+        service_setup(&s);
+        assert_int_equal(ledger_create(16, &ledger), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+                _exit(control_send_introduction(knock(&s), &introduction, ledger.fd) < 0);
+        testing_await_end(pid);
+
+        do {
+                service_turn(&s, deadline);
+                accounts_each(&s.accounts, most_credit, &most);
+        } while (s.handover.newcomers || disposal_waiting(&s.disposal) > 0 || s.sessions.first);
+        assert_int_equal(most, 0);
+        assert_int_equal(s.sessions.n_resumed, 0);
+        assert_null(s.accounts.root);
+        assert_int_equal(testing_wait_child(pid), 0);
+        ledger_done(&ledger);
+        service_teardown(&s);
+}
+
 /* Who says nothing is let go after a while. */
 TEST(test_silence) {
         struct service s;
@@ -253,6 +288,7 @@ int main(void) {
                 CHECKED(test_unknown_session),
                 CHECKED(test_strangers),
                 CHECKED(test_stolen),
+                CHECKED(test_came_and_died),
                 CHECKED(test_silence),
                 CHECKED(test_many_silent),
                 CHECKED(test_no_descriptors),
