@@ -84,7 +84,23 @@ static unsigned int lease_of(uint32_t guards) {
         return pl_guard_reason(guards, 1);
 }
 
-/* One description: the second's registration has no lease of its own, and is protected by the first's. */
+/* One description: the second's registration has no lease of its own, and is protected by the first's. Somebody truncates the
+ * file, and both have been asked. */
+static void both_asked(struct subject *s, struct second *second, struct app *ret_app, struct app *ret_breaker) {
+        s->memory = subject_file("/mnt/ext4-dax", s->path, SUBJECT_LENGTH);
+        second->memory = s->memory;
+        *ret_app = app_start(second_app, second);
+        s->f = fixture_open(second->socket_path);
+        s->reply = fixture_register(&s->f, &s->memory, PINLEASE_METHOD_ODP);
+        subject_expect_lease(&s->reply);
+        tell(ret_app->channel);
+        CHECK_EQUAL(lease_of((uint32_t)await_value(ret_app->channel)), PINLEASE_GUARD_OTHER_LEASE);
+
+        *ret_breaker = subject_breaker(subject_truncates, s->path);
+        (void)subject_expect_revoking(s);
+        await(ret_app->channel);
+}
+
 static void run_same_description(const void *argument) {
         static const char *const options[] = { "--grace", "700", NULL };
         const enum conduct conduct = argument ? DOES_NOT : LETS_GO;
@@ -95,20 +111,8 @@ static void run_same_description(const void *argument) {
 
         if (conduct == DOES_NOT)
                 instance = instance_start(options);
-        s.memory = subject_file("/mnt/ext4-dax", s.path, SUBJECT_LENGTH);
-        second.memory = s.memory;
         second.socket_path = conduct == DOES_NOT ? instance.path : NULL;
-        app = app_start(second_app, &second);
-        s.f = fixture_open(second.socket_path);
-        rdma_connect(&s.f.rdma);
-        s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
-        subject_expect_lease(&s.reply);
-        tell(app.channel);
-        CHECK_EQUAL(lease_of((uint32_t)await_value(app.channel)), PINLEASE_GUARD_OTHER_LEASE);
-
-        breaker = subject_breaker(subject_truncates, s.path);
-        (void)subject_expect_revoking(&s);
-        await(app.channel);
+        both_asked(&s, &second, &app, &breaker);
         raw_release(&s.f.raw, s.reply.id);
         /* The first has given back, the second not yet. */
         raw_ping(&s.f.raw);
@@ -136,18 +140,7 @@ static void run_holder_ends(const void *argument _unused_) {
         struct subject s = { 0 };
         struct app app, breaker;
 
-        s.memory = subject_file("/mnt/ext4-dax", s.path, SUBJECT_LENGTH);
-        second.memory = s.memory;
-        app = app_start(second_app, &second);
-        s.f = fixture_open(NULL);
-        s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
-        subject_expect_lease(&s.reply);
-        tell(app.channel);
-        CHECK_EQUAL(lease_of((uint32_t)await_value(app.channel)), PINLEASE_GUARD_OTHER_LEASE);
-
-        breaker = subject_breaker(subject_truncates, s.path);
-        (void)subject_expect_revoking(&s);
-        await(app.channel);
+        both_asked(&s, &second, &app, &breaker);
         raw_close(&s.f.raw);
         (void)nanosleep(&(struct timespec) { .tv_nsec = 300 * 1000 * 1000 }, NULL);
         CHECK_EQUAL(subject_size(s.path), SUBJECT_LENGTH);

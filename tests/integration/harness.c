@@ -136,12 +136,16 @@ void tell_value(int channel, uint64_t value) {
                 FAIL("the process at the other end is gone");
 }
 
+void await_packet(int channel, const char *what, void *packet, size_t size) {
+        await_readable(channel, what);
+        if (recv(channel, packet, size, 0) != (ssize_t)size)
+                FAIL("the process at the other end, which was to send %s, is gone", what);
+}
+
 uint64_t await_value(int channel) {
         uint64_t value;
 
-        await_readable(channel, "a word of another process");
-        if (recv(channel, &value, sizeof value, 0) != sizeof value)
-                FAIL("the process at the other end is gone");
+        await_packet(channel, "a word of another process", &value, sizeof value);
         return value;
 }
 

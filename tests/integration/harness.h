@@ -85,6 +85,8 @@ void await(int channel);
 /* Numbers by a channel. */
 void tell_value(int channel, uint64_t value);
 uint64_t await_value(int channel);
+/* A packet of exactly this size. what: for the message if it does not come. */
+void await_packet(int channel, const char *what, void *packet, size_t size);
 /* Of an app that works in rounds: answers, after each, whoever asks how many it has done, and pauses so long in
  * between. False: the channel has ended, it is time to stop. */
 bool round_done(int channel, uint64_t round, int pause_ms);

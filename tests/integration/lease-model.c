@@ -133,6 +133,21 @@ void lm_lose_session(struct lm *m, struct lm_app *app) {
 
 /* --- what happens --- */
 
+#define WHICH_MAX 120
+
+static const char *name(const struct lm *m, const struct lm_app *app, const struct lm_registration *r, char buffer[WHICH_MAX]) {
+        (void)snprintf(buffer,
+                       WHICH_MAX,
+                       "app %u, %s %" PRIu64 "+%" PRIu64 " of file %u (%s)",
+                       (unsigned int)(app - m->apps),
+                       r->method == PINLEASE_METHOD_PINNED ? "pinned" : "ODP",
+                       r->offset,
+                       r->length,
+                       r->file,
+                       memory_name(m->files[r->file].kind));
+        return buffer;
+}
+
 #define COMPLAIN(app, r, ...)                                                                                          \
         do {                                                                                                           \
                 char text_[160];                                                                                       \
@@ -145,19 +160,11 @@ static _Noreturn void complain(const struct lm *m,
                                const struct lm_registration *r,
                                const char *text) {
         static const char *const states[] = { "gone", "live", "asked for", "to settle" };
+        char which[WHICH_MAX];
 
         if (!r)
                 FAIL("app %u: %s, of no registration that there is", (unsigned int)(app - m->apps), text);
-        FAIL("app %u, %s %" PRIu64 "+%" PRIu64 " of file %u (%s, %" PRIu64 " bytes), %s: %s",
-             (unsigned int)(app - m->apps),
-             r->method == PINLEASE_METHOD_PINNED ? "pinned" : "ODP",
-             r->offset,
-             r->length,
-             r->file,
-             memory_name(m->files[r->file].kind),
-             m->files[r->file].size,
-             states[r->state],
-             text);
+        FAIL("%s, %" PRIu64 " bytes, %s: %s", name(m, app, r, which), m->files[r->file].size, states[r->state], text);
 }
 
 static void judge_revoking(struct lm *m, struct lm_app *app, struct lm_registration *r, const struct puppet_event *e) {
@@ -249,6 +256,7 @@ void lm_judge(struct lm *m, struct lm_app *app, const struct puppet_event *e) {
 
 static bool app_is_waiting(struct lm *m, const struct lm_app *app) {
         static const char *const waits[] = { "", "REVOKING", "its end", "SETTLED" };
+        char which[WHICH_MAX];
 
         if (app->ends && !app->ended) {
                 (void)snprintf(
@@ -260,16 +268,7 @@ static bool app_is_waiting(struct lm *m, const struct lm_app *app) {
 
                 if (r->state == LM_FREE || (r->state == LM_LIVE && !r->must))
                         continue;
-                (void)snprintf(m->problem,
-                               sizeof m->problem,
-                               "app %u, %s %" PRIu64 "+%" PRIu64 " of file %u (%s): %s has not come",
-                               (unsigned int)(app - m->apps),
-                               r->method == PINLEASE_METHOD_PINNED ? "pinned" : "ODP",
-                               r->offset,
-                               r->length,
-                               r->file,
-                               memory_name(m->files[r->file].kind),
-                               waits[r->state]);
+                (void)snprintf(m->problem, sizeof m->problem, "%s: %s has not come", name(m, app, r, which), waits[r->state]);
                 return true;
         }
         for (unsigned int i = 0; i < LM_FILES; i++)

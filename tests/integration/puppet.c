@@ -436,9 +436,7 @@ void puppet_tell(const struct app *app, const struct puppet_order *order, int fd
 struct puppet_answer puppet_answer(const struct app *app) {
         struct puppet_answer answer;
 
-        await_readable(app->channel, "an app to do what it has been told");
-        if (recv(app->channel, &answer, sizeof answer, 0) != sizeof answer)
-                FAIL("an app is gone");
+        await_packet(app->channel, "the answer of an app", &answer, sizeof answer);
         return answer;
 }
 

@@ -162,8 +162,6 @@ void rival_tell(const struct app *app, const struct rival_order *order) {
 struct rival_answer rival_answer(const struct app *app) {
         struct rival_answer answer;
 
-        await_readable(app->channel, "another program that changes a file");
-        if (recv(app->channel, &answer, sizeof answer, 0) != sizeof answer)
-                FAIL("the other program is gone");
+        await_packet(app->channel, "the answer of who changes files", &answer, sizeof answer);
         return answer;
 }

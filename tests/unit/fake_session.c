@@ -235,14 +235,14 @@ void fake_expect_detach(struct fake *f, uint32_t context) {
         fake_reply(f, PL_OP_DETACH);
 }
 
-void fake_expect_register(struct fake *f, uint32_t context) {
+void fake_expect_register(struct fake *f, uint32_t context, uint64_t id) {
         struct fake_request request;
         struct pl_packet reply;
 
         fake_expect(f, PL_OP_REGISTER, &request);
         FAKE_CHECK(request.packet.body.reg.context == context);
         fake_make_reply(f, &reply, PL_OP_REGISTER, request.packet.body.reg.length);
-        reply.body.register_reply.id = context;
+        reply.body.register_reply.id = id;
         fake_send(f, &reply, reply.header.length, NULL, 0);
 }
 

@@ -87,11 +87,11 @@ struct fake_request {
 };
 void fake_expect(struct fake *f, uint16_t opcode, struct fake_request *ret_request);
 
-/* Waits for one and answers it. A context must be /dev/null; a registration gets its context's number. */
+/* Waits for one and answers it. A context must be /dev/null; a registration must be in `context`, and gets the number `id`. */
 void fake_expect_ping(struct fake *f);
 void fake_expect_attach(struct fake *f, uint32_t context);
 void fake_expect_detach(struct fake *f, uint32_t context);
-void fake_expect_register(struct fake *f, uint32_t context);
+void fake_expect_register(struct fake *f, uint32_t context, uint64_t id);
 
 /* Nothing more comes: the app has hung up. */
 void fake_expect_end(struct fake *f);

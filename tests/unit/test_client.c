@@ -234,11 +234,11 @@ static void serve_two_contexts(struct fake *f) {
 
         fake_greet(f);
         fake_expect_attach(f, 5);
-        fake_expect_register(f, 5);
-        fake_expect_register(f, 5);
+        fake_expect_register(f, 5, 5);
+        fake_expect_register(f, 5, 5);
         fake_expect_attach(f, 6);
-        fake_expect_register(f, 6);
-        fake_expect_register(f, 5);
+        fake_expect_register(f, 6, 6);
+        fake_expect_register(f, 5, 5);
         fake_expect_detach(f, 5);
         fake_expect(f, PL_OP_DEREGISTER, &request);
         FAKE_CHECK(request.packet.body.deregister.id == 6);

@@ -242,7 +242,7 @@ static void leave_in_request(struct fake *f) {
         fake_greet(f);
         fake_expect_attach(f, 1);
         if (*opcode == PL_OP_DEREGISTER || *opcode == PL_OP_DETACH)
-                fake_expect_register(f, 1);
+                fake_expect_register(f, 1, 1);
         fake_expect(f, *opcode, NULL);
         f->app = pl_close(f->app);
 }
@@ -295,7 +295,7 @@ static void dismiss(struct fake *f) {
 
         fake_greet(f);
         fake_expect_attach(f, 1);
-        fake_expect_register(f, 1);
+        fake_expect_register(f, 1, 1);
         if (*opcode)
                 fake_expect(f, *opcode, NULL);
         fake_refuse(f, 0, *opcode, PINLEASE_CODE_BUSY, EBUSY);

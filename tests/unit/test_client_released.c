@@ -124,7 +124,7 @@ static void settles(struct fixture *f, unsigned int n) {
 static void registered(struct fake *f, uint64_t features) {
         fake_greet_with(f, features);
         fake_expect_attach(f, 1);
-        fake_expect_register(f, 1);
+        fake_expect_register(f, 1, 1);
 }
 
 static void expect_release(struct fake *f) {
@@ -415,16 +415,6 @@ TEST(test_default_refused) {
 #define N_DEAF 20U
 #define N_TOGETHER 16U /* PL_REQUESTS_MAX */
 
-static void expect_another(struct fake *f, uint64_t id) {
-        struct fake_request request;
-        struct pl_packet reply;
-
-        fake_expect(f, PL_OP_REGISTER, &request);
-        fake_make_reply(f, &reply, PL_OP_REGISTER, request.packet.body.reg.length);
-        reply.body.register_reply.id = id;
-        fake_send(f, &reply, reply.header.length, NULL, 0);
-}
-
 /* One of them it has taken away already, and another it does not let go. */
 static void answer_releases(struct fake *f, uint64_t first, uint64_t after) {
         struct fake_request requests[N_TOGETHER];
@@ -448,7 +438,7 @@ static void answer_releases(struct fake *f, uint64_t first, uint64_t after) {
 static void ask_many_of_the_deaf(struct fake *f) {
         registered(f, PL_FEATURES_KNOWN);
         for (uint64_t id = 2; id <= N_DEAF; id++)
-                expect_another(f, id);
+                fake_expect_register(f, 1, id);
         fake_expect(f, PL_OP_PING, NULL);
         for (uint64_t id = 1; id <= N_DEAF; id++)
                 fake_change(f, id, 5000);

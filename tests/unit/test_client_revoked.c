@@ -125,16 +125,6 @@ static void dispatch_until(struct fixture *f, const unsigned int *count, unsigne
 
 /* --- scripts: a registration's number is the request's, or 1, 2, 3 … --- */
 
-static void expect_register(struct fake *f, uint64_t id) {
-        struct fake_request request;
-        struct pl_packet reply;
-
-        fake_expect(f, PL_OP_REGISTER, &request);
-        fake_make_reply(f, &reply, PL_OP_REGISTER, request.packet.body.reg.length);
-        reply.body.register_reply.id = id;
-        fake_send(f, &reply, reply.header.length, NULL, 0);
-}
-
 static void expect_deregister(struct fake *f, uint64_t id) {
         struct fake_request request;
 
@@ -145,8 +135,8 @@ static void expect_deregister(struct fake *f, uint64_t id) {
 static void two_registered(struct fake *f) {
         fake_greet(f);
         fake_expect_attach(f, 1);
-        expect_register(f, 1);
-        expect_register(f, 2);
+        fake_expect_register(f, 1, 1);
+        fake_expect_register(f, 1, 2);
 }
 
 static void ask_back(struct fake *f) {
@@ -318,7 +308,7 @@ static void many(struct fake *f) {
         fake_greet(f);
         fake_expect_attach(f, 1);
         for (uint64_t i = 1; i <= MANY; i++)
-                expect_register(f, i << 32 | i);
+                fake_expect_register(f, 1, i << 32 | i);
         fake_expect(f, PL_OP_PING, NULL);
         for (uint64_t i = 1; i <= MANY; i++)
                 fake_revoking(f, i << 32 | i, 60000);
