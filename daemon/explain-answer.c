@@ -22,7 +22,7 @@ static void choose_device(struct explanation *e) {
                         device = o->host + i;
         e->device_assumed = !device;
         e->question.device = o->device ? o->device : device ? device->name : NULL;
-        e->question.offered = device ? device->offered : (unsigned int)PINLEASE_METHOD_ANY;
+        e->question.offered = device ? device->offered : EXPLAIN_METHODS;
         e->question.unsound = device ? device->unsound : 0;
 }
 
@@ -113,11 +113,11 @@ static bool try_changes(struct explanation *e, unsigned int changes) {
         struct policy_question question = e->question;
 
         if (changes & CHANGE_ACCEPT)
-                question.accepted = PINLEASE_METHOD_ANY;
+                question.accepted = EXPLAIN_METHODS;
         if (changes & CHANGE_READING)
                 question.writable = false;
         if (changes & CHANGE_DEVICE) {
-                question.offered = PINLEASE_METHOD_ANY;
+                question.offered = EXPLAIN_METHODS;
                 question.unsound = 0;
         }
         return try_way(e,
@@ -144,11 +144,11 @@ static void find_ways(struct explanation *e) {
         unsigned int possible = 0;
         uint8_t worked = 0; /* a bit for each set of changes */
 
-        if (e->question.accepted != PINLEASE_METHOD_ANY)
+        if (e->question.accepted != EXPLAIN_METHODS)
                 possible |= CHANGE_ACCEPT;
         if (e->question.writable)
                 possible |= CHANGE_READING;
-        if (e->question.offered != PINLEASE_METHOD_ANY || e->question.unsound)
+        if (e->question.offered != EXPLAIN_METHODS || e->question.unsound)
                 possible |= CHANGE_DEVICE;
         for (int n = 1; n <= 3 && e->asked; n++)
                 for (unsigned int changes = 1; changes <= CHANGE_ALL; changes++) {

@@ -256,7 +256,7 @@ static void set_option(struct explain_options *o, int option, char *value) {
 }
 
 int explain_options_parse(int argc, char *argv[], struct explain_options *ret_options) {
-        struct explain_options o = { .writable = true, .accepted = PINLEASE_METHOD_ANY };
+        struct explain_options o = { .writable = true, .accepted = EXPLAIN_METHODS };
         int option;
 
         while ((option = getopt_long(argc, argv, "", longs, NULL)) >= 0)

@@ -8,6 +8,9 @@
 
 #define EXPLAIN_MAX_HOST 64
 
+/* What an app accepts, and a device offers, unless something else is said. */
+#define EXPLAIN_METHODS ((unsigned int)(PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED))
+
 enum explain_status {
         EXPLAIN_ALLOWED = 0,
         EXPLAIN_REFUSED = 1,

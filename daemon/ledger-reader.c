@@ -124,7 +124,7 @@ static void list(const struct ledger_entry *entry, uint32_t index, struct ledger
                 .access = record->access,
                 .state = state < N_LEDGER_STATES ? (enum ledger_state)state : LEDGER_FREE,
                 .method = known_method(record->method),
-                .backing = record->backing <= PINLEASE_BACKING_PAGECACHE ? (enum pinlease_backing)record->backing
+                .backing = record->backing <= PINLEASE_BACKING_ANON ? (enum pinlease_backing)record->backing
                                                                          : PINLEASE_BACKING_OTHER,
         };
         /* Nothing after the end, wherever it is. */

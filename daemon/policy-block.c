@@ -60,7 +60,8 @@ static bool are_actions(const struct policy_rule *rule) {
         for (unsigned int i = 0; i < rule->n_methods; i++) {
                 unsigned int method = rule->methods[i];
 
-                if ((method != PINLEASE_METHOD_ODP && method != PINLEASE_METHOD_PINNED) || (seen & method))
+                if ((method != PINLEASE_METHOD_ODP && method != PINLEASE_METHOD_PINNED && method != PINLEASE_METHOD_DMABUF) ||
+                    (seen & method))
                         return false;
                 seen |= method;
         }

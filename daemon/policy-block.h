@@ -16,12 +16,12 @@
 #include "pinlease/types.h"
 
 #define POLICY_MAGIC   UINT64_C(0x6963696c6f706c70)
-#define POLICY_VERSION 1
+#define POLICY_VERSION 2
 
 /* Bounds of what is loaded; see pinlease-policy(5). */
 #define POLICY_MAX_RULES   100000
 #define POLICY_MAX_SIZE    (64U << 20) /* bytes, of a block */
-#define POLICY_MAX_METHODS 2
+#define POLICY_MAX_METHODS 3
 
 enum policy_access {
         POLICY_ACCESS_READ = 1 << 0,
@@ -73,6 +73,7 @@ struct policy_rule {
         uint8_t force;            /* enum policy_force */
         uint8_t prefetch;         /* of ODP: ADVISE_MR right after the registration */
         uint8_t builtin;
+        uint8_t reserved[3];
         uint32_t guards;   /* enum pinlease_guard: those that have to hold */
         uint32_t grace_ms; /* for a change of the file's layout */
 };

@@ -14,13 +14,16 @@
 static const struct policy_word backings[] = {
         { "shmem", 1U << PINLEASE_BACKING_SHMEM }, { "hugetlb", 1U << PINLEASE_BACKING_HUGETLB },
         { "fsdax", 1U << PINLEASE_BACKING_FSDAX }, { "pagecache", 1U << PINLEASE_BACKING_PAGECACHE },
-        { "other", 1U << PINLEASE_BACKING_OTHER }, { NULL, 0 },
+        { "devdax", 1U << PINLEASE_BACKING_DEVDAX }, { "dmabuf", 1U << PINLEASE_BACKING_DMABUF },
+        { "anon", 1U << PINLEASE_BACKING_ANON }, { "other", 1U << PINLEASE_BACKING_OTHER },
+        { NULL, 0 },
 };
 static const struct policy_word accesses[] = { { "read", POLICY_ACCESS_READ },
                                                { "write", POLICY_ACCESS_WRITE },
                                                { NULL, 0 } };
 static const struct policy_word methods[] = { { "odp", PINLEASE_METHOD_ODP },
                                               { "pinned", PINLEASE_METHOD_PINNED },
+                                              { "dmabuf", PINLEASE_METHOD_DMABUF },
                                               { NULL, 0 } };
 static const struct policy_word guards[] = {
         { "seals", PINLEASE_GUARD_SEALS },
@@ -232,9 +235,10 @@ static void read_rule(struct policy_reader *reader, uint32_t node, struct policy
                 draft->grace = policy_place(reader, nodes[GRACE]);
 
         if (rule->allow && !(seen & 1U << METHODS)) {
-                rule->n_methods = 2;
-                rule->methods[0] = PINLEASE_METHOD_ODP;
-                rule->methods[1] = PINLEASE_METHOD_PINNED;
+                rule->n_methods = 3;
+                rule->methods[0] = PINLEASE_METHOD_DMABUF;
+                rule->methods[1] = PINLEASE_METHOD_ODP;
+                rule->methods[2] = PINLEASE_METHOD_PINNED;
         }
         if (!rule->allow)
                 rule->n_methods = 0;

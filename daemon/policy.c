@@ -86,15 +86,19 @@ static const struct policy_rule *find_rule(const struct policy_block *policy,
 unsigned int policy_kernel_forbids(enum pinlease_backing backing, bool writable) {
         switch (backing) {
         case PINLEASE_BACKING_FSDAX:
-                return PINLEASE_METHOD_PINNED;
+                return PINLEASE_METHOD_PINNED | PINLEASE_METHOD_DMABUF;
         case PINLEASE_BACKING_PAGECACHE:
         case PINLEASE_BACKING_OTHER:
-                return writable ? PINLEASE_METHOD_PINNED : 0;
+                return (writable ? PINLEASE_METHOD_PINNED : 0) | PINLEASE_METHOD_DMABUF;
+        case PINLEASE_BACKING_DMABUF:
+                return PINLEASE_METHOD_PINNED | PINLEASE_METHOD_ODP;
         case PINLEASE_BACKING_SHMEM:
         case PINLEASE_BACKING_HUGETLB:
+        case PINLEASE_BACKING_DEVDAX:
+        case PINLEASE_BACKING_ANON:
                 break;
         }
-        return 0;
+        return PINLEASE_METHOD_DMABUF;
 }
 
 /* Why a pin is refused, in words that end a sentence. */
@@ -114,6 +118,11 @@ static enum pinlease_code no_pin(const struct policy_question *question, const c
                            "truncated under the pin";
                 return PINLEASE_CODE_PAGECACHE_READ_PIN;
         }
+        if (question->backing == PINLEASE_BACKING_ANON) {
+                *ret_why = "Private memory is pinned only by a rule that names it (\"backing\": \"anon\", \"methods\": \"pinned\"): the "
+                           "limit of locked memory of its process has to be raised";
+                return PINLEASE_CODE_ANON_PIN;
+        }
         *ret_why = "The rule allows no pin of this memory";
         return PINLEASE_CODE_POLICY;
 }
@@ -123,7 +132,36 @@ static unsigned int methods_of(const struct policy_rule *rule, const struct poli
 
         for (unsigned int i = 0; i < rule->n_methods; i++)
                 methods |= rule->methods[i];
+        /* What children of the process inherit is not given by a rule that means other memory. */
+        if (question->backing == PINLEASE_BACKING_ANON && !(rule->backings & 1U << PINLEASE_BACKING_ANON))
+                methods &= ~(unsigned int)PINLEASE_METHOD_PINNED;
         return methods & ~policy_kernel_forbids(question->backing, question->writable);
+}
+
+/* Either the memory or all that is acceptable is a dma-buf. */
+static int refuse_dmabuf(const struct policy_rule *rule,
+                         const char *name,
+                         const struct policy_question *question,
+                         struct refusal *ret_refusal) {
+        if (question->backing != PINLEASE_BACKING_DMABUF)
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_NO_DMABUF,
+                                   name,
+                                   "This memory is no dma-buf, and only that would have been acceptable. Accept ODP or a pin.");
+        if (!(methods_of(rule, question) & PINLEASE_METHOD_DMABUF))
+                return refuse_rule(ret_refusal, PINLEASE_CODE_POLICY, name, "The rule does not allow dma-bufs to be registered.");
+        if (!(question->accepted & PINLEASE_METHOD_DMABUF))
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_NO_DMABUF,
+                                   name,
+                                   "This is a dma-buf, which can be registered as such only: there are no pages to be pinned or "
+                                   "faulted in. Accept the method dmabuf.");
+        return refuse_rule(ret_refusal,
+                           PINLEASE_CODE_NO_DMABUF,
+                           name,
+                           "This is a dma-buf, and the device, or its driver, cannot register one. Use another device, or copy "
+                           "by way of %s.",
+                           pinnable);
 }
 
 static int refuse_methods(const struct policy_block *policy,
@@ -135,6 +173,8 @@ static int refuse_methods(const struct policy_block *policy,
         bool odp = question->offered & allowed & PINLEASE_METHOD_ODP;
         enum pinlease_code code;
 
+        if (question->backing == PINLEASE_BACKING_DMABUF || question->accepted == PINLEASE_METHOD_DMABUF)
+                return refuse_dmabuf(rule, name, question, ret_refusal);
         if (question->accepted & question->offered & allowed & question->unsound)
                 return refuse_rule(ret_refusal,
                                    PINLEASE_CODE_ODP_UNSOUND,
@@ -204,7 +244,7 @@ int policy_decide(const struct policy_block *policy,
         if (question->accepted == 0 || (question->accepted & ~(unsigned int)PINLEASE_METHOD_ANY))
                 return refuse(ret_refusal,
                               PINLEASE_CODE_NO_METHOD,
-                              "The set of methods 0x%x is empty or has unknown ones. Known are odp (1) and pinned (2).",
+                              "The set of methods 0x%x is empty or has unknown ones. Known are odp (1), pinned (2) and dmabuf (4).",
                               question->accepted);
 
         rule = find_rule(policy, subject, question);

@@ -12,6 +12,10 @@
  *                                              kernels would let it through and lose data at writeback, so it is refused here
  *   page cache, reading  by rule only          the kernel allows it, but the file can be truncated under the pin
  *   shmem, hugetlb       yes                   no dirty tracking, no write-protection by writeback
+ *   device-dax           yes                   no file system, which could want the memory back
+ *   private memory       by a rule that names  the kernel allows it, but its owner's RLIMIT_MEMLOCK has to be raised for it
+ *                        it
+ *   dma-buf              -                     its exporter maps it: it is not memory of a process
  */
 
 #include <stdbool.h>

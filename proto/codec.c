@@ -190,6 +190,8 @@ static const struct {
         { PINLEASE_CODE_NO_GUARD, EBUSY, "no-guard" },
         { PINLEASE_CODE_CHANGING, EAGAIN, "changing" },
         { PINLEASE_CODE_POLICY, EACCES, "policy" },
+        { PINLEASE_CODE_ANON_PIN, EPERM, "anon-pin" },
+        { PINLEASE_CODE_NO_DMABUF, EOPNOTSUPP, "no-dmabuf" },
         { PINLEASE_CODE_PINNED_LIMIT, ENOMEM, "pinned-limit" },
         { PINLEASE_CODE_ODP_LIMIT, ENOMEM, "odp-limit" },
         { PINLEASE_CODE_REGISTRATION_LIMIT, ENOSPC, "registration-limit" },
@@ -226,6 +228,8 @@ const char *pl_method_name(enum pinlease_method method) {
                 return "odp";
         case PINLEASE_METHOD_PINNED:
                 return "pinned";
+        case PINLEASE_METHOD_DMABUF:
+                return "dmabuf";
         case PINLEASE_METHOD_ANY:
                 return "any";
         }
@@ -244,6 +248,12 @@ const char *pl_backing_name(enum pinlease_backing backing) {
                 return "fsdax";
         case PINLEASE_BACKING_PAGECACHE:
                 return "pagecache";
+        case PINLEASE_BACKING_DEVDAX:
+                return "devdax";
+        case PINLEASE_BACKING_DMABUF:
+                return "dmabuf";
+        case PINLEASE_BACKING_ANON:
+                return "anon";
         }
         return "unknown";
 }

@@ -17,7 +17,8 @@ extern "C" {
 enum pinlease_method {
         PINLEASE_METHOD_ODP    = 1 << 0, /* on-demand paging: nothing is pinned, the device faults pages in */
         PINLEASE_METHOD_PINNED = 1 << 1, /* pages are pinned (FOLL_LONGTERM) for the registration's life */
-        PINLEASE_METHOD_ANY    = PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED,
+        PINLEASE_METHOD_DMABUF = 1 << 2, /* the exporter of a dma-buf maps it for the device (REG_DMABUF_MR) */
+        PINLEASE_METHOD_ANY    = PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED | PINLEASE_METHOD_DMABUF,
 };
 
 /* What memory really is, as the broker found it. */
@@ -27,6 +28,9 @@ enum pinlease_backing {
         PINLEASE_BACKING_HUGETLB   = 2, /* hugetlbfs, memfd with MFD_HUGETLB */
         PINLEASE_BACKING_FSDAX     = 3, /* a file on ext4 or xfs whose pages are the persistent memory itself (S_DAX) */
         PINLEASE_BACKING_PAGECACHE = 4, /* an ordinary file of ext4 or xfs */
+        PINLEASE_BACKING_DEVDAX    = 5, /* /dev/daxX.Y: persistent or device memory without a file system */
+        PINLEASE_BACKING_DMABUF    = 6, /* a dma-buf of another device or subsystem */
+        PINLEASE_BACKING_ANON      = 7, /* private memory of a process, which no descriptor stands for */
 };
 
 /*
@@ -135,6 +139,10 @@ enum pinlease_code {
         PINLEASE_CODE_NO_GUARD = 65, /* [EBUSY] a guard that the request insists on cannot be had */
         PINLEASE_CODE_CHANGING = 66, /* [EAGAIN] the file's layout is just being changed, and its registrations are being taken
                                       * back: register when it has settled */
+
+        PINLEASE_CODE_ANON_PIN  = 68, /* [EPERM] private memory is pinned only by a rule that says so */
+        PINLEASE_CODE_NO_DMABUF = 69, /* [EOPNOTSUPP] a dma-buf, and the device or the request has no way to register one; or no
+                                       * dma-buf, and nothing else would do */
 
         /* The administrator's policy */
         PINLEASE_CODE_POLICY = 67, /* [EACCES] a rule of the administrator refuses it; the sentence has the administrator's words, if there are any */

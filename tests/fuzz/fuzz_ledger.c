@@ -74,7 +74,7 @@ static void check_listing(const struct ledger_reader *reader, const struct ledge
 
         MUST((uint32_t)listing->id < reader->capacity);
         MUST(listing->state < N_LEDGER_STATES);
-        MUST(listing->backing <= PINLEASE_BACKING_PAGECACHE);
+        MUST(listing->backing <= PINLEASE_BACKING_ANON);
         MUST(listing->method == 0 || listing->method == PINLEASE_METHOD_ODP || listing->method == PINLEASE_METHOD_PINNED);
         /* A guard holds, or there is a reason why it does not, or nothing is known of it. */
         MUST(pl_guards_held(listing->guards) <= PINLEASE_GUARD_ALL && listing->guards >> (8 + 4 * PL_N_GUARDS) == 0);

@@ -9,6 +9,9 @@
 
 #define FIXTURE_LEASE_BREAK_MS 45000
 
+/* The rules of policy-default.json, which stand below all others. */
+#define N_BUILTIN 8
+
 struct policy_fixture {
         char folder[64];
         struct policy_problems problems;

@@ -272,6 +272,8 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_NO_GUARD:
         case PINLEASE_CODE_CHANGING:
         case PINLEASE_CODE_POLICY:
+        case PINLEASE_CODE_ANON_PIN:
+        case PINLEASE_CODE_NO_DMABUF:
         case PINLEASE_CODE_PINNED_LIMIT:
         case PINLEASE_CODE_ODP_LIMIT:
         case PINLEASE_CODE_REGISTRATION_LIMIT:
@@ -316,6 +318,9 @@ TEST(test_names) {
         assert_string_equal(pl_backing_name(PINLEASE_BACKING_HUGETLB), "hugetlb");
         assert_string_equal(pl_backing_name(PINLEASE_BACKING_FSDAX), "fsdax");
         assert_string_equal(pl_backing_name(PINLEASE_BACKING_PAGECACHE), "pagecache");
+        assert_string_equal(pl_backing_name(PINLEASE_BACKING_DEVDAX), "devdax");
+        assert_string_equal(pl_backing_name(PINLEASE_BACKING_DMABUF), "dmabuf");
+        assert_string_equal(pl_backing_name(PINLEASE_BACKING_ANON), "anon");
         assert_string_equal(pl_backing_name((enum pinlease_backing)99), "unknown");
 }
 

@@ -276,7 +276,7 @@ static void assert_sane(const struct ledger_reader *reader, const struct ledger_
         assert_true((uint32_t)listing->id < reader->capacity);
         assert_true(listing->state < N_LEDGER_STATES);
         assert_true(listing->method == 0 || listing->method == PINLEASE_METHOD_ODP || listing->method == PINLEASE_METHOD_PINNED);
-        assert_true(listing->backing <= PINLEASE_BACKING_PAGECACHE);
+        assert_true(listing->backing <= PINLEASE_BACKING_ANON);
         assert_true(n < sizeof listing->name);
         for (; n < sizeof listing->name; n++)
                 assert_int_equal(listing->name[n], 0);
@@ -351,7 +351,7 @@ TEST(test_lies_are_sanitised) {
         entry = ledger_intent(&ledger, 1, &record);
         atomic_store(&entry->state, 77);
         entry->record.method = PINLEASE_METHOD_ANY;
-        entry->record.backing = PINLEASE_BACKING_PAGECACHE + 1;
+        entry->record.backing = PINLEASE_BACKING_ANON + 1;
         entry->record.id = UINT64_MAX;
         memset(entry->record.name, 'x', sizeof entry->record.name);
         assert_int_equal(read_everything(&reader, &listing), 1);

@@ -8,7 +8,7 @@
 #define NONE   0U
 #define ODP    ((unsigned int)PINLEASE_METHOD_ODP)
 #define PINNED ((unsigned int)PINLEASE_METHOD_PINNED)
-#define ANY    ((unsigned int)PINLEASE_METHOD_ANY)
+#define ANY    (ODP | PINNED)
 #define BAD    (ANY | 1U << 31)
 
 #define OTHER     PINLEASE_BACKING_OTHER
@@ -198,10 +198,10 @@ TEST(test_table_is_complete) {
 
 /* A set of methods that means nothing is refused before anything else is looked at. */
 TEST(test_methods) {
-        static const unsigned int bad[] = { 0, 4, 5, 7, 1U << 31, ~0U };
+        static const unsigned int bad[] = { 0, 8, 9, 15, 1U << 31, ~0U };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-                for (int backing = OTHER; backing <= PAGECACHE; backing++) {
+                for (int backing = OTHER; backing <= PINLEASE_BACKING_ANON; backing++) {
                         struct policy_decision decision;
                         struct refusal refusal;
 
@@ -215,10 +215,10 @@ TEST(test_methods) {
 
 /* Nothing is decided that the device does not offer or the app does not take. */
 TEST(test_subset) {
-        for (int backing = OTHER; backing <= PAGECACHE; backing++)
+        for (int backing = OTHER; backing <= PINLEASE_BACKING_ANON; backing++)
                 for (int writable = 0; writable <= 1; writable++)
-                        for (unsigned int accepted = ODP; accepted <= ANY; accepted++)
-                                for (unsigned int offered = NONE; offered <= ANY; offered++) {
+                        for (unsigned int accepted = ODP; accepted <= PINLEASE_METHOD_ANY; accepted++)
+                                for (unsigned int offered = NONE; offered <= PINLEASE_METHOD_ANY; offered++) {
                                         struct policy_decision decision;
                                         struct refusal refusal;
                                         int r;

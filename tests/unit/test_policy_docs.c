@@ -286,7 +286,7 @@ TEST(test_schema_refuses) {
                 "{\"version\": 1, \"rules\": [{\"allow\": false, \"prefetch\": false}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"methods\": []}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"methods\": [\"odp\", \"odp\"]}]}",
-                "{\"version\": 1, \"rules\": [{\"allow\": true, \"methods\": \"dmabuf\"}]}",
+                "{\"version\": 1, \"rules\": [{\"allow\": true, \"methods\": \"devbuf\"}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"guards\": [\"lock\"]}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"grace\": \"2 s\"}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"grace\": 600001}]}",

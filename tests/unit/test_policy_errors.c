@@ -127,10 +127,10 @@ static const struct {
           "  \"uid\": [ -1, \"x\", \"3-\", \"3-2\", 4294967295, 1.5 ], \"gid\": [],\n"
           "  \"size\": { \"min\": \"2M\", \"max\": \"1M\", \"mx\": 0 } } } ] }",
           P "2:25: error: $.rules[0].match.backing[1]: \"dax\" is unknown here: it should be \"shmem\", \"hugetlb\", "
-            "\"fsdax\", \"pagecache\" or "
+            "\"fsdax\", \"pagecache\", \"devdax\", \"dmabuf\", \"anon\" or "
             "\"other\".\n" P "2:32: error: $.rules[0].match.backing[2]: This is a number, and should be \"shmem\", "
                              "\"hugetlb\", \"fsdax\", "
-            "\"pagecache\" or \"other\".\n" P
+            "\"pagecache\", \"devdax\", \"dmabuf\", \"anon\" or \"other\".\n" P
             "2:47: error: $.rules[0].match.access: \"exec\" is unknown here: it should be \"read\" or \"write\".\n" P
             "3:16: error: $.rules[0].match.fs_type[0]: The file system \"btrf\" has no name here. Should it be "
             "\"btrfs\"?\n" P "3:24: error: $.rules[0].match.fs_type[1]: The file system \"nfs\" has no name here: give "
@@ -170,7 +170,7 @@ static const struct {
         { "{ \"version\": 1, \"rules\": [\n"
           "  { \"allow\": true, \"message\": \"x\" },\n"
           "  { \"allow\": false, \"methods\": \"odp\", \"guards\": \"seals\", \"force\": \"kill\" },\n"
-          "  { \"allow\": \"yes\", \"methods\": [ \"odp\", \"odp\", \"dmabuf\" ], \"prefetch\": 1 },\n"
+          "  { \"allow\": \"yes\", \"methods\": [ \"odp\", \"odp\", \"mapped\" ], \"prefetch\": 1 },\n"
           "  { \"allow\": false, \"message\": \"\", \"name\": \"builtin:x\" },\n"
           "  { \"allow\": false, \"message\": \"a\\u0000b\", \"name\": \"a\\u001bb\" },\n"
           "  { \"allow\": false, \"name\": \"0123456789012345678901234567890123456789012345678\" } ] }",
@@ -181,7 +181,7 @@ static const struct {
           "3:67: error: $.rules[1].force: A rule that does not allow has no \"force\": leave it out, or allow.\n" P
           "4:14: error: $.rules[2].allow: This is a text, and should be true or false.\n" P
           "4:41: error: $.rules[2].methods[1]: This is in the list already.\n" P
-          "4:48: error: $.rules[2].methods[2]: \"dmabuf\" is unknown here: it should be \"odp\" or \"pinned\".\n" P
+          "4:48: error: $.rules[2].methods[2]: \"mapped\" is unknown here: it should be \"odp\", \"pinned\" or \"dmabuf\".\n" P
           "4:72: error: $.rules[2].prefetch: This is a number, and should be true or false.\n" P
           "5:32: error: $.rules[3].message: The text is empty.\n" P
           "5:44: error: $.rules[3].name: Names that begin with \"builtin:\" are those of the built-in rules.\n" P

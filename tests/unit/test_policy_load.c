@@ -30,6 +30,9 @@ TEST(test_builtin) {
                 { "builtin:fsdax", PINLEASE_BACKING_FSDAX, POLICY_ACCESS_ANY, 1 },
                 { "builtin:pagecache-write", PINLEASE_BACKING_PAGECACHE, POLICY_ACCESS_WRITE, 1 },
                 { "builtin:pagecache-read", PINLEASE_BACKING_PAGECACHE, POLICY_ACCESS_READ, 1 },
+                { "builtin:devdax", PINLEASE_BACKING_DEVDAX, POLICY_ACCESS_ANY, 2 },
+                { "builtin:dmabuf", PINLEASE_BACKING_DMABUF, POLICY_ACCESS_ANY, 1 },
+                { "builtin:anon", PINLEASE_BACKING_ANON, POLICY_ACCESS_ANY, 1 },
         };
         struct policy_block *block = NULL;
         const struct policy_limits *limits;
@@ -38,6 +41,7 @@ TEST(test_builtin) {
         assert_int_equal(policy_block_check(block, block->size), 0);
         assert_int_equal(block->generation, 3);
         assert_int_equal(block->n_rules, ELEMENTSOF(expected));
+        assert_int_equal(ELEMENTSOF(expected), N_BUILTIN);
         for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
                 const struct policy_rule *rule = policy_rules(block) + i;
 
@@ -46,7 +50,8 @@ TEST(test_builtin) {
                 assert_int_equal(rule->backings, 1U << expected[i].backing);
                 assert_int_equal(rule->access, expected[i].access);
                 assert_int_equal(rule->n_methods, expected[i].n_methods);
-                assert_int_equal(rule->methods[0], PINLEASE_METHOD_ODP);
+                assert_int_equal(rule->methods[0],
+                                 expected[i].backing == PINLEASE_BACKING_DMABUF ? PINLEASE_METHOD_DMABUF : PINLEASE_METHOD_ODP);
                 assert_true(rule->allow && rule->builtin && !rule->prefetch && rule->line > 0);
                 assert_int_equal(rule->on_layout_change, POLICY_LAYOUT_REVOKE);
                 assert_int_equal(rule->force, POLICY_FORCE_STOP);
@@ -102,7 +107,7 @@ TEST(test_values) {
         policy_fixture_load(&fixture);
         b = fixture.block;
         assert_non_null(b);
-        assert_int_equal(b->n_rules, 3 + 5);
+        assert_int_equal(b->n_rules, 3 + N_BUILTIN);
         assert_true(b->paths && b->cgroups);
 
         rule = policy_rules(b);
@@ -194,19 +199,19 @@ TEST(test_too_much) {
         load_repeated(&fixture,
                       "{ \"version\": 1, \"rules\": [",
                       "{\"allow\":true,\"match\":{\"uid\":1}},",
-                      POLICY_MAX_RULES - 6,
+                      POLICY_MAX_RULES - N_BUILTIN - 1,
                       "{\"allow\":true}] }");
         assert_int_equal(fixture.result, 0);
         assert_int_equal(fixture.block->n_rules, POLICY_MAX_RULES);
         assert_int_equal(fixture.problems.n, POLICY_MAX_PROBLEMS);
-        assert_int_equal(fixture.problems.n_warnings, POLICY_MAX_RULES - 7);
+        assert_int_equal(fixture.problems.n_warnings, POLICY_MAX_RULES - N_BUILTIN - 2);
         load_repeated(&fixture,
                       "{ \"version\": 1, \"rules\": [",
                       "{\"allow\":true},",
                       POLICY_MAX_RULES,
                       "{\"allow\":true}] }");
         assert_int_equal(fixture.problems.n_errors, 1);
-        expect_first(&fixture, "$.rules[99995]", "There are more than 100000 rules, the built-in ones included.");
+        expect_first(&fixture, "$.rules[99992]", "There are more than 100000 rules, the built-in ones included.");
 
         /* Nothing but errors, and two million values. */
         load_repeated(&fixture, "{ \"version\": 1, \"rules\": [", "1,", 2000000, "1] }");

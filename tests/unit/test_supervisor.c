@@ -350,7 +350,7 @@ TEST(test_policy) {
         assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 2);
         while (keeper_state(keepers).n_policy == 0)
                 ;
-        assert_int_equal(keeper_state(keepers).policy_rules, 6);
+        assert_int_equal(keeper_state(keepers).policy_rules, 1 + 8 /* built in */);
         admin_expect_code(admin, "{\"method\":\"reload\"}", "");
         while (keeper_state(keepers).n_policy == 1)
                 ;
@@ -364,7 +364,7 @@ TEST(test_policy) {
         for (unsigned int i = 0; i < 2; i++) {
                 while (keeper_state(keepers + i).n_policy == (i == 0 ? 2 : 0))
                         ;
-                assert_int_equal(keeper_state(keepers + i).policy_rules, 6);
+                assert_int_equal(keeper_state(keepers + i).policy_rules, 1 + 8 /* built in */);
                 keeper_forget(keepers + i);
         }
         wait_status(&r, "sessions", 0);
