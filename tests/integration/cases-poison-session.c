@@ -38,6 +38,7 @@ struct failure {
         uint32_t method;
         unsigned int n_pages;
         unsigned int pages[4]; /* in order */
+        bool is_written;       /* the journal has it. Only so many lines of a kind are written in 10 s, so not for all cases */
 };
 
 static struct memory memory;
@@ -188,7 +189,8 @@ static void run_failure(const void *argument) {
 
         inject(failure, &session);
         expect_revoked(&f, failure, replies);
-        ctl_await_said(&memory_failure, getpid());
+        if (failure->is_written)
+                ctl_await_said(&memory_failure, getpid());
 
         /* Those that were not hit go on, and so does everybody else. */
         for (unsigned int i = 0; i < N_PARTS; i++)
@@ -221,11 +223,11 @@ static void run_failure(const void *argument) {
 #define PAGES(...) .n_pages = sizeof((unsigned int[]) { __VA_ARGS__ }) / sizeof(unsigned int), .pages = { __VA_ARGS__ }
 
 const struct test_case cases_poison_session[] = {
-        { "poison: a session's memfd, pinned", FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_PINNED, PAGES(3)) },
+        { "poison: a session's memfd, pinned", FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_PINNED, PAGES(3), .is_written = true) },
         { "poison: a session's memfd, pinned, several pages",
-          FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_PINNED, PAGES(1, 5, 7)) },
+          FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_PINNED, PAGES(1, 5, 7), .is_written = true) },
         { "poison: a session's memfd, pinned, several pages at once",
-          FAILURE(MEMORY_MEMFD, true, PINLEASE_METHOD_PINNED, PAGES(1, 5, 7)) },
+          FAILURE(MEMORY_MEMFD, true, PINLEASE_METHOD_PINNED, PAGES(1, 5, 7), .is_written = true) },
         { "poison: a session's memfd", FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_ODP, PAGES(3)) },
         { "poison: a session's memfd, several pages",
           FAILURE(MEMORY_MEMFD, .method = PINLEASE_METHOD_ODP, PAGES(1, 5, 7)) },
