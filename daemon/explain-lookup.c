@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "fstype.h"
+#include "mountinfo.h"
 #include "util.h"
 
 #define MAX_LINKS 40 /* as the kernel */
@@ -25,47 +26,15 @@ struct mount_found {
         char type[32];
 };
 
-/* Blanks, tabs, line ends and backslashes of a mount point are \ooo. */
-static void unescape(char *text) {
-        char *to = text;
-
-        for (; *text; text++)
-                if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' && text[2] <= '7' &&
-                    text[3] >= '0' && text[3] <= '7') {
-                        *to++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
-                        text += 3;
-                } else
-                        *to++ = *text;
-        *to = '\0';
-}
-
-/* ID PARENT MAJOR:MINOR ROOT POINT OPTIONS ... - TYPE ... */
-static bool is_mount(char *line, const struct mount_key *key, struct mount_found *ret_found) {
-        const char *separator = strstr(line, " - ");
-        unsigned int parent;
-        int root = 0;
-        char *point;
-
-        if (!separator || sscanf(separator, " - %31s", ret_found->type) != 1 ||
-            sscanf(line, "%u %u %*u:%*u %n", &ret_found->id, &parent, &root) != 2 || root == 0)
-                return false;
-        if ((key->by_id && key->id != ret_found->id) || (key->by_parent && key->parent != parent))
-                return false;
-        if (!key->point)
-                return true;
-        point = strchr(line + root, ' ');
-        if (!point)
-                return false;
-        point++;
-        point[strcspn(point, " ")] = '\0';
-        unescape(point);
-        return strcmp(point, key->point) == 0;
+static bool is_mount(const struct pl_mount *mount, const struct mount_key *key) {
+        return (!key->by_id || key->id == mount->id) && (!key->by_parent || key->parent == mount->parent) &&
+               (!key->point || strcmp(mount->point, key->point) == 0);
 }
 
 /* The last of them. Returns 1, 0: there is none, or a negative errno. */
 static int find_mount(const char *table, const struct mount_key *key, struct mount_found *ret_found) {
         _cleanup_(pl_freep) char *line = NULL;
-        struct mount_found found;
+        struct pl_mount mount;
         size_t allocated = 0;
         int n = 0;
         FILE *f = fopen(table, "re");
@@ -73,8 +42,9 @@ static int find_mount(const char *table, const struct mount_key *key, struct mou
         if (!f)
                 return -errno;
         while (getline(&line, &allocated, f) >= 0)
-                if (is_mount(line, key, &found)) {
-                        *ret_found = found;
+                if (pl_mountinfo_parse(line, &mount) == 0 && is_mount(&mount, key)) {
+                        ret_found->id = mount.id;
+                        (void)snprintf(ret_found->type, sizeof ret_found->type, "%s", mount.type);
                         n = 1;
                 }
         (void)fclose(f);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "fstype.h"
+#include "mountinfo.h"
 #include "util.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -103,16 +104,9 @@ static int magic_by_mountinfo(dev_t dev, uint64_t *ret_magic) {
                 return -errno;
 
         while (r < 0 && getline(&line, &allocated, f) >= 0) {
-                unsigned int maj, min;
-                char type[32];
-                const char *separator;
+                struct pl_mount mount;
 
-                if (sscanf(line, "%*u %*u %u:%u", &maj, &min) != 2 || makedev(maj, min) != dev)
-                        continue;
-                separator = strstr(line, " - ");
-                if (!separator || sscanf(separator, " - %31s", type) != 1)
-                        continue;
-                if (pl_fstype_magic(type, ret_magic) == 0)
+                if (pl_mountinfo_parse(line, &mount) == 0 && mount.dev == dev && pl_fstype_magic(mount.type, ret_magic) == 0)
                         r = 0;
         }
 

@@ -240,9 +240,20 @@ def policies():
     yield "control", '{"version":1,"rules":[{"name":"a\u202eb\u009bc\ufeff","allow":true}]}'.encode()
 
 
+def proc():
+    yield "mounts", (b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
+                     b"0 0 0:1 / / rw shared:1 master:2 - rootfs rootfs rw\n"
+                     b"1 2 3:4 / /a\\040b\\011c\\012d\\134e rw - fuse.sshfs x rw\n")
+    yield "mount-name", b"1 2 3:4 / /a\\040-\\040ext4 rw - fuse x rw\n1 2 3:4 /-\\040ext4 /b rw - fuse x rw\n"
+    yield "mount-escapes", b"1 2 3:4 / /\\400\\09\\000\\ rw - ext4 x rw"
+    yield "mount-short", b"1 2 3:4 / /a rw -\n1 2 3:4 / /a rw - \n1 2 3:4 / \n1 2 3:4\n1 2 3\n\n"
+    yield "mount-numbers", b"99999999999 4294967295 4294967295:99999999999999999999 / / rw - ext4 x rw\n-1 -2 -3:-4 / / - x\n"
+
+
 def main():
     root = os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "..", "corpus")
-    for name, seeds in ("fuzz_codec", codec()), ("fuzz_ledger", ledgers()), ("fuzz_policy", policies()), ("fuzz_session", session()):
+    for name, seeds in (("fuzz_codec", codec()), ("fuzz_ledger", ledgers()), ("fuzz_policy", policies()),
+                        ("fuzz_proc", proc()), ("fuzz_session", session())):
         folder = os.path.join(root, name)
         os.makedirs(folder, exist_ok=True)
         for seed, data in seeds:

@@ -43,6 +43,7 @@ UNIT_TESTS = \
 	tests/unit/test_explain \
 	tests/unit/test_explain_harmless \
 	tests/unit/test_fdclass \
+	tests/unit/test_mountinfo \
 	tests/unit/test_fds \
 	tests/unit/test_guard_lease \
 	tests/unit/test_guard_modify \
@@ -220,6 +221,9 @@ tests_unit_test_explain_harmless_SOURCES = tests/unit/test_explain_harmless.c $(
 tests_unit_test_explain_harmless_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_explain_harmless_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JSON_C_CFLAGS)
 tests_unit_test_explain_harmless_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_mountinfo_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mountinfo_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_fdclass_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_fdclass_LDADD = $(UNIT_LIBS)
@@ -505,7 +509,7 @@ FUZZ_SESSION_FILES = \
 	tests/unit/wraps.c tests/unit/wraps.h
 FUZZ_SESSION_WRAPS = $(WRAPS) -Wl,--wrap=control_send,--wrap=log_line,--wrap=log_event,--wrap=log_subject_event
 
-FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_policy tests/fuzz/fuzz_session
+FUZZ_TESTS = tests/fuzz/fuzz_codec tests/fuzz/fuzz_ledger tests/fuzz/fuzz_policy tests/fuzz/fuzz_proc tests/fuzz/fuzz_session
 check_PROGRAMS += $(FUZZ_TESTS)
 TESTS += $(FUZZ_TESTS)
 
@@ -523,13 +527,17 @@ tests_fuzz_fuzz_policy_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_
 tests_fuzz_fuzz_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_fuzz_policy_LDADD = libpl-supervisor.la
 
+tests_fuzz_fuzz_proc_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_proc.c tests/fuzz/replay.c
+tests_fuzz_fuzz_proc_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_proc"'
+tests_fuzz_fuzz_proc_LDADD = libpl-proto.la
+
 tests_fuzz_fuzz_session_SOURCES = $(FUZZ_SESSION_FILES) tests/fuzz/replay.c
 tests_fuzz_fuzz_session_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_session"'
 tests_fuzz_fuzz_session_LDFLAGS = $(FUZZ_SESSION_WRAPS)
 tests_fuzz_fuzz_session_LDADD = libpl-policy.la libpl-session.la
 
 if ENABLE_FUZZERS
-check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_policy tests/fuzz/libfuzzer_session
+check_PROGRAMS += tests/fuzz/libfuzzer_codec tests/fuzz/libfuzzer_ledger tests/fuzz/libfuzzer_policy tests/fuzz/libfuzzer_proc tests/fuzz/libfuzzer_session
 endif
 
 tests_fuzz_libfuzzer_codec_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_codec.c
@@ -548,6 +556,11 @@ tests_fuzz_libfuzzer_policy_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_libfuzzer_policy_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_policy_LDADD = libpl-supervisor.la
+
+tests_fuzz_libfuzzer_proc_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_proc.c
+tests_fuzz_libfuzzer_proc_CPPFLAGS = $(FUZZ_CPPFLAGS)
+tests_fuzz_libfuzzer_proc_LDFLAGS = -fsanitize=fuzzer
+tests_fuzz_libfuzzer_proc_LDADD = libpl-proto.la
 
 tests_fuzz_libfuzzer_session_SOURCES = $(FUZZ_SESSION_FILES)
 tests_fuzz_libfuzzer_session_CPPFLAGS = $(FUZZ_CPPFLAGS)

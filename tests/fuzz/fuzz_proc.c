@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Lines of files in /proc, in which users write words: /proc/PID/mountinfo. Whatever a line is, what is taken from it
+ * lies in it. */
+
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "mountinfo.h"
+#include "util.h"
+
+static void check_mount(char *line, size_t size) {
+        _cleanup_(pl_freep) char *before = strdup(line);
+        struct pl_mount mount;
+
+        MUST(before);
+        if (pl_mountinfo_parse(line, &mount) < 0)
+                return;
+        MUST(mount.point > line && mount.type > mount.point);
+        MUST(mount.type + strlen(mount.type) <= line + size);
+        MUST(*mount.point && *mount.type && !strpbrk(mount.type, " \n"));
+        /* Without escapes it is as it was. */
+        if (!strchr(before, '\\'))
+                MUST(strncmp(mount.point, before + (mount.point - line), strlen(mount.point)) == 0 &&
+                     !strchr(mount.point, ' '));
+        MUST(strstr(before, mount.type));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+        _cleanup_(pl_freep) char *text = malloc(size + 1);
+
+        MUST(text);
+        memcpy(text, data, size);
+        text[size] = '\0';
+        for (char *line = text, *end; line < text + size; line = end + 1) {
+                end = line + strcspn(line, "\n");
+                *end = '\0';
+                check_mount(line, (size_t)(end - line));
+        }
+        return 0;
+}
