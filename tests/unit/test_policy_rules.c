@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "testing.h"
 
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "testing_policy.h"
 
@@ -11,7 +15,9 @@
 
 static const gid_t gids[] = { 100, 2000 };
 
-static const struct policy_subject alice = { .uid = 1000, .gids = gids, .n_gids = 2, .cgroup = "/system.slice/db.service" };
+static const struct policy_subject alice = {
+        .uid = 1000, .gids = gids, .n_gids = 2, .cgroup = "/system.slice/db.service"
+};
 
 /* Ordinary: anything of it can be asked for. */
 static const struct policy_question usual = {
@@ -115,10 +121,11 @@ TEST(test_unknown) {
 
 /* A name that may be another file's grants nothing; a refusal is not got around by it. */
 TEST(test_uncertain_path) {
-        struct policy_block *policy = testing_policy_of(
-                "{\"version\": 1, \"rules\": ["
-                "{\"name\": \"yes\", \"match\": {\"backing\": \"pagecache\", \"path\": \"/mnt/**\"}, \"allow\": true, \"methods\": \"pinned\"},"
-                "{\"name\": \"no\", \"match\": {\"path\": \"/mnt/pmem/**\"}, \"allow\": false}]}");
+        struct policy_block *policy =
+                testing_policy_of("{\"version\": 1, \"rules\": ["
+                                  "{\"name\": \"yes\", \"match\": {\"backing\": \"pagecache\", \"path\": \"/mnt/**\"}, "
+                                  "\"allow\": true, \"methods\": \"pinned\"},"
+                                  "{\"name\": \"no\", \"match\": {\"path\": \"/mnt/pmem/**\"}, \"allow\": false}]}");
         struct policy_question question = usual;
         struct refusal refusal;
 
@@ -170,8 +177,8 @@ TEST(test_kernel) {
                 { PINLEASE_BACKING_FSDAX, false, PINLEASE_CODE_FSDAX_PIN },
                 { PINLEASE_BACKING_FSDAX, true, PINLEASE_CODE_FSDAX_PIN },
         };
-        struct policy_block *policy = testing_policy_of(
-                "{\"version\": 1, \"rules\": [{\"name\": \"all\", \"allow\": true, \"methods\": [\"pinned\", \"odp\"]}]}");
+        struct policy_block *policy = testing_policy_of("{\"version\": 1, \"rules\": [{\"name\": \"all\", \"allow\": "
+                                                        "true, \"methods\": [\"pinned\", \"odp\"]}]}");
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
                 struct policy_question question = usual;
@@ -189,7 +196,8 @@ TEST(test_kernel) {
                         assert_int_equal(policy_decide(policy, &alice, &question, &decision, &refusal), 0);
                         continue;
                 }
-                testing_assert_refusal(policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, table[i].code);
+                testing_assert_refusal(
+                        policy_decide(policy, &alice, &question, &decision, &refusal), &refusal, table[i].code);
                 assert_string_equal(refusal.rule, "all");
         }
         free(policy);
@@ -219,10 +227,47 @@ TEST(test_methods) {
         free(policy);
 }
 
+/* Every backing, both accesses, each set of methods; granted and refused; by a process that may do nothing but end: no
+ * system call, so no memory is taken from the kernel either. */
+TEST(test_on_its_own) {
+        struct policy_block *policy =
+                testing_policy_of("{\"version\": 1, \"rules\": ["
+                                  "{\"match\": {\"path\": \"/mnt/*/c/**\"}, \"allow\": false},"
+                                  "{\"match\": {\"gid\": 7, \"cgroup\": \"/x/**\"}, \"allow\": true},"
+                                  "{\"match\": {\"backing\": \"devdax\", \"device\": \"mlx5_*\"}, "
+                                  "\"allow\": false, \"message\": \"No.\"}]}");
+        pid_t pid = fork();
+
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                struct policy_question question = usual;
+                unsigned int n_granted = 0, n_refused = 0;
+                struct policy_decision decision;
+                struct refusal refusal;
+
+                if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) < 0)
+                        _exit(2);
+                for (unsigned int i = 0; i < 8 * 2 * 8 * 8; i++) {
+                        question.backing = (enum pinlease_backing)(i % 8);
+                        question.writable = i / 8 % 2;
+                        question.accepted = i / 16 % 8;
+                        question.offered = i / 128;
+                        if (policy_decide(policy, &alice, &question, &decision, &refusal) == 0)
+                                n_granted++;
+                        else
+                                n_refused++;
+                }
+                /* exit_group(2) is not for such a process. */
+                (void)syscall(SYS_exit, n_granted > 50 && n_refused > 50 ? 0 : 1);
+        }
+        assert_int_equal(testing_wait_child(pid), 0);
+        free(policy);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_match),      CHECKED(test_unknown), CHECKED(test_uncertain_path),
-                CHECKED(test_first_rule), CHECKED(test_kernel),  CHECKED(test_methods),
+                CHECKED(test_match),  CHECKED(test_unknown), CHECKED(test_uncertain_path), CHECKED(test_first_rule),
+                CHECKED(test_kernel), CHECKED(test_methods), CHECKED(test_on_its_own),
         };
 
         return cmocka_run_group_tests_name("policy_rules", tests, NULL, NULL);
