@@ -8,8 +8,7 @@
 #include "policy-lint.h"
 #include "proto.h"
 
-/* --- words
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- words --- */
 
 static const struct policy_word backings[] = {
         { "shmem", 1U << PINLEASE_BACKING_SHMEM }, { "hugetlb", 1U << PINLEASE_BACKING_HUGETLB },
@@ -41,8 +40,7 @@ static const struct policy_word forces[] = { { "stop", POLICY_FORCE_STOP },
 
 static const enum pattern_kind paths = PATTERN_PATH, names = PATTERN_NAME;
 
-/* --- ranges: those of the options of pinleased
- * ----------------------------------------------------------------------------- */
+/* --- ranges: those of the options of pinleased --- */
 
 static const struct policy_bounds version = { 1, 1, false };
 static const struct policy_bounds request_size = { 0, UINT64_C(1) << 60, false };
@@ -55,8 +53,7 @@ static const struct policy_bounds total_registrations = { 1, UINT64_C(1) << 40, 
 static const struct policy_bounds user_sessions = { 1, 1 << 20, true };
 static const struct policy_bounds total_sessions = { 1, 1 << 20, false };
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- keys --- */
 
 static const struct policy_key size_keys[] = {
         { "min", policy_read_size, offsetof(struct policy_rule, size_min), &request_size, false },
@@ -164,8 +161,7 @@ static const struct policy_key file_keys[] = {
         { NULL, NULL, 0, NULL, false },
 };
 
-/* --- reading
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 static void read_defaults(struct policy_reader *reader, uint32_t node, const struct policy_key *key, void *target) {
         struct policy_defaults *defaults = &((struct policy_whole *)target)->defaults;
@@ -305,8 +301,7 @@ void policy_whole_done(struct policy_whole *whole) {
         *whole = (struct policy_whole) { 0 };
 }
 
-/* --- what there is
- * --------------------------------------------------------------------------------------------------------- */
+/* --- what there is --- */
 
 static bool has_keys(const struct policy_key *key) {
         return key->read == policy_read_inner || key->read == read_defaults || key->read == read_rules ||

@@ -214,8 +214,7 @@ finish:
         return 0;
 }
 
-/* --- without a descriptor that is open
- * ---------------------------------------------------------------------------------- */
+/* --- without a descriptor that is open --- */
 
 static bool is_of_memfds(dev_t dev, unsigned int flags) {
         _cleanup_(pl_closep) int fd = memfd_create("pinlease", MFD_CLOEXEC | flags);

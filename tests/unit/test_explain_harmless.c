@@ -300,8 +300,7 @@ TEST(test_not_to_be_opened) {
         explaining_teardown(&x);
 }
 
-/* --- a file server that does not answer
- * --------------------------------------------------------------------------------- */
+/* --- a file server that does not answer --- */
 
 enum { FUSE_OK = 0, FUSE_SKIP = 77 };
 
