@@ -141,22 +141,3 @@ int backing_check(const struct pl_fdclass *class, const struct pl_register *requ
                 return r;
         return check_access(class, request, ret_refusal);
 }
-
-int backing_verify(int fd, const struct pl_fdclass *class, const struct pl_register *request, struct refusal *ret_refusal) {
-        uint64_t size;
-        int r;
-
-        if (class->seals & F_SEAL_SHRINK)
-                return 0;
-
-        r = pl_fdclass_size(fd, &size);
-        if (r < 0)
-                return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "The file's size could not be read again.");
-        if (request->offset + request->length > size)
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_CHANGED,
-                              "The file was truncated to %" PRIu64 " bytes while it was being registered. Try again, or "
-                              "seal it against shrinking (F_SEAL_SHRINK).",
-                              size);
-        return 0;
-}

@@ -16,7 +16,4 @@ int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_
 /* Does the request fit the file: range, alignment, open mode, seals, access flags? Returns 0 or REFUSED. */
 int backing_check(const struct pl_fdclass *class, const struct pl_register *request, struct refusal *ret_refusal);
 
-/* Once more after the registration: is the file still as large? What is sealed against shrinking needs no look. */
-int backing_verify(int fd, const struct pl_fdclass *class, const struct pl_register *request, struct refusal *ret_refusal);
-
 #endif

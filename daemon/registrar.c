@@ -408,6 +408,7 @@ void registrar_init(struct registrar *r,
         r->state.credit.held = config->credit;
         r->state.policy = config->policy;
         r->state.subject = config->subject;
+        r->state.pagemap = config->pagemap;
         revoker_init(&r->revoker, &r->state);
         guards_init(&r->guards,
                     &(const struct guards_config) {

@@ -33,6 +33,7 @@ struct registrar_config {
         unsigned int hello_timeout_ms;
         const struct policy_block *policy; /* of policy_map(); owned */
         struct policy_subject subject;     /* what it refers to is borrowed */
+        int pagemap; /* /proc/self/pagemap; owned; -1: none */
 };
 
 struct registrar {

@@ -10,6 +10,7 @@
 #include "mr.h"
 #include "question.h"
 #include "residency.h"
+#include "verify.h"
 
 static int explain_kernel(const struct ledger_record *record,
                           const struct credit *credit,
@@ -183,15 +184,55 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         return 0;
 }
 
-/* What was identified at the beginning may have been truncated since. An MR that the kernel then keeps is one that the app
- * would never learn of: the session ends. */
+static struct verify second_look(const struct attempt *attempt) {
+        return (struct verify) {
+                .fd = attempt->fd,
+                .class = attempt->class,
+                .request = attempt->request,
+                .pinned_at = attempt->method == PINLEASE_METHOD_PINNED ? attempt->record.start : 0,
+                .pagemap = attempt->state->pagemap,
+        };
+}
+
+/*
+ * What was identified at the beginning may have been changed since. The file's guards have been armed before, but they compare
+ * what there is: they do not tell a page that has gone and come again.
+ *
+ * An MR that the kernel then keeps is one that the app would never learn of: the session ends.
+ */
 static int attempt_verify(struct attempt *attempt, struct refusal *ret_refusal) {
+        const struct verify look = second_look(attempt);
         struct refusal ignored;
         int r;
 
-        r = backing_verify(attempt->fd, attempt->class, attempt->request, ret_refusal);
+        r = verify_registered(&look, ret_refusal);
         if (r < 0 && request_deregister(attempt->state, attempt->record.id, &ignored) < 0)
                 return -EBUSY;
+        return r;
+}
+
+static int refuse_changing(struct refusal *ret_refusal) {
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_CHANGING,
+                      "The file is just being changed, and what is registered of it is being given back. Register it when it "
+                      "has settled; that is a second, or the grace time.");
+}
+
+static int attempt_prepare(struct attempt *attempt, struct refusal *ret_refusal) {
+        const struct verify look = second_look(attempt);
+        int r;
+
+        r = attempt_charge(attempt, ret_refusal);
+        if (r < 0)
+                return r;
+        /* Credit may have been waited for, and another session's change of the file have come meanwhile. */
+        if (attempt->file && attempt->file->change.state != GUARDED_QUIET)
+                return refuse_changing(ret_refusal);
+        r = attempt_map(attempt, ret_refusal);
+        if (r == 0)
+                r = attempt_register(attempt, ret_refusal);
+        if (r == REFUSED)
+                verify_explain(&look, ret_refusal);
         return r;
 }
 
@@ -200,11 +241,7 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
         const struct uverbs_mr_keys *keys;
         int r;
 
-        r = attempt_charge(attempt, ret_refusal);
-        if (r == 0)
-                r = attempt_map(attempt, ret_refusal);
-        if (r == 0)
-                r = attempt_register(attempt, ret_refusal);
+        r = attempt_prepare(attempt, ret_refusal);
         if (r < 0) {
                 attempt_undo(attempt);
                 return r;
@@ -267,10 +304,7 @@ static int guard(struct registrar_state *state,
 
         missing = wanted & ~pl_guards_held(file->guards);
         if (file->change.state != GUARDED_QUIET)
-                r = refuse(ret_refusal,
-                           PINLEASE_CODE_CHANGING,
-                           "The file is just being changed, and what is registered of it is being given back. Register it when it "
-                           "has settled; that is a second, or the grace time.");
+                r = refuse_changing(ret_refusal);
         else if (missing)
                 r = refuse_guard(file, missing, ret_refusal);
         if (r < 0)
@@ -456,6 +490,7 @@ unsigned int state_done(struct registrar_state *state) {
 
         for (size_t i = 0; i < MAX_CONTEXTS; i++)
                 state->contexts[i].device.fd = pl_close(state->contexts[i].device.fd);
+        state->pagemap = pl_close(state->pagemap);
         free(state->registrations);
         ledger_done(&state->ledger);
         return left;

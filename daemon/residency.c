@@ -94,3 +94,28 @@ int residency_any(int fd, uint64_t offset, uint64_t length) {
         r = may_ask_mincore(fd);
         return r != 0 ? r : -EPERM;
 }
+
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+
+/* A huge page has as many entries as it has small pages, all alike: the first is enough. */
+int residency_mapped(int pagemap, uint64_t start, uint64_t length, uint64_t page) {
+        uint64_t small = (uint64_t)sysconf(_SC_PAGESIZE), end = start + length, entries[512];
+        uint64_t most = page == small ? sizeof entries / sizeof entries[0] : 1;
+
+        for (uint64_t at = start - start % page; at < end;) {
+                uint64_t n = (end - at + page - 1) / page;
+                ssize_t k;
+
+                n = n < most ? n : most;
+                k = pread(pagemap, entries, n * sizeof entries[0], (off_t)(at / small * sizeof entries[0]));
+                if (k < 0)
+                        return -errno;
+                if ((uint64_t)k != n * sizeof entries[0])
+                        return -EIO;
+                for (uint64_t i = 0; i < n; i++)
+                        if (!(entries[i] & PAGEMAP_PRESENT))
+                                return 0;
+                at += n * page;
+        }
+        return 1;
+}

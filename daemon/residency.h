@@ -19,4 +19,11 @@ int residency_check(int fd, uint64_t offset, uint64_t start, uint64_t length);
  * everything is there. */
 int residency_any(int fd, uint64_t offset, uint64_t length);
 
+/*
+ * Is every page of a range in this process's page tables? `pagemap` is /proc/self/pagemap; `page` is the size of the file's pages.
+ * Right after it has been pinned it is: the kernel takes what a file loses out of all page tables, and brings back only what is
+ * touched. Returns 1, 0, or a negative errno.
+ */
+int residency_mapped(int pagemap, uint64_t start, uint64_t length, uint64_t page);
+
 #endif

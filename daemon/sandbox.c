@@ -87,6 +87,9 @@ static const int registrar_may[] = {
         SCMP_SYS(faccessat),
         SCMP_SYS(faccessat2),
 
+        /* residency.c: what is mapped, from a file that is open already. */
+        SCMP_SYS(pread64),
+
         /* guard-modify.c. Watches of files that it has open, and of others it could open by name: it is told that they change. */
         SCMP_SYS(inotify_init1),
         SCMP_SYS(inotify_add_watch),

@@ -25,7 +25,9 @@
 #include "wire.h"
 
 static _Noreturn void be_registrar(const struct session_args *args, int control, struct ledger *ledger) {
-        const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd, log_fd() };
+        /* Of this process: that it has no privileges later, and cannot be traced, would keep it from its own. */
+        int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        const int keep[] = { 0, 1, 2, SESSION_FD_CLIENT, control, ledger->fd, log_fd(), pagemap };
         static struct subject subject;
         struct registrar_config config = {
                 .client = SESSION_FD_CLIENT,
@@ -34,6 +36,7 @@ static _Noreturn void be_registrar(const struct session_args *args, int control,
                 .limits = args->limits,
                 .credit = args->credit,
                 .hello_timeout_ms = args->hello_timeout_ms,
+                .pagemap = pagemap,
         };
         sigset_t signals;
         int r;

@@ -25,6 +25,7 @@ void state_init(struct registrar_state *state,
                 .ledger = *ledger,
                 .credit = { .limits = *limits, .held = *limits },
                 .first_free = STATE_NO_SLOT,
+                .pagemap = -1,
         };
         for (size_t i = 0; i < MAX_CONTEXTS; i++)
                 state->contexts[i].device.fd = -1;

@@ -62,6 +62,7 @@ struct registrar_state {
         struct credit credit;
         struct mapping_table mappings;
         struct guards *guards; /* NULL: none */
+        int pagemap; /* /proc/self/pagemap, owned; -1: it is not known what is mapped */
         struct context contexts[MAX_CONTEXTS];
 
         struct registration *registrations; /* grows up to the ledger's capacity */

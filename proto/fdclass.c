@@ -114,6 +114,25 @@ static int magic_by_mountinfo(dev_t dev, uint64_t *ret_magic) {
         return r;
 }
 
+/* What statx(2) tells of any file without asking its server. */
+static void note_identity(const struct statx *sx, struct pl_fdclass *class) {
+        class->dax = sx->stx_attributes & STATX_ATTR_DAX;
+        class->dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
+        class->inode = sx->stx_ino;
+}
+
+static int look_again(int fd, struct pl_fdclass *class) {
+        struct statx sx;
+
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_CTIME, &sx) < 0)
+                return -errno;
+        note_identity(&sx, class);
+        class->size = sx.stx_size;
+        class->changed_s = sx.stx_ctime.tv_sec;
+        class->changed_ns = sx.stx_ctime.tv_nsec;
+        return 0;
+}
+
 /* Files on memory: F_GET_SEALS answers for nothing else. Their fstatfs cannot block. */
 static int classify_memory(int fd, struct pl_fdclass *class) {
         struct statfs sfs;
@@ -127,7 +146,7 @@ static int classify_memory(int fd, struct pl_fdclass *class) {
                 class->page_size = (uint64_t)sfs.f_bsize;
         } else
                 class->kind = PL_FD_SHMEM;
-        return pl_fdclass_size(fd, &class->size);
+        return look_again(fd, class);
 }
 
 static int classify_mounted(int fd, struct pl_fdclass *class) {
@@ -150,7 +169,7 @@ static int classify_mounted(int fd, struct pl_fdclass *class) {
                 return 0;
         }
         class->kind = PL_FD_FILE;
-        return pl_fdclass_size(fd, &class->size);
+        return look_again(fd, class);
 }
 
 /* What can be known of any descriptor. Returns whether there is more to ask. */
@@ -163,11 +182,9 @@ static bool identify(int fd, struct pl_fdclass *class) {
                 class->kind = PL_FD_HANGING;
                 return false;
         }
+        note_identity(&sx, class);
         class->mode = sx.stx_mode & S_IFMT;
-        class->dax = sx.stx_attributes & STATX_ATTR_DAX;
-        class->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
         class->rdev = makedev(sx.stx_rdev_major, sx.stx_rdev_minor);
-        class->inode = sx.stx_ino;
         class->owner = sx.stx_uid;
         return true;
 }
@@ -265,6 +282,15 @@ int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class) {
         }
         if (r == 0)
                 *ret_class = class;
+        return r;
+}
+
+int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *ret_class) {
+        struct pl_fdclass now = *class;
+        int r = look_again(fd, &now);
+
+        if (r == 0)
+                *ret_class = now;
         return r;
 }
 

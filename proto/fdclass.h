@@ -33,6 +33,8 @@ struct pl_fdclass {
         uint64_t fs_magic;   /* file system, see statfs(2); 0 where it does not matter */
         uint64_t page_size;  /* of hugetlb, else the base page size */
         uint64_t size;       /* bytes; regular files that do not hang */
+        int64_t changed_s;   /* ctime, of the same files */
+        uint32_t changed_ns;
         dev_t dev, rdev;
         uint64_t inode;
         uid_t owner;
@@ -46,6 +48,9 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class);
  * the O_PATH descriptor, `seals` are not known and 0. Nothing is opened, so nobody's lease is broken.
  */
 int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class);
+
+/* The same with what a second look finds: size, ctime, dax, dev, inode. Only for files that do not hang. One system call. */
+int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *ret_class);
 
 /* The file's present size. Only for descriptors that do not hang. */
 int pl_fdclass_size(int fd, uint64_t *ret_size);

@@ -91,7 +91,7 @@ struct device device_open(void) {
                 die("ibv_alloc_pd", errno);
         device.memory = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (device.memory < 0 || ftruncate(device.memory, BENCH_PAGE) < 0 ||
-            fcntl(device.memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+            fcntl(device.memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 die("memfd", errno);
         device.page = mmap(NULL, BENCH_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, device.memory, 0);
         if (device.page == MAP_FAILED)

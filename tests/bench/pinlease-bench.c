@@ -55,7 +55,7 @@ static void open_all(struct bench *b) {
                 die("ibv_alloc_pd", errno);
 
         b->fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 || fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 || fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
                 die("memfd", errno);
         b->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
         if (b->memory == MAP_FAILED)

@@ -261,7 +261,13 @@ static void step(unsigned int what, unsigned int kind, const uint8_t *bytes, siz
 static void begin(void) {
         static const struct credit_amount limits = { .pinned = 1 << 16, .odp = 1 << 16, .registrations = 24 };
         static const struct credit_amount credit = { .pinned = 1 << 13, .odp = 1 << 13, .registrations = 4 };
-        struct registrar_config config = { .session = 1, .limits = limits, .credit = credit, .hello_timeout_ms = 1 << 30 };
+        struct registrar_config config = {
+                .session = 1,
+                .limits = limits,
+                .credit = credit,
+                .hello_timeout_ms = 1 << 30,
+                .pagemap = -1,
+        };
         int client[2], control[2];
         struct ledger ledger;
 

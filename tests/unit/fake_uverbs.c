@@ -152,6 +152,16 @@ static int check_arguments(uint32_t pd, uint64_t start, uint64_t length, uint64_
         return 0;
 }
 
+/* pin_user_pages(): they are there, and mapped, from then on; what ends before gives SIGBUS here and EFAULT there. */
+static int pin(uint64_t start, uint64_t length, uint32_t access) {
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), first = start / page * page;
+        int advice = access & (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_MW_BIND) ? 23 /* MADV_POPULATE_WRITE */ : 22 /* _READ */;
+
+        if (access & IBV_ACCESS_ON_DEMAND)
+                return 0;
+        return madvise((void *)(uintptr_t)first, start + length - first, advice) < 0 ? -EFAULT : 0;
+}
+
 static int fake_reg_mr(const struct uverbs_device *device,
                        uint32_t pd,
                        uint64_t start,
@@ -171,6 +181,9 @@ static int fake_reg_mr(const struct uverbs_device *device,
                 return r;
 
         at(FAKE_BEFORE);
+        r = pin(start, length, access);
+        if (r < 0)
+                return r;
         mr = new_mr(context_of(device->fd));
         if (!mr)
                 return -ENOMEM;

@@ -82,6 +82,7 @@ UNIT_TESTS = \
 	tests/unit/test_request \
 	tests/unit/test_request_meanwhile \
 	tests/unit/test_request_failures \
+	tests/unit/test_request_changed \
 	tests/unit/test_sandbox \
 	tests/unit/test_sandbox_allows \
 	tests/unit/test_registrar_force \
@@ -177,6 +178,11 @@ tests_unit_test_request_meanwhile_SOURCES = tests/unit/test_request_meanwhile.c 
 tests_unit_test_request_meanwhile_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_request_meanwhile_LDFLAGS = $(WRAPS)
 tests_unit_test_request_meanwhile_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_request_changed_SOURCES = tests/unit/test_request_changed.c $(REQUEST_TEST_FILES)
+tests_unit_test_request_changed_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_changed_LDFLAGS = $(WRAPS)
+tests_unit_test_request_changed_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_request_failures_SOURCES = tests/unit/test_request_failures.c $(REQUEST_TEST_FILES)
 tests_unit_test_request_failures_CPPFLAGS = $(UNIT_CPPFLAGS)

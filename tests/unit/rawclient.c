@@ -28,6 +28,7 @@ static _Noreturn void be_registrar(struct rawclient *c,
                 .limits = c->limits,
                 .credit = *credit,
                 .policy = testing_policy_mapped(),
+                .pagemap = -1,
                 .hello_timeout_ms = hello_timeout_ms,
         };
 

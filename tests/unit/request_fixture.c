@@ -24,6 +24,8 @@ void fixture_init(struct fixture *f, const struct credit_amount *limits) {
         f->keeper.entries = (struct ledger_entry *)(f->keeper.header + 1);
         state_init(&f->state, &fake_ops, &ledger, limits);
         f->state.policy = testing_policy();
+        f->state.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        assert_true(f->state.pagemap >= 0);
         assert_int_equal(ledger.fd, -1);
 }
 

@@ -189,33 +189,6 @@ TEST(test_identify) {
         }
 }
 
-TEST(test_verify) {
-        struct pl_register request = make(4096, 4096, PLACE, WRITING);
-        struct pl_fdclass class;
-        struct refusal refusal;
-        int fd = testing_memfd(SIZE);
-
-        assert_int_equal(pl_fdclass_get(fd, &class), 0);
-        assert_int_equal(backing_verify(fd, &class, &request, &refusal), 0);
-        assert_int_equal(ftruncate(fd, 8192), 0);
-        assert_int_equal(backing_verify(fd, &class, &request, &refusal), 0);
-        assert_int_equal(ftruncate(fd, 8191), 0);
-        testing_assert_refusal(backing_verify(fd, &class, &request, &refusal), &refusal, PINLEASE_CODE_CHANGED);
-        pl_close(fd);
-}
-
-/* No second look at what cannot shrink: the descriptor is not even touched. */
-TEST(test_verify_sealed) {
-        struct pl_register request = make(0, 4096, PLACE, WRITING);
-        struct pl_fdclass class = shmem;
-        struct refusal refusal;
-
-        class.seals = F_SEAL_SHRINK;
-        assert_int_equal(backing_verify(-1, &class, &request, &refusal), 0);
-        class.seals = F_SEAL_GROW;
-        testing_assert_refusal(backing_verify(-1, &class, &request, &refusal), &refusal, PINLEASE_CODE_KERNEL);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_range),
@@ -225,8 +198,6 @@ int main(void) {
                 CHECKED(test_mode),
                 CHECKED(test_seals),
                 CHECKED(test_identify),
-                CHECKED(test_verify),
-                CHECKED(test_verify_sealed),
         };
 
         return cmocka_run_group_tests_name("backing", tests, NULL, NULL);

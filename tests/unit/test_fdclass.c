@@ -294,6 +294,24 @@ TEST(test_size) {
         assert_true(pl_fdclass_size(-1, &size) < 0);
 }
 
+TEST(test_again) {
+        int fd = testing_memfd(8192);
+        struct pl_fdclass class, now;
+
+        assert_int_equal(pl_fdclass_get(fd, &class), 0);
+        assert_int_equal(pl_fdclass_again(fd, &class, &now), 0);
+        assert_memory_equal(&now, &class, sizeof now);
+        assert_int_equal(ftruncate(fd, 1), 0);
+        assert_int_equal(pl_fdclass_again(fd, &class, &now), 0);
+        assert_int_equal(now.size, 1);
+        assert_int_equal(now.inode, class.inode);
+        /* Finely counted times: Linux 6.13. */
+        if (testing_kernel_is(6, 13))
+                assert_true(now.changed_s != class.changed_s || now.changed_ns != class.changed_ns);
+        pl_close(fd);
+        assert_int_equal(pl_fdclass_again(fd, &class, &now), -EBADF);
+}
+
 /* Asked thousands of times, as an app may do: nothing is left open. */
 TEST(test_many) {
         int fd = temporary(".", O_RDWR);
@@ -323,6 +341,7 @@ int main(void) {
                 CHECKED(test_proc),
                 CHECKED(test_closed),
                 CHECKED(test_size),
+                CHECKED(test_again),
                 CHECKED(test_many),
         };
 

@@ -254,6 +254,7 @@ TEST(test_hello_ends_timeout) {
                                .limits = limits,
                                .credit = limits,
                                .policy = testing_policy_mapped(),
+                               .pagemap = -1,
                                .hello_timeout_ms = HOUR,
                        },
                        &fake_ops,

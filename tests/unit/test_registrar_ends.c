@@ -230,7 +230,14 @@ static int serve_without_keeper(uint16_t opcode, unsigned int n_fds, unsigned in
         assert_int_equal(control_pair(control), 0);
         pl_close(control[0]);
         registrar_init(&r,
-                       &(struct registrar_config) { .client = client[1], .control = control[1], .limits = limits, .credit = limits, .policy = testing_policy_mapped() },
+                       &(struct registrar_config) {
+                               .client = client[1],
+                               .control = control[1],
+                               .limits = limits,
+                               .credit = limits,
+                               .policy = testing_policy_mapped(),
+                               .pagemap = -1,
+                       },
                        &fake_ops,
                        &ledger);
         r.greeted = true;

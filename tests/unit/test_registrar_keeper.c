@@ -212,6 +212,7 @@ TEST(test_served_meanwhile) {
                                .limits = orders_large,
                                .credit = orders_large,
                                .policy = testing_policy_mapped(),
+                               .pagemap = -1,
                                .hello_timeout_ms = 1U << 30,
                        },
                        &fake_ops,

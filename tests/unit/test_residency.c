@@ -68,6 +68,38 @@ TEST(test_mincore) {
         look();
 }
 
+/* Whether a page is mapped here is another question. */
+TEST(test_mapped) {
+        int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), fd;
+        uint64_t start;
+
+        assert_true(pagemap >= 0);
+        fd = make(&start);
+        assert_int_equal(residency_mapped(pagemap, start, SIZE, PAGE), 0);
+        assert_int_equal(madvise((void *)(uintptr_t)start, SIZE, 23 /* MADV_POPULATE_WRITE */), 0);
+        assert_int_equal(residency_mapped(pagemap, start, SIZE, PAGE), 1);
+
+        /* It comes back in the file, and not here. */
+        punch(fd, 1000);
+        assert_int_equal(pwrite(fd, "x", 1, (off_t)(1000 * PAGE)), 1);
+        assert_int_equal(residency_check(fd, 0, start, SIZE), 1);
+        assert_int_equal(residency_mapped(pagemap, start, SIZE, PAGE), 0);
+        assert_int_equal(residency_mapped(pagemap, start, 1000 * PAGE, PAGE), 1);
+        assert_int_equal(residency_mapped(pagemap, start + 1, 1000 * PAGE - 1, PAGE), 1);
+        assert_int_equal(residency_mapped(pagemap, start + 1, 1000 * PAGE, PAGE), 0);
+        assert_int_equal(residency_mapped(pagemap, start + 1001 * PAGE - 1, PAGE, PAGE), 0);
+        assert_int_equal(residency_mapped(pagemap, start + 1001 * PAGE, SIZE - 1001 * PAGE, PAGE), 1);
+
+        /* Of a huge page, the first of its small ones is looked at. */
+        assert_int_equal(residency_mapped(pagemap, start + 999 * PAGE, 2 * PAGE, 2 * PAGE),
+                         (start / PAGE + 999) % 2 == 0);
+        assert_int_equal(residency_mapped(-1, start, PAGE, PAGE), -EBADF);
+
+        assert_int_equal(munmap((void *)(uintptr_t)start, SIZE), 0);
+        close(fd);
+        close(pagemap);
+}
+
 /* Who neither owns nor may write the file is told nothing; mincore() by itself would say that all is there. */
 TEST(test_not_told) {
         uint64_t start;
@@ -94,6 +126,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_cachestat),
                 CHECKED(test_mincore),
+                CHECKED(test_mapped),
                 CHECKED(test_not_told),
         };
 

@@ -105,7 +105,6 @@ static const struct call missing_for_registrar[] = {
         CALL(fcntl, 0, F_SETSIG, SIGKILL), CALL(fcntl, 0, F_SETOWN_EX),
         CALL(setfsuid, 0), CALL(setfsuid, 1001), CALL(prlimit64, 0, RLIMIT_MEMLOCK, (long)"16 bytes of limit"),
         CALL(prlimit64, 1, RLIMIT_MEMLOCK), CALL(getsockopt, -1), CALL(pipe2), CALL(wait4, -1), CALL(set_robust_list),
-        CALL(pread64, -1),
 };
 
 static const struct call missing_for_keeper[] = {

@@ -190,6 +190,8 @@ static int map_memory(const void *unused _unused_) {
         p = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, given.memfd, 0);
         NEED(p != MAP_FAILED);
         NEED(residency_check(given.memfd, 0, (uintptr_t)p, 65536) == 1);
+        /* By pread(), here of a file that is not what it should be. */
+        NEED(residency_mapped(given.null, (uintptr_t)p, 65536, 4096) == -EIO);
         /* What it does where there is no cachestat(). */
         NEED(mincore(p, 65536, present) == 0);
         NEED(faccessat(given.memfd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) == 0);
