@@ -30,14 +30,31 @@ static struct json_object *report_users(const struct accounts *accounts) {
         return builder_finish(&users);
 }
 
+static void add_limit(struct builder *object, const char *key, uint64_t limit) {
+        if (limit == UINT64_MAX)
+                builder_null(object, key);
+        else
+                builder_number(object, key, limit);
+}
+
+static struct json_object *report_limit(const struct credit_amount *limit) {
+        struct builder b = builder_object();
+
+        add_limit(&b, "pinned_bytes", limit->pinned);
+        add_limit(&b, "odp_bytes", limit->odp);
+        add_limit(&b, "registrations", limit->registrations);
+        return builder_finish(&b);
+}
+
 static struct json_object *report_limits(const struct supervisor_config *config) {
         struct builder b = builder_object();
 
         builder_number(&b, "sessions", config->limits.sessions);
         builder_number(&b, "sessions_per_user", config->limits.sessions_per_user);
         builder_number(&b, "silent_per_user", config->limits.silent_per_user);
-        builder_add(&b, "session", report_amount(&config->sessions.limits.session));
-        builder_add(&b, "user", report_amount(&config->sessions.limits.user));
+        builder_add(&b, "session", report_limit(&config->sessions.limits.session));
+        builder_add(&b, "user", report_limit(&config->sessions.limits.user));
+        builder_add(&b, "total", report_limit(&config->sessions.limits.total));
         return builder_finish(&b);
 }
 

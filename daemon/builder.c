@@ -37,6 +37,12 @@ void builder_text(struct builder *object, const char *key, const char *text) {
         builder_add(object, key, json_object_new_string(text));
 }
 
+/* To json-c null is no value, which to the others is one that could not be made. */
+void builder_null(struct builder *object, const char *key) {
+        if (!object->failed && json_object_object_add(object->json, key, NULL) < 0)
+                object->failed = true;
+}
+
 struct json_object *builder_finish(struct builder *builder) {
         if (!builder->failed)
                 return builder->json;

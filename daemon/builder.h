@@ -22,6 +22,7 @@ void builder_append(struct builder *array, struct json_object *value);
 
 void builder_number(struct builder *object, const char *key, uint64_t number);
 void builder_text(struct builder *object, const char *key, const char *text);
+void builder_null(struct builder *object, const char *key);
 
 /* What was made, the caller's; NULL: something failed. */
 struct json_object *builder_finish(struct builder *builder);

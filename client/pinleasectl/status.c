@@ -45,6 +45,26 @@ static void amount_row(const struct table *table, const char *label, struct json
         table_row(table, &row, NULL);
 }
 
+/* No number: there is none. */
+static void limit_row(const struct table *table, const char *label, struct json_object *limit) {
+        static const char *const names[] = { "pinned_bytes", "odp_bytes", "registrations" };
+        struct row row = { 0 };
+
+        row_text(&row, label, strlen(label));
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                struct json_object *value;
+                bool none = limit && json_object_object_get_ex(limit, names[i], &value) && !value;
+
+                if (none)
+                        row_text(&row, "none", strlen("none"));
+                else if (i < 2)
+                        row_size(&row, limit, names[i]);
+                else
+                        row_number(&row, limit, names[i]);
+        }
+        table_row(table, &row, NULL);
+}
+
 static void print_service(struct terminal *t, struct json_object *item) {
         _cleanup_(pl_freep) char *version = field_printable(item, "version");
         _cleanup_(pl_freep) char *state = field_printable(item, "state");
@@ -123,8 +143,9 @@ static enum status print_answer(void *userdata, const struct answer *answer) {
         table_head(&table);
         amount_row(&table, "in use", field_object(answer->object, "in_use"));
         amount_row(&table, "handed out", field_object(answer->object, "credit"));
-        amount_row(&table, "most, session", field_object(limits, "session"));
-        amount_row(&table, "most, user", field_object(limits, "user"));
+        limit_row(&table, "most, session", field_object(limits, "session"));
+        limit_row(&table, "most, user", field_object(limits, "user"));
+        limit_row(&table, "most, all users", field_object(limits, "total"));
         print_users(t, field_array(answer->object, "users"));
         return STATUS_OK;
 }

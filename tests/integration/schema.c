@@ -105,6 +105,18 @@ static const struct member amount[] = {
         { 0 },
 };
 
+static void number_or_none(const char *name, struct json_object *value, const void *argument) {
+        if (value)
+                number(name, value, argument);
+}
+
+static const struct member limit[] = {
+        { "pinned_bytes", number_or_none, NULL },
+        { "odp_bytes", number_or_none, NULL },
+        { "registrations", number_or_none, NULL },
+        { 0 },
+};
+
 static const struct member user[] = {
         { "uid", number, NULL },
         { "sessions", number, NULL },
@@ -114,8 +126,9 @@ static const struct member user[] = {
 };
 
 static const struct member limits[] = {
-        { "sessions", number, NULL },     { "sessions_per_user", number, NULL }, { "silent_per_user", number, NULL },
-        { "session", object_of, amount }, { "user", object_of, amount },         { 0 },
+        { "sessions", number, NULL },    { "sessions_per_user", number, NULL }, { "silent_per_user", number, NULL },
+        { "session", object_of, limit }, { "user", object_of, limit },          { "total", object_of, limit },
+        { 0 },
 };
 
 static const struct member status[] = {

@@ -33,7 +33,8 @@ const char fake_admin_status[] =
         " \"users\": [{\"uid\": 1000, \"sessions\": 2, \"silent\": 0, \"credit\": " AMOUNT(16777216, 33554432, 272) "}],\n"
         " \"limits\": {\"sessions\": 4096, \"sessions_per_user\": 1024, \"silent_per_user\": 64,\n"
         "  \"session\": " AMOUNT(1073741824, 1099511627776, 32768) ",\n"
-        "  \"user\": " AMOUNT(68719476736, 17592186044416, 1048576) "}}";
+        "  \"user\": " AMOUNT(68719476736, 17592186044416, 1048576) ",\n"
+        "  \"total\": " AMOUNT(274877906944, null, null) "}}";
 
 const char fake_admin_session[] =
         "{\"type\": \"session\", \"id\": \"7\", \"pid\": 1, \"uid\": 1000, \"gid\": 1000, \"keeper_pid\": 4713, "

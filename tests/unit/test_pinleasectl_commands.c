@@ -24,7 +24,9 @@ TEST(test_status) {
         ctl_assert_contains(ctl.out, "state           serving\n");
         ctl_assert_contains(ctl.out, "sessions        2 of at most 4096, 1024 of one user\n");
         ctl_assert_contains(ctl.out, "in use             1.0 MiB         0             1\n");
+        ctl_assert_contains(ctl.out, "most, session      1.0 GiB   1.0 TiB         32768\n");
         ctl_assert_contains(ctl.out, "most, user        64.0 GiB  16.0 TiB       1048576\n");
+        ctl_assert_contains(ctl.out, "most, all users    256 GiB      none          none\n");
         ctl_assert_contains(ctl.out, "1000              2        0  16.0 MiB  32.0 MiB           272\n");
         ctl_free(&ctl);
 }

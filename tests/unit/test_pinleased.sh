@@ -114,7 +114,8 @@ stop() { # SIGNAL: ends with status 0
 limits() { # SESSIONS PER_USER SILENT, then PINNED ODP REGISTRATIONS of a session, of a user
         local expected
         expected='"limits":{"sessions":'$1',"sessions_per_user":'$2',"silent_per_user":'$3',"session":{"pinned_bytes":'$4',"odp_bytes":'$5
-        expected+=',"registrations":'$6'},"user":{"pinned_bytes":'$7',"odp_bytes":'$8',"registrations":'$9'}}'
+        expected+=',"registrations":'$6'},"user":{"pinned_bytes":'$7',"odp_bytes":'$8',"registrations":'$9'},'
+        expected+='"total":{"pinned_bytes":null,"odp_bytes":null,"registrations":null}}'
         [[ $answer == *"$expected"* ]] || fail "the limits are not as they should be: $answer"
         n=$((n + 9))
 }

@@ -344,10 +344,14 @@ TEST(test_policy) {
         assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 1);
         assert_int_equal(keeper_state(keepers).n_policy, 0);
 
-        write_policy(path, "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 2}}, \"rules\": [{\"match\": {\"uid\": 7}, \"allow\": false}]}");
+        write_policy(path,
+                     "{\"version\": 1, \"limits\": {\"user\": {\"sessions\": 2}, \"total\": {\"pinned\": \"9G\", "
+                     "\"registrations\": 77}}, \"rules\": [{\"match\": {\"uid\": 7}, \"allow\": false}]}");
         assert_int_equal(kill(r.pid, SIGHUP), 0);
         running_expect_notice(&r, 'R');
         assert_int_equal(ask_status(&r, "limits.sessions_per_user"), 2);
+        assert_int_equal(ask_status(&r, "limits.total.pinned_bytes"), UINT64_C(9) << 30);
+        assert_int_equal(ask_status(&r, "limits.total.registrations"), 77);
         while (keeper_state(keepers).n_policy == 0)
                 ;
         assert_int_equal(keeper_state(keepers).policy_rules, 1 + 8 /* built in */);
