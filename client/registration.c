@@ -46,6 +46,10 @@ static int check_arguments(const struct pinlease *p, const struct wish *wish) {
         if (wish->options.guards && !(p->features & PL_FEATURE_GUARDS))
                 return pl_refuse(p->serial, PINLEASE_CODE_NO_GUARD, EBUSY,
                                  "A guard is insisted on, and the service is of an older version that has none.");
+        if (wish->options.flags & ~(unsigned int)PINLEASE_FLAG_ALL)
+                return pl_refuse(p->serial, PINLEASE_CODE_BAD_FLAGS, EINVAL,
+                                 "The flags 0x%x are asked for, and this library does not know all of them.",
+                                 wish->options.flags);
         return 0;
 }
 
@@ -212,7 +216,9 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                 .address = (uintptr_t)wish->address,
                 .access = wish->access,
                 .methods = wished_methods(wish->options.methods),
-                .guards = (uint16_t)wish->options.guards,
+                .guards = (uint8_t)wish->options.guards,
+                /* A service that does not know what is only a wish does without. */
+                .flags = (uint8_t)(p->features & PL_FEATURE_PREFETCH ? wish->options.flags : 0),
         };
         r = pl_session_call(p, &request, wish->fd, &reply);
         if (r < 0)
@@ -239,6 +245,7 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                         .backing = (enum pinlease_backing)answer->backing,
                         .guards = answer->guards,
                         .cookie = wish->options.cookie,
+                        .flags = answer->flags,
                 },
                 .id = answer->id,
                 .context = context,

@@ -46,6 +46,7 @@ struct registrar {
         struct changes changes;
         struct review review;
         bool greeted;
+        bool knows_flags; /* the app has announced PL_FEATURE_PREFETCH */
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */
         uint64_t worked;         /* when the app last had something done */

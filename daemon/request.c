@@ -8,6 +8,7 @@
 
 #include "backing.h"
 #include "mr.h"
+#include "prefetch.h"
 #include "question.h"
 #include "residency.h"
 #include "verify.h"
@@ -239,6 +240,7 @@ static int attempt_prepare(struct attempt *attempt, struct refusal *ret_refusal)
 static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_reply, struct refusal *ret_refusal) {
         const struct ledger_record *record = &attempt->record;
         const struct uverbs_mr_keys *keys;
+        bool prefetched = false;
         int r;
 
         r = attempt_prepare(attempt, ret_refusal);
@@ -252,13 +254,9 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
                 return r;
 
         keys = &attempt->entry->response;
-        /* If the device cannot do it, the first access faults, as without. */
-        if (attempt->rule->prefetch && attempt->method == PINLEASE_METHOD_ODP)
-                (void)attempt->state->uverbs->prefetch(&attempt->state->contexts[record->context].device,
-                                                       record->pd,
-                                                       keys->lkey,
-                                                       record->iova,
-                                                       record->length);
+        if (attempt->method == PINLEASE_METHOD_ODP &&
+            (attempt->rule->prefetch || attempt->request->flags & PINLEASE_FLAG_PREFETCH))
+                prefetched = prefetch(attempt->state, record, keys, attempt->fd);
         *ret_reply = (struct pl_register_reply) {
                 .id = record->id,
                 .iova = record->iova,
@@ -268,6 +266,7 @@ static int attempt_run(struct attempt *attempt, struct pl_register_reply *ret_re
                 .handle = keys->handle,
                 .method = record->method,
                 .backing = record->backing,
+                .flags = prefetched ? PINLEASE_FLAG_PREFETCH : 0,
                 .guards = attempt->file ? attempt->file->guards : 0,
         };
         return 0;

@@ -92,6 +92,7 @@ static int handle_hello(struct registrar *r, const struct pl_packet *request) {
         r->hello_deadline = 0;
         r->revoker.tells = request->body.hello.features & PL_FEATURE_REVOCATION;
         r->revoker.settles = request->body.hello.features & PL_FEATURE_GUARDS;
+        r->knows_flags = request->body.hello.features & PL_FEATURE_PREFETCH;
 
         pl_packet_init(&reply, PL_OP_REPLY | PL_OP_HELLO, request->header.seq);
         reply.body.hello_reply = (struct pl_hello_reply) {
@@ -180,6 +181,8 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
                 return disposed;
         if (k == REFUSED)
                 return send_refusal(r, &request->header, &refusal);
+        if (!r->knows_flags)
+                reply.body.register_reply.flags = 0;
         return k < 0 ? k : registrar_send(r, &reply);
 }
 

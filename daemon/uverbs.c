@@ -157,7 +157,17 @@ static int kernel_reg_mr(const struct uverbs_device *device,
         return invoke_write(device, IB_USER_VERBS_CMD_REG_MR, &in, sizeof in, response, sizeof *response);
 }
 
-static int kernel_prefetch(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length) {
+static int kernel_prefetch(const struct uverbs_device *device,
+                           uint32_t pd,
+                           uint32_t lkey,
+                           uint64_t iova,
+                           uint64_t length,
+                           enum uverbs_prefetch how) {
+        static const uint64_t advice[] = {
+                [UVERBS_PREFETCH_MAPPED] = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT,
+                [UVERBS_PREFETCH_READ] = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH,
+                [UVERBS_PREFETCH_WRITE] = IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+        };
         /* An element's length has 32 bits. */
         const uint64_t most = UINT64_C(1) << 30;
         int r = 0;
@@ -172,8 +182,8 @@ static int kernel_prefetch(const struct uverbs_device *device, uint32_t pd, uint
 
                 start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_ADVISE_MR);
                 add_value(&command, UVERBS_ATTR_ADVISE_MR_PD_HANDLE, 0, pd);
-                add_value(&command, UVERBS_ATTR_ADVISE_MR_ADVICE, sizeof(uint64_t), IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT);
-                add_value(&command, UVERBS_ATTR_ADVISE_MR_FLAGS, sizeof(uint32_t), 0);
+                add_value(&command, UVERBS_ATTR_ADVISE_MR_ADVICE, sizeof(uint64_t), advice[how]);
+                add_value(&command, UVERBS_ATTR_ADVISE_MR_FLAGS, sizeof(uint32_t), IB_UVERBS_ADVISE_MR_FLAG_FLUSH);
                 add_input(&command, UVERBS_ATTR_ADVISE_MR_SGE_LIST, &sge, sizeof sge);
                 r = issue(device->fd, &command);
         }

@@ -32,6 +32,12 @@ struct uverbs_mr_info {
         uint64_t iova;
 };
 
+enum uverbs_prefetch {
+        UVERBS_PREFETCH_MAPPED, /* those that are mapped in the registering process; no page is faulted in */
+        UVERBS_PREFETCH_READ,   /* all, for reading: pages are faulted in as if that process had touched them */
+        UVERBS_PREFETCH_WRITE,  /* all, for writing */
+};
+
 /* The operations, so that a test can put its own in their place. */
 struct uverbs_ops {
         /*
@@ -57,10 +63,15 @@ struct uverbs_ops {
                       struct uverbs_mr_keys *response);
 
         /*
-         * Makes what is in memory of an ODP registration known to the device ahead of its first access (ADVISE_MR, without faulting
-         * anything in), in the background. Not all drivers do it (-EOPNOTSUPP), and nothing is lost then.
+         * Makes the pages of an ODP registration known to the device ahead of its first access (ADVISE_MR), and returns when that is
+         * done. Not all drivers do it (-EOPNOTSUPP), and nothing is lost then.
          */
-        int (*prefetch)(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length);
+        int (*prefetch)(const struct uverbs_device *device,
+                        uint32_t pd,
+                        uint32_t lkey,
+                        uint64_t iova,
+                        uint64_t length,
+                        enum uverbs_prefetch how);
 
         /* -EBUSY: another call uses the handle just now. -EINVAL: a memory window is bound. -ENOENT: no such handle. */
         int (*dereg_mr)(const struct uverbs_device *device, uint32_t handle);

@@ -88,7 +88,8 @@ static bool body_ok(const struct pl_packet *packet) {
                 return packet->body.detach.reserved == 0;
         case PL_OP_REGISTER:
                 /* A guard that is not known cannot be had, and who insists on it must not be told that it is. */
-                return (packet->body.reg.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0;
+                return (packet->body.reg.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0 &&
+                       (packet->body.reg.flags & ~(unsigned int)PINLEASE_FLAG_ALL) == 0;
         case PL_OP_REPLY | PL_OP_RELEASE:
                 return packet->body.release_reply.settles <= 1 && packet->body.release_reply.reserved == 0;
         case PL_OP_REFUSED:

@@ -54,7 +54,8 @@ struct pl_header {
 /* Feature bits: what goes beyond version 1. The reply holds what both sides have. */
 #define PL_FEATURE_REVOCATION (UINT64_C(1) << 0) /* REVOKING and REVOKED */
 #define PL_FEATURE_GUARDS     (UINT64_C(1) << 1) /* RELEASE, SETTLED, NOTICE, and pl_register.guards */
-#define PL_FEATURES_KNOWN     (PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS)
+#define PL_FEATURE_PREFETCH   (UINT64_C(1) << 2) /* pl_register.flags, pl_register_reply.flags */
+#define PL_FEATURES_KNOWN     (PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS | PL_FEATURE_PREFETCH)
 
 struct pl_hello {
         uint64_t features;
@@ -91,7 +92,8 @@ struct pl_register {
         uint64_t address; /* where the app has mapped `offset` */
         uint32_t access;  /* enum ibv_access_flags, without ON_DEMAND */
         uint16_t methods; /* enum pinlease_method that the app accepts */
-        uint16_t guards;  /* enum pinlease_guard without which it does not want it */
+        uint8_t guards;   /* enum pinlease_guard without which it does not want it */
+        uint8_t flags;    /* enum pinlease_flag: what it wishes */
 };
 
 struct pl_register_reply {
@@ -102,7 +104,8 @@ struct pl_register_reply {
         uint32_t rkey;
         uint32_t handle; /* the kernel's MR handle on the app's own context */
         uint32_t method;
-        uint32_t backing;
+        uint16_t backing;
+        uint16_t flags;  /* enum pinlease_flag: what has been done; 0 without PL_FEATURE_PREFETCH */
         uint32_t guards; /* PL_GUARDS() */
 };
 

@@ -89,6 +89,9 @@ struct pinlease_mr {
         /* The caller's own, as qp_context of a queue pair: the library hands it to `settled`, and else leaves it alone.
          * From pinlease_reg_options, or set at any time before pinlease_release(). */
         void *cookie;
+
+        /* Set of enum pinlease_flag: what it has got, because the caller has asked for it or a rule of the administrator. */
+        unsigned int flags;
 };
 
 /* What pinlease_reg_fd_ex() takes beyond the range. All 0: as pinlease_reg_fd() with methods 0. */
@@ -96,6 +99,7 @@ struct pinlease_reg_options {
         unsigned int methods; /* set of enum pinlease_method that the caller accepts; 0: PINLEASE_METHOD_ANY */
         unsigned int guards;  /* set of enum pinlease_guard without which the caller does not want the registration; 0: none */
         void *cookie;         /* becomes pinlease_mr.cookie */
+        unsigned int flags;   /* set of enum pinlease_flag that the caller wishes for; pinlease_mr.flags says what it has got */
 };
 
 /* Why the last call of this thread on this session failed. Strings are valid until this thread's next call, on any
@@ -263,11 +267,16 @@ int pinlease_reg_fd(struct pinlease *p,
                     struct pinlease_mr **ret_reg);
 
 /*
- * The same, with options (NULL: none): a cookie, and guards to insist on. See enum pinlease_guard for what each of them sees.
+ * The same, with options (NULL: none): a cookie, wishes, and guards to insist on. See enum pinlease_guard for what each of them sees.
  * Which of them hold is in pinlease_mr.guards whether they were asked for or not: insist only on what the application could not
  * do without.
  *
+ * PINLEASE_FLAG_PREFETCH makes the call take as long as a pin would, so that the peers need not wait later. It is granted where the
+ * registration is by ODP, the device can do it, and all of the range is in memory, as it is after this call's own faulting-in
+ * unless something has been taken out of it again. What is pinned needs none.
+ *
  * Errors: those of pinlease_reg_fd(), and
+ *   -EINVAL  (PINLEASE_CODE_BAD_FLAGS) a flag that this library does not know
  *   -EBUSY   (PINLEASE_CODE_NO_GUARD) a guard that options->guards insists on cannot be had; the sentence says which and why.
  *            For a lease as a rule: the file is open a second time, or this user does not own it. Also of a set that has
  *            members which this library does not know, and of a service that is older than guards.

@@ -33,6 +33,14 @@ enum pinlease_backing {
         PINLEASE_BACKING_ANON      = 7, /* private memory of a process, which no descriptor stands for */
 };
 
+/* What a request may wish for, and what a registration has got. */
+enum pinlease_flag {
+        /* Of ODP: what of the range is in memory is made known to the device at once, so that the first access of each page, from
+         * remote or not, does not wait for it to be faulted in. */
+        PINLEASE_FLAG_PREFETCH = 1 << 0,
+};
+#define PINLEASE_FLAG_ALL PINLEASE_FLAG_PREFETCH
+
 /*
  * Guards: who tells the broker that what has been registered is about to change, or has changed. A registration has a set of
  * them. None of them but SEALS prevents anything.

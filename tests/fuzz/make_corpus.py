@@ -52,6 +52,8 @@ def codec():
     yield "fds", b"\x08" + packet(PING)
     yield "unterminated", b"\1" + packet(REFUSED, b"\0" * 16 + b"x" * 472)
     yield "guards", b"\2" + packet(REGISTER, b"\0" * 38 + struct.pack("=H", 15))
+    yield "flags-register", b"\2" + packet(REGISTER, b"\0" * 39 + b"\1")
+    yield "flags-register-unknown", b"\2" + packet(REGISTER, b"\0" * 39 + b"\2")
     yield "guards-unknown", b"\2" + packet(REGISTER, b"\0" * 38 + struct.pack("=H", 16))
     yield "unterminated-notice", b"\1" + packet(NOTICE, b"\0" * 24 + b"x" * 424)
     yield "long", b"\0" + packet(PING, b"\0" * 1200)
@@ -63,8 +65,8 @@ def step(kind, body=b"", fds=NONE):
 
 
 def register(context=0, pd=1, offset=0, length=4096, address=0x700000000000, access=WRITE, methods=ANY, fds=MEMFD,
-             guards=0):
-    return step(REGISTER, struct.pack("=IIQQQIHH", context, pd, offset, length, address, access, methods, guards), fds)
+             guards=0, flags=0):
+    return step(REGISTER, struct.pack("=IIQQQIHBB", context, pd, offset, length, address, access, methods, guards, flags), fds)
 
 
 def deregister(generation, slot, fds=NONE):
@@ -92,6 +94,8 @@ def session():
     yield "register", start + register() + deregister(1, 0) + deregister(1, 0)
     yield "release", start + register() + step(RELEASE, struct.pack("=Q", 1 << 32)) * 2
     yield "guards", start + register(guards=15) + register(guards=1, fds=SEALED) + register(guards=16)
+    yield "prefetch", step(HELLO, b"\4" + bytes(7)) + attach + register(methods=ODP, flags=1) + \
+        register(methods=ODP, access=READ, flags=1, fds=SEALED) + register(flags=1) + register(flags=2)
     yield "methods", start + b"".join(register(methods=m) for m in range(5))
     yield "sealed", start + register(fds=SEALED) + register(fds=FUTURE_WRITE) + register(fds=FUTURE_WRITE, access=READ)
     yield "modes", start + register(fds=READ_ONLY) + register(fds=READ_ONLY, access=READ)

@@ -259,7 +259,12 @@ static int fake_list_windows(const struct uverbs_device *device, uint32_t *ret_h
         return 0;
 }
 
-static int fake_prefetch(const struct uverbs_device *device, uint32_t pd, uint32_t lkey, uint64_t iova, uint64_t length) {
+static int fake_prefetch(const struct uverbs_device *device,
+                         uint32_t pd,
+                         uint32_t lkey,
+                         uint64_t iova,
+                         uint64_t length,
+                         enum uverbs_prefetch how) {
         int r = enter_device(device);
 
         if (r == 0)
@@ -269,6 +274,7 @@ static int fake_prefetch(const struct uverbs_device *device, uint32_t pd, uint32
         if (fake->last.pd != pd || fake->last.lkey != lkey || fake->last.iova != iova || fake->last.length != length)
                 return -EINVAL;
         fake->n_prefetched++;
+        fake->prefetched = how;
         return 0;
 }
 

@@ -48,6 +48,7 @@ struct fake_uverbs {
         int window_error;      /* what every deallocation of a window answers; 0: it works */
         int prefetch_error;
         unsigned int n_prefetched; /* of the last registration, whole */
+        enum uverbs_prefetch prefetched;
         unsigned int n_freed;  /* windows deallocated */
         uint32_t next_key;
         struct fake_mr last;   /* the last registration that worked */

@@ -116,6 +116,69 @@ TEST(test_insisted) {
         fixture_done(&f);
 }
 
+/* --- wishes: not insisted on --- */
+
+static int try_wish(struct fixture *f, unsigned int flags, struct pinlease_mr **ret_reg) {
+        const struct pinlease_reg_options options = { .flags = flags };
+
+        return pinlease_reg_fd_ex(f->seen.p, &f->device.pd, f->memory.fd, 0, PAGE, f->memory.at, WRITABLE, &options, ret_reg);
+}
+
+static void expect_wish(struct fake *f, uint8_t wished, uint16_t granted) {
+        struct fake_request request;
+        struct pl_packet reply;
+
+        fake_expect(f, PL_OP_REGISTER, &request);
+        FAKE_CHECK(request.packet.body.reg.flags == wished);
+        fake_make_reply(f, &reply, PL_OP_REGISTER, request.packet.body.reg.length);
+        reply.body.register_reply.flags = granted;
+        fake_send(f, &reply, reply.header.length, NULL, 0);
+}
+
+static void wished(struct fake *f) {
+        fake_greet(f);
+        fake_expect_attach(f, 1);
+        expect_wish(f, PINLEASE_FLAG_PREFETCH, PINLEASE_FLAG_PREFETCH);
+        expect_wish(f, PINLEASE_FLAG_PREFETCH, 0);
+        expect_wish(f, 0, PINLEASE_FLAG_PREFETCH);
+        fake_serve_rest(f);
+}
+
+TEST(test_wished) {
+        struct pinlease_mr *r, *none = UNTOUCHED;
+        struct fixture f;
+
+        fixture_init(&f, wished, NULL);
+        assert_int_equal(try_wish(&f, PINLEASE_FLAG_PREFETCH, &r), 0);
+        assert_int_equal(r->flags, PINLEASE_FLAG_PREFETCH);
+        assert_int_equal(try_wish(&f, PINLEASE_FLAG_PREFETCH, &r), 0);
+        assert_int_equal(r->flags, 0);
+        /* By a rule. */
+        assert_int_equal(try_wish(&f, 0, &r), 0);
+        assert_int_equal(r->flags, PINLEASE_FLAG_PREFETCH);
+        assert_int_equal(try_wish(&f, PINLEASE_FLAG_ALL + 1, &none), -EINVAL);
+        client_assert_refusal(f.seen.p, PINLEASE_CODE_BAD_FLAGS, EINVAL);
+        assert_ptr_equal(none, UNTOUCHED);
+        fixture_done(&f);
+}
+
+static void wished_of_old(struct fake *f) {
+        fake_greet_with(f, PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS);
+        fake_expect_attach(f, 1);
+        expect_wish(f, 0, 0);
+        fake_serve_rest(f);
+}
+
+TEST(test_wished_of_old_service) {
+        struct pinlease_mr *r;
+        struct fixture f;
+
+        fixture_init(&f, wished_of_old, NULL);
+        assert_int_equal(try_wish(&f, PINLEASE_FLAG_PREFETCH, &r), 0);
+        assert_int_equal(r->flags, 0);
+        fixture_done(&f);
+}
+
 static void old(struct fake *f) {
         fake_greet_with(f, PL_FEATURE_REVOCATION);
         fake_expect_attach(f, 1);
@@ -278,7 +341,9 @@ TEST(test_names) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_insisted), CHECKED(test_old_service), CHECKED(test_lie),   CHECKED(test_lost_and_back),
+                CHECKED(test_insisted),
+                CHECKED(test_wished),
+                CHECKED(test_wished_of_old_service), CHECKED(test_old_service), CHECKED(test_lie),   CHECKED(test_lost_and_back),
                 CHECKED(test_many),     CHECKED(test_untold),      CHECKED(test_names),
         };
 

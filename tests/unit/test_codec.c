@@ -162,16 +162,32 @@ TEST(test_reserved_in_body) {
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
 }
 
-TEST(test_guards) {
-        for (unsigned int bit = 0; bit < 16; bit++) {
+/* A wish that is not known cannot be granted. */
+TEST(test_flags) {
+        for (unsigned int bit = 0; bit < 8; bit++) {
                 struct pl_packet packet;
 
                 pl_packet_init(&packet, PL_OP_REGISTER, 7);
-                packet.body.reg.guards = (uint16_t)(1U << bit);
+                packet.body.reg.flags = (uint8_t)(1U << bit);
+                assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, PL_FROM_APP),
+                                 1U << bit & PINLEASE_FLAG_ALL ? PINLEASE_CODE_NONE : PINLEASE_CODE_BAD_FLAGS);
+        }
+}
+
+TEST(test_guards) {
+        for (unsigned int bit = 0; bit < 8; bit++) {
+                struct pl_packet packet;
+
+                pl_packet_init(&packet, PL_OP_REGISTER, 7);
+                packet.body.reg.guards = (uint8_t)(1U << bit);
                 assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, PL_FROM_APP),
                                  bit < PL_N_GUARDS ? PINLEASE_CODE_NONE : PINLEASE_CODE_BAD_FLAGS);
+        }
+        for (unsigned int bit = 0; bit < 16; bit++) {
+                struct pl_packet packet;
+
                 /* Unknown methods are answered, and end nothing. */
-                packet.body.reg.guards = 0;
+                pl_packet_init(&packet, PL_OP_REGISTER, 7);
                 packet.body.reg.methods = (uint16_t)(1U << bit);
                 assert_int_equal(pl_packet_check(&packet, packet.header.length, 1, PL_FROM_APP), PINLEASE_CODE_NONE);
         }
@@ -391,7 +407,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_right),     CHECKED(test_header),     CHECKED(test_length),
                 CHECKED(test_opcode),    CHECKED(test_fd_count),   CHECKED(test_reserved_in_body),
-                CHECKED(test_guards),    CHECKED(test_guards_set), CHECKED(test_strings),
+                CHECKED(test_flags),     CHECKED(test_guards),    CHECKED(test_guards_set), CHECKED(test_strings),
                 CHECKED(test_codes),     CHECKED(test_names),      CHECKED(test_guard_names),
                 CHECKED(test_mutations),
         };

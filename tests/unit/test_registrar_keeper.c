@@ -274,6 +274,31 @@ TEST(test_without_feature) {
         pl_close(memory);
 }
 
+/* An app that does not know what flags are reads none. */
+TEST(test_flags) {
+        for (unsigned int knows = 0; knows < 2; knows++) {
+                int memory = testing_memfd(PAGE);
+                struct pl_packet request, answer;
+                struct rawclient c;
+
+                rawclient_start_with(&c, &orders_large, &orders_large);
+                pl_packet_init(&request, PL_OP_HELLO, 0);
+                request.body.hello.features = knows ? PL_FEATURE_PREFETCH : PL_FEATURE_GUARDS;
+                rawclient_ask(&c, &request, -1, &answer);
+                assert_int_equal(answer.body.hello_reply.features, request.body.hello.features);
+                (void)rawclient_attach(&c, "/dev/null");
+                orders_make_register(&request);
+                request.body.reg.methods = PINLEASE_METHOD_ODP;
+                request.body.reg.flags = PINLEASE_FLAG_PREFETCH;
+                rawclient_ask(&c, &request, memory, &answer);
+                assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_REGISTER);
+                assert_int_equal(fake->n_prefetched, 1);
+                assert_int_equal(answer.body.register_reply.flags, knows ? PINLEASE_FLAG_PREFETCH : 0);
+                orders_end(&c);
+                pl_close(memory);
+        }
+}
+
 /* After the announcement nothing new is registered; what is there may be revoked and let go. */
 TEST(test_nothing_new) {
         int memory = testing_memfd(PAGE);
@@ -398,6 +423,7 @@ int main(void) {
                 CHECKED(test_app_does_not_read),
                 CHECKED(test_served_meanwhile),
                 CHECKED(test_without_feature),
+                CHECKED(test_flags),
                 CHECKED(test_nothing_new),
                 CHECKED(test_credit),
                 CHECKED(test_waits_for_credit),
