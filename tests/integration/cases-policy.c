@@ -15,6 +15,7 @@
 #include "fixture.h"
 #include "harness.h"
 #include "instance.h"
+#include "process.h"
 
 #define PAGE UINT64_C(4096)
 #define HEAD "{\"version\": 1, \"rules\": ["
@@ -152,6 +153,97 @@ static void run_successor(const void *argument _unused_) {
         raw_deregister(&f.raw, reply.id);
         fixture_close(&f);
         memory_free(&memory);
+        ruled_stop(&ruled);
+}
+
+/* --- prefetch --- */
+
+#define TRACING "/sys/kernel/tracing/"
+
+/* How often the kernel has looked pages up for a device, since it was asked to count that. */
+static unsigned int lookups(void) {
+        FILE *f = fopen(TRACING "kprobe_profile", "re");
+        char name[64];
+        unsigned int n, missed;
+        bool found = false;
+
+        CHECK(f);
+        while (!found && fscanf(f, "%63s %u %u", name, &n, &missed) == 3)
+                found = strcmp(name, "odp_lookup") == 0;
+        (void)fclose(f);
+        CHECK(found && missed == 0);
+        return n;
+}
+
+static void count_lookups(bool begin) {
+        if (begin)
+                write_file(TRACING "kprobe_events", "p:pinlease/odp_lookup ib_umem_odp_map_dma_and_lock");
+        write_file(TRACING "events/pinlease/odp_lookup/enable", begin ? "1" : "0");
+        if (!begin)
+                write_file(TRACING "kprobe_events", "-:pinlease/odp_lookup");
+}
+
+/* Registers, and has a peer write and read all of it: how many pages, or groups of them, had to be looked up for that? */
+static unsigned int lookups_of_transfer(struct fixture *f, enum memory_kind kind, uint8_t wish, bool expected) {
+        struct memory memory = memory_new(kind, 8 * PAGE);
+        struct pl_register request = fixture_request(f, &memory, PINLEASE_METHOD_ODP);
+        struct pl_register_reply reply;
+        unsigned int before;
+
+        request.flags = wish;
+        expect_code(fixture_try(f, &request, memory.fd, &reply), PINLEASE_CODE_NONE);
+        CHECK_EQUAL(reply.flags, expected ? PINLEASE_FLAG_PREFETCH : 0);
+        before = lookups();
+        rdma_transfer(&f->rdma, reply.iova, reply.rkey, memory.start, 8 * PAGE, 1);
+        before = lookups() - before;
+        raw_deregister(&f->raw, reply.id);
+        memory_free(&memory);
+        return before;
+}
+
+/* What nobody has touched is not allocated for it. */
+static void expect_hole_stays(struct fixture *f, uint8_t wish) {
+        struct memory memory = memory_new(MEMORY_MEMFD, 8 * PAGE);
+        struct pl_register request = fixture_request(f, &memory, PINLEASE_METHOD_ODP);
+        struct pl_register_reply reply;
+        struct stat st;
+
+        CHECK_CALL(ftruncate(memory.fd, 0));
+        CHECK_CALL(ftruncate(memory.fd, 8 * PAGE));
+        request.flags = wish;
+        expect_code(fixture_try(f, &request, memory.fd, &reply), PINLEASE_CODE_NONE);
+        CHECK_EQUAL(reply.flags, 0);
+        CHECK_CALL(fstat(memory.fd, &st));
+        CHECK_EQUAL(st.st_blocks, 0);
+        raw_deregister(&f->raw, reply.id);
+        memory_free(&memory);
+}
+
+/* The first access from remote finds all pages known to the device, and without it does not. */
+static void run_prefetch(const void *argument) {
+        static const enum memory_kind kinds[] = { MEMORY_MEMFD, MEMORY_HUGETLB, MEMORY_EXT4_DAX, MEMORY_XFS };
+        bool rule = argument;
+        struct ruled ruled = ruled_start(
+                HEAD "{\"match\": {\"size\": {\"min\": 1}}, \"allow\": true, \"methods\": [\"odp\"], \"prefetch\": true}" TAIL);
+        struct fixture plain = fixture_open(NULL), f = fixture_open(rule ? ruled.instance.path : NULL);
+        uint8_t wish = rule ? 0 : PINLEASE_FLAG_PREFETCH;
+
+        count_lookups(true);
+        rdma_connect(&plain.rdma);
+        rdma_connect(&f.rdma);
+        for (size_t i = 0; i < (rule ? 1 : ELEMENTSOF(kinds)); i++) {
+                unsigned int n = lookups_of_transfer(&plain, kinds[i], 0, false);
+
+                if (n == 0)
+                        FAIL("%s: no lookup is counted for ODP without prefetch", memory_name(kinds[i]));
+                n = lookups_of_transfer(&f, kinds[i], wish, true);
+                if (n > 0)
+                        FAIL("%s: %u lookups in spite of prefetch", memory_name(kinds[i]), n);
+        }
+        expect_hole_stays(&f, wish);
+        fixture_close(&f);
+        fixture_close(&plain);
+        count_lookups(false);
         ruled_stop(&ruled);
 }
 
@@ -293,6 +385,8 @@ const struct test_case cases_policy[] = {
         { "policy: loaded anew while registrations live", run_reload, NULL, 0 },
         { "policy: loaded anew, an app that does not let go", run_forced, NULL, 0 },
         { "policy: a successor with another one", run_successor, NULL, 0 },
+        { "policy: prefetch, by a rule", run_prefetch, "", 0 },
+        { "policy: prefetch, by the app's wish", run_prefetch, NULL, 0 },
         { "policy: a rule that pins files, ext4", run_pin_file, "/mnt/ext4", 0 },
         { "policy: a rule that pins files, xfs", run_pin_file, "/mnt/xfs", 0 },
         { "policy: a place, and names that lead there", run_place, NULL, 0 },

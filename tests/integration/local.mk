@@ -14,12 +14,14 @@ pl_raw_SOURCES = \
 	tests/integration/cases-admin.c \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
+	tests/integration/cases-changed.c \
 	tests/integration/cases-container.c \
 	tests/integration/cases-credit.c \
 	tests/integration/cases-ctl.c \
 	tests/integration/cases-drain.c \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-exhaust.c \
+	tests/integration/cases-explain.c \
 	tests/integration/cases-flood.c \
 	tests/integration/cases-guard-modify.c \
 	tests/integration/cases-force.c \
