@@ -68,6 +68,8 @@ static void run_wrong(const void *argument) {
         fd = CHECK_CALL(w->make());
         raw_ping(&raw);
         before = process_fds(session.registrar, NULL);
+        /* Opened before it gave up what that takes. */
+        CHECK_EQUAL(process_fds(session.registrar, "/pagemap"), 1);
         pl_packet_init(&request, PL_OP_ATTACH, 0);
         expect_code(raw_call(&raw, &request, fd, &reply), w->code);
         raw_ping(&raw);
