@@ -250,7 +250,7 @@ int pinlease_detach(struct pinlease *p, struct ibv_context *context);
  *   -ENOMEM, -ENOSPC  a limit, which the sentence names
  *   -EFAULT     the range is not mapped at address, or not resident
  *   -ENOENT     no such protection domain
- *   -EAGAIN     the file was truncated meanwhile, or is just being changed (PINLEASE_CODE_CHANGING); or the service is just being restarted and cannot say whether this user
+ *   -EAGAIN     the file was truncated, punched or sealed meanwhile (PINLEASE_CODE_CHANGED), or is just being changed (PINLEASE_CODE_CHANGING); or the service is just being restarted and cannot say whether this user
  *               may have more: try again
  *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
  *   others      the kernel's answer to the registration

@@ -164,7 +164,7 @@ enum pinlease_code {
 
         /* The kernel's answers */
         PINLEASE_CODE_KERNEL  = 80, /* [the kernel's] the kernel or the device refused */
-        PINLEASE_CODE_CHANGED = 81, /* [EAGAIN] the file was truncated while it was being registered */
+        PINLEASE_CODE_CHANGED = 81, /* [EAGAIN] the file was truncated, punched or sealed while it was being registered */
         PINLEASE_CODE_NO_MAP  = 82, /* [the kernel's] the file could not be mapped */
 
         /* Registrations */
