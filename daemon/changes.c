@@ -254,15 +254,11 @@ static void on_asked(struct changes *c, struct guarded *file) {
 static void on_changed(struct changes *c, struct guarded *file, const struct guard_report *report) {
         if (file->n_registrations == 0)
                 return;
-        if (file->change.state == GUARDED_QUIET)
+        if (file->change.state != GUARDED_CHANGING)
                 begin(c, file);
         if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);
         give_back(c, file, report->offset, report->length, false);
-        if (file->change.state == GUARDED_SETTLING) {
-                file->change.state = GUARDED_CHANGING;
-                file->change.asked = false;
-        }
 }
 
 static void on_poisoned(struct changes *c, struct guarded *file, const struct guard_report *report) {
@@ -405,10 +401,11 @@ static void expire(struct changes *c, struct guarded *file) {
                 if (file->change.state == GUARDED_SETTLING)
                         settled(c, file);
         } else if (file->change.state == GUARDED_CHANGING) {
-                log_event(LOG_ERR,
-                          EVENT_BREAK_FAILED,
-                          "other sessions have not given %s back in time, before it is changed",
-                          name_of(c, file));
+                if (!file->change.others)
+                        log_event(LOG_ERR,
+                                  EVENT_BREAK_FAILED,
+                                  "other sessions have not given %s back in time, before it is changed",
+                                  name_of(c, file));
                 file->change.others = true;
                 advance(c, file);
         }

@@ -323,7 +323,7 @@ tests_unit_test_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guards_LDFLAGS = $(WRAPS)
 tests_unit_test_guards_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES)
+tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES) tests/unit/journal.c tests/unit/journal.h
 tests_unit_test_changes_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_changes_LDFLAGS = $(WRAPS)
 tests_unit_test_changes_LDADD = $(UNIT_LIBS)

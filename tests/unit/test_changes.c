@@ -8,10 +8,13 @@
 #include "changes.h"
 #include "codec.h"
 #include "fake_uverbs.h"
+#include "journal.h"
 #include "revoke_fixture.h"
 #include "wraps.h"
 
 #define GRACE_MS 3000 /* of the built-in policy */
+
+#define BREAK_FAILED "ef88e3d433a54278ae03177264e419b2"
 
 static struct fixture f;
 static struct guards guards;
@@ -192,15 +195,60 @@ TEST(test_others) {
 TEST(test_others_never) {
         uint64_t a;
 
+        (void)journal_setup(NULL);
         begin_test();
         a = reg(&f, 0);
         ask();
         release(a);
         turn();
-        pass(60000);
+        pass(GRACE_MS + 29000);
+        turn();
+        assert_int_equal(n_let_go, 0);
+        assert_false(journal_has(BREAK_FAILED, "3"));
+        pass(1000);
         turn();
         assert_int_equal(n_let_go, 1);
+        assert_true(journal_has(BREAK_FAILED, "3"));
         end_test();
+        (void)journal_teardown(NULL);
+}
+
+/* What has been let go is changed once more while it settles, as is found out afterwards: the app has its whole time
+ * for that, and nobody is said to have failed. */
+TEST(test_changed_while_settling) {
+        uint64_t a, b;
+
+        (void)journal_setup(NULL);
+        begin_test();
+        a = reg(&f, 0);
+        ask();
+        (void)others_are_done(0);
+        (void)expect_event(PL_OP_REVOKING);
+        release(a);
+        turn();
+        assert_int_equal(n_let_go, 1);
+        lease_back = false;
+        pass(1000);
+        turn();
+        (void)expect_event(PL_OP_SETTLED);
+
+        b = reg(&f, 0);
+        changes_elsewhere(&changes,
+                          f.state.ledger.entries[(uint32_t)b].record.device,
+                          f.state.ledger.entries[(uint32_t)b].record.inode);
+        report(GUARD_CHANGED, 0, UINT64_MAX);
+        (void)expect_event(PL_OP_REVOKING);
+        pass(GRACE_MS - 1);
+        turn();
+        assert_int_equal(fake_live(), 1);
+        expect_no_event();
+        release(b);
+        turn();
+        (void)expect_event(PL_OP_SETTLED);
+        expect_no_event();
+        assert_false(journal_has(BREAK_FAILED, "3"));
+        end_test();
+        (void)journal_teardown(NULL);
 }
 
 TEST(test_forced) {
@@ -352,14 +400,18 @@ TEST(test_lingering) {
         assert_int_equal(sent[0].type, CONTROL_BREAK);
         assert_int_equal(sent[0].value, GRACE_MS);
         turn();
+        assert_int_equal(n_let_go, 0);
         (void)others_are_done(0);
+        assert_int_equal(n_let_go, 1);
         end_test();
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_released), CHECKED(test_others), CHECKED(test_others_never), CHECKED(test_forced),
-                CHECKED(test_once), CHECKED(test_lingering),     CHECKED(test_changed), CHECKED(test_many_changes), CHECKED(test_poisoned),
+                CHECKED(test_released), CHECKED(test_others),        CHECKED(test_others_never),
+                CHECKED(test_forced),   CHECKED(test_once),          CHECKED(test_lingering),
+                CHECKED(test_changed),  CHECKED(test_many_changes),  CHECKED(test_changed_while_settling),
+                CHECKED(test_poisoned),
                 CHECKED(test_notices),
         };
 
