@@ -155,18 +155,18 @@ static void send(struct changes *c, const struct control_message *message) {
                 c->error = r;
 }
 
-/* Cannot be had at once when there are many already: then a moment later. */
-static void give_back(struct changes *c, struct guarded *file, uint64_t offset, uint64_t length, bool failed_memory) {
+/* Cannot be had at once when there are many already: then a moment later, with whatever else comes until then. */
+static void give_back(struct changes *c, struct guarded *file, uint64_t offset, uint64_t length) {
         struct revocation_order order = {
-                .reason = failed_memory ? PL_REVOKED_MEMORY_FAILURE : PL_REVOKED_LAYOUT_CHANGE,
+                .reason = PL_REVOKED_LAYOUT_CHANGE,
                 .selector = CONTROL_SELECT_FILE,
                 .device = file->device,
                 .inode = file->inode,
                 .offset = offset,
                 .length = length,
-                .grace_ms = failed_memory ? 0 : grace_of(c, file),
+                .grace_ms = grace_of(c, file),
                 .here = true,
-                .spare_notified = !failed_memory,
+                .spare_notified = true,
         };
 
         if (revoker_begin(c->revoker, &order) == 0) {
@@ -182,7 +182,6 @@ static void give_back(struct changes *c, struct guarded *file, uint64_t offset, 
                 file->change.first = offset < file->change.first ? offset : file->change.first;
                 file->change.last = last > file->change.last ? last : file->change.last;
         }
-        file->change.failed_memory |= failed_memory;
         set_due(c, file, pl_now_ms() + AGAIN_MS);
 }
 
@@ -248,7 +247,7 @@ static void on_asked(struct changes *c, struct guarded *file) {
              });
         if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);
-        give_back(c, file, 0, UINT64_MAX, false);
+        give_back(c, file, 0, UINT64_MAX);
 }
 
 static void on_changed(struct changes *c, struct guarded *file, const struct guard_report *report) {
@@ -258,7 +257,7 @@ static void on_changed(struct changes *c, struct guarded *file, const struct gua
                 begin(c, file);
         if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);
-        give_back(c, file, report->offset, report->length, false);
+        give_back(c, file, report->offset, report->length);
 }
 
 static void on_poisoned(struct changes *c, struct guarded *file, const struct guard_report *report) {
@@ -268,7 +267,17 @@ static void on_poisoned(struct changes *c, struct guarded *file, const struct gu
                   name_of(c, file),
                   report->offset,
                   report->length);
-        give_back(c, file, report->offset, report->length, true);
+        /* Of memory failures there is always room for one more. */
+        (void)revoker_begin(c->revoker,
+                            &(const struct revocation_order) {
+                                    .reason = PL_REVOKED_MEMORY_FAILURE,
+                                    .selector = CONTROL_SELECT_FILE,
+                                    .device = file->device,
+                                    .inode = file->inode,
+                                    .offset = report->offset,
+                                    .length = report->length,
+                                    .here = true,
+                            });
 }
 
 static void on_activity(struct changes *c, struct guarded *file) {
@@ -348,8 +357,12 @@ void changes_elsewhere(struct changes *c, uint64_t device, uint64_t inode) {
 }
 
 void changes_revoked(struct changes *c, const struct revocation *revocation) {
-        struct guarded *file = guards_find(c->guards, revocation->device, revocation->inode);
+        struct guarded *file;
 
+        /* No change waits for these. */
+        if (revocation->reason == PL_REVOKED_MEMORY_FAILURE)
+                return;
+        file = guards_find(c->guards, revocation->device, revocation->inode);
         if (!file || file->change.n_revocations == 0)
                 return;
         file->change.n_revocations--;
@@ -389,12 +402,9 @@ static void expire(struct changes *c, struct guarded *file) {
 
         file->change.due = 0;
         if (first != last) {
-                bool failed_memory = file->change.failed_memory;
-
                 file->change.first = file->change.last = 0;
-                file->change.failed_memory = false;
-                give_back(c, file, first, last - first, failed_memory);
-                if (file->change.first == file->change.last && file->change.state == GUARDED_CHANGING)
+                give_back(c, file, first, last - first);
+                if (file->change.first == file->change.last)
                         set_due(c, file, pl_now_ms() + grace_of(c, file) + OTHERS_MS);
         } else if (file->change.state == GUARDED_SETTLING) {
                 on_activity(c, file);

@@ -7,7 +7,7 @@
  *
  * There is one guard per kernel mechanism, in a file of its own, behind a struct guard_ops; the table in guards.c is the only
  * place that knows which there are. A guard knows files, not registrations: it reports what happens to a file, and somebody
- * else (change.h) decides what that means and tells the guard when the other side may go on.
+ * else (changes.h) decides what that means and tells the guard when the other side may go on.
  */
 
 #include <fcntl.h>
@@ -87,7 +87,6 @@ struct guarded {
                 uint64_t due;        /* of the state; CLOCK_MONOTONIC, ms */
                 unsigned int notices; /* the app is still to be told: a bit for each enum pl_notice_kind */
                 uint64_t first, last; /* what could not be revoked at once: from, and to before; first == last: nothing */
-                bool failed_memory;   /* that is why */
         } change;
 };
 

@@ -87,7 +87,7 @@ static void set_awaits(struct revoker *r, struct registration *registration, boo
 
 /* Tells every revocation that covers it what has become of a registration. */
 static void settle(struct revoker *r, struct registration *registration, enum revocation_outcome outcome) {
-        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+        for (unsigned int i = 0; i < REVOKE_PLACES; i++)
                 if (registration->revocations & (1U << i)) {
                         assert(r->revocations[i].waiting > 0);
                         if (--r->revocations[i].waiting == 0)
@@ -136,7 +136,7 @@ void revoker_done(struct revoker *r) {
 static uint64_t deadline_of(const struct revoker *r, const struct registration *registration) {
         uint64_t deadline = 0;
 
-        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+        for (unsigned int i = 0; i < REVOKE_PLACES; i++)
                 if (registration->revocations & (1U << i))
                         deadline = pl_earlier(deadline, r->revocations[i].deadline);
         return deadline;
@@ -175,8 +175,9 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index, const st
                 r->kept_retry = 0;
 
         registration->flags |= REGISTRATION_REVOKING;
+        if (!(registration->revocations & 1U << index))
+                revocation->waiting++;
         registration->revocations |= (uint16_t)(1U << index);
-        revocation->waiting++;
         ledger_revoking(r->state->ledger.entries + slot);
 }
 
@@ -206,18 +207,26 @@ static void cover_matching(struct revoker *r, const struct revocation_order *ord
                         cover(r, slot, index, order);
 }
 
-int revoker_begin(struct revoker *r, const struct revocation_order *order) {
-        unsigned int index = 0;
-        uint32_t slot;
+/* A place for it; one for memory failures may be taken already, and then goes on. */
+static int take_place(struct revoker *r, const struct revocation_order *order, unsigned int *ret_index) {
+        bool failure = order->here && order->reason == PL_REVOKED_MEMORY_FAILURE;
+        unsigned int index = failure ? REVOKE_FAILURES : 0;
+        struct revocation *revocation;
 
-        if (order->selector < CONTROL_SELECT_ALL || order->selector > CONTROL_SELECT_DEVICE)
-                return -EINVAL;
-        while (index < REVOKE_MAX && r->revocations[index].active)
+        while (!failure && index < REVOKE_MAX && r->revocations[index].active)
                 index++;
-        if (index == REVOKE_MAX)
+        if (!failure && index == REVOKE_MAX)
                 return -EBUSY;
 
-        r->revocations[index] = (struct revocation) {
+        *ret_index = index;
+        revocation = r->revocations + index;
+        if (revocation->active) {
+                if (revocation->waiting == 0)
+                        r->n_over--;
+                revocation->cursor = 0;
+                return 0;
+        }
+        *revocation = (struct revocation) {
                 .active = true,
                 .reason = order->reason,
                 .here = order->here,
@@ -226,6 +235,19 @@ int revoker_begin(struct revoker *r, const struct revocation_order *order) {
                 .inode = order->inode,
                 .deadline = pl_now_ms() + order->grace_ms,
         };
+        return 0;
+}
+
+int revoker_begin(struct revoker *r, const struct revocation_order *order) {
+        unsigned int index;
+        uint32_t slot;
+        int k;
+
+        if (order->selector < CONTROL_SELECT_ALL || order->selector > CONTROL_SELECT_DEVICE)
+                return -EINVAL;
+        k = take_place(r, order, &index);
+        if (k < 0)
+                return k;
         if (order->selector != CONTROL_SELECT_ID)
                 cover_matching(r, order, index);
         else if (state_find(r->state, order->id, &slot) == 0)
@@ -281,7 +303,7 @@ static void force_kept(struct revoker *r, uint64_t end) {
 static void work(struct revoker *r) {
         uint64_t now = pl_now_ms(), end = now + SLICE_MS;
 
-        for (unsigned int i = 0; i < REVOKE_MAX; i++) {
+        for (unsigned int i = 0; i < REVOKE_PLACES; i++) {
                 struct revocation *revocation = r->revocations + i;
 
                 if (revocation->active && revocation->waiting > 0 && revocation->deadline <= now &&
@@ -300,7 +322,7 @@ void revoker_work(struct revoker *r) {
 uint64_t revoker_due(const struct revoker *r) {
         uint64_t due = 0;
 
-        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+        for (unsigned int i = 0; i < REVOKE_PLACES; i++)
                 if (r->revocations[i].active && r->revocations[i].waiting > 0)
                         due = pl_earlier(due, r->revocations[i].deadline);
         /* 0 is "at once" there, "never" here. */
@@ -431,7 +453,7 @@ void revoker_settled(struct revoker *r, uint64_t device, uint64_t inode, uint64_
 struct revocation *revoker_result(struct revoker *r) {
         if (r->n_over == 0)
                 return NULL;
-        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+        for (unsigned int i = 0; i < REVOKE_PLACES; i++)
                 if (r->revocations[i].active && r->revocations[i].waiting == 0)
                         return r->revocations + i;
         return NULL;

@@ -22,7 +22,12 @@
 #include "control.h"
 #include "request.h"
 
-#define REVOKE_MAX 16 /* revocations at a time; there is a bit for each in a registration */
+#define REVOKE_MAX 15 /* revocations at a time; there is a bit for each in a registration. And one more: */
+
+/* All memory failures are one revocation, whatever files they are of: what has failed goes at once, so that one
+ * deadline is as good as another, and nothing of it waits for room, or is lumped together with what is next to it. */
+#define REVOKE_FAILURES REVOKE_MAX
+#define REVOKE_PLACES (REVOKE_MAX + 1)
 
 struct revocation {
         bool active;
@@ -43,7 +48,7 @@ struct revoker {
         bool forcing;
         bool releasing; /* the deregistration under way is a RELEASE */
         struct force force; /* the owner says what may be done to the app */
-        struct revocation revocations[REVOKE_MAX];
+        struct revocation revocations[REVOKE_PLACES];
 
         unsigned int n_over; /* revocations whose result is there */
         uint32_t n_untold; /* registrations about which there is something to tell */
@@ -72,7 +77,8 @@ void revoker_init(struct revoker *revoker, struct registrar_state *state);
 /* Before the state goes: what is undone from here on is the session's end, not a revocation's. */
 void revoker_done(struct revoker *revoker);
 
-/* Returns 0 also if nothing matches: its result is there at once. -EBUSY: too many at a time; -EINVAL: no such selector. */
+/* Returns 0 also if nothing matches: its result is there at once. -EBUSY: too many at a time, which cannot be with
+ * memory failures that are begun here; -EINVAL: no such selector. */
 int revoker_begin(struct revoker *revoker, const struct revocation_order *order);
 
 /* Does what is due by now, for a few milliseconds: what is left is due at once. */

@@ -2,6 +2,7 @@
 
 /* What is made of the reports of guards: by guards that only do what the test wants. */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #define GRACE_MS 3000 /* of the built-in policy */
 
 #define BREAK_FAILED "ef88e3d433a54278ae03177264e419b2"
+#define MEMORY_FAILURE "48704f47a5b740859271ddddeac17e02"
 
 static struct fixture f;
 static struct guards guards;
@@ -351,13 +353,27 @@ TEST(test_many_changes) {
         end_test();
 }
 
+/* To the administrator, and where. */
+static void expect_failure_said(uint64_t offset, uint64_t length) {
+        static struct entry e;
+        char where[64];
+
+        (void)snprintf(where, sizeof where, " at byte %" PRIu64 ", %" PRIu64 " bytes", offset, length);
+        assert_true(journal_receive(&e));
+        expect_field(&e, "MESSAGE_ID", MEMORY_FAILURE);
+        expect_field(&e, "PRIORITY", "3");
+        assert_non_null(strstr(journal_field(&e, "MESSAGE"), where));
+}
+
 TEST(test_poisoned) {
         struct pl_packet event;
 
+        (void)journal_setup(NULL);
         begin_test();
         (void)reg(&f, 0);
         (void)reg(&f, 0);
         report(GUARD_POISONED, 512, 512);
+        expect_failure_said(512, 512);
         turn();
         assert_int_equal(fake_live(), 0);
         for (unsigned int i = 0; i < 2; i++) {
@@ -368,6 +384,91 @@ TEST(test_poisoned) {
         }
         expect_no_event();
         assert_int_equal(n_let_go, 0);
+        end_test();
+        (void)journal_teardown(NULL);
+}
+
+static uint64_t reg_page(uint64_t page) {
+        const struct pl_register request = {
+                .pd = 1,
+                .offset = page * PAGE,
+                .length = PAGE,
+                .address = 0x700000000000,
+                .access = 1,
+                .methods = PINLEASE_METHOD_PINNED,
+        };
+        struct pl_register_reply reply;
+        struct pl_fdclass class;
+        struct refusal refusal;
+
+        assert_int_equal(pl_fdclass_get(f.files[0], &class), 0);
+        assert_int_equal(request_register(&f.state, &request, f.files[0], &class, &reply, &refusal), 0);
+        return reply.id;
+}
+
+#define N_BROKEN 20
+
+/* Every other page of many has failed, at the same instant, and there is no room for more orders: exactly what covers
+ * those goes, at once. */
+TEST(test_many_failures) {
+        uint64_t ids[2 * N_BROKEN];
+
+        begin_test();
+        pl_close(f.files[0]);
+        f.files[0] = testing_memfd(2 * N_BROKEN * PAGE);
+        for (unsigned int i = 0; i < 2 * N_BROKEN; i++)
+                ids[i] = reg_page(i);
+        for (unsigned int i = 0; i < REVOKE_MAX; i++)
+                assert_int_equal(begin(&f, CONTROL_SELECT_ID, ids[1], 60000, i), 0);
+        assert_int_equal(begin(&f, CONTROL_SELECT_ID, ids[1], 60000, REVOKE_MAX), -EBUSY);
+        (void)expect_event(PL_OP_REVOKING);
+        expect_no_event();
+
+        for (unsigned int i = 0; i < N_BROKEN; i++) {
+                report(GUARD_POISONED, 2 * i * PAGE, PAGE);
+                /* Some of them are heard of later, when the first are gone. */
+                if (i % 7 == 6)
+                        turn();
+        }
+        turn();
+        assert_int_equal(fake_live(), N_BROKEN);
+        for (unsigned int i = 0; i < N_BROKEN; i++) {
+                struct pl_packet event = expect_event(PL_OP_REVOKED);
+
+                assert_int_equal(event.body.revoked.reason, PL_REVOKED_MEMORY_FAILURE);
+                assert_int_equal(event.body.revoked.offset / PAGE % 2, 0);
+                assert_int_equal(event.body.revoked.length, PAGE);
+                assert_int_equal(event.body.revoked.id, ids[event.body.revoked.offset / PAGE]);
+        }
+        expect_no_event();
+        assert_null(revoker_result(&f.revoker));
+        pass(60000);
+        work(&f);
+        assert_int_equal(fake_live(), N_BROKEN - 1);
+        end_test();
+}
+
+/* A memory failure in a file that is being given back for a change: neither takes the other's end for its own. */
+TEST(test_failure_in_a_change) {
+        uint64_t a;
+
+        begin_test();
+        pl_close(f.files[0]);
+        f.files[0] = testing_memfd(2 * PAGE);
+        a = reg_page(0);
+        (void)reg_page(1);
+        ask();
+        (void)others_are_done(0);
+        (void)expect_event(PL_OP_REVOKING);
+        (void)expect_event(PL_OP_REVOKING);
+        report(GUARD_POISONED, PAGE, PAGE);
+        turn();
+        assert_int_equal(fake_live(), 1);
+        assert_int_equal(n_let_go, 0);
+        assert_int_equal(expect_event(PL_OP_REVOKED).body.revoked.reason, PL_REVOKED_MEMORY_FAILURE);
+        release(a);
+        turn();
+        assert_int_equal(n_let_go, 1);
         end_test();
 }
 
@@ -411,7 +512,7 @@ int main(void) {
                 CHECKED(test_released), CHECKED(test_others),        CHECKED(test_others_never),
                 CHECKED(test_forced),   CHECKED(test_once),          CHECKED(test_lingering),
                 CHECKED(test_changed),  CHECKED(test_many_changes),  CHECKED(test_changed_while_settling),
-                CHECKED(test_poisoned),
+                CHECKED(test_poisoned), CHECKED(test_many_failures), CHECKED(test_failure_in_a_change),
                 CHECKED(test_notices),
         };
 
