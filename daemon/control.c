@@ -38,7 +38,7 @@ static int send_bytes(int sock, const void *bytes, size_t size, int fd) {
         return errno == EPIPE ? -ECONNRESET : -errno;
 }
 
-/* -EMSGSIZE: what came is not exactly `size` bytes and at most one descriptor. */
+/* -EPROTO: what came is not exactly `size` bytes and at most one descriptor. */
 static int recv_bytes(int sock, void *ret_bytes, size_t size, int *ret_fd) {
         union one_fd control;
         struct iovec iov = { .iov_base = ret_bytes, .iov_len = size };
@@ -65,7 +65,7 @@ static int recv_bytes(int sock, void *ret_bytes, size_t size, int *ret_fd) {
 
         if (n == 0)
                 return -ECONNRESET;
-        return n != (ssize_t)size || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? -EMSGSIZE : 0;
+        return n != (ssize_t)size || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ? -EPROTO : 0;
 }
 
 int control_send(int sock, const struct control_message *message, int fd) {
@@ -77,15 +77,11 @@ int control_send_introduction(int sock, const struct control_introduction *intro
 }
 
 int control_recv(int sock, struct control_message *ret_message, int *ret_fd) {
-        int r = recv_bytes(sock, ret_message, sizeof *ret_message, ret_fd);
-
-        return r == -EMSGSIZE ? -ECONNRESET : r;
+        return recv_bytes(sock, ret_message, sizeof *ret_message, ret_fd);
 }
 
 int control_recv_introduction(int sock, struct control_introduction *ret_introduction, int *ret_fd) {
         int r = recv_bytes(sock, ret_introduction, sizeof *ret_introduction, ret_fd);
 
-        if (r == -EMSGSIZE || (r == 0 && (ret_introduction->magic != CONTROL_MAGIC || *ret_fd < 0)))
-                return -EPROTO;
-        return r;
+        return r == 0 && (ret_introduction->magic != CONTROL_MAGIC || *ret_fd < 0) ? -EPROTO : r;
 }

@@ -127,9 +127,9 @@ int control_pair(int ret_fds[2]);
 int control_send(int sock, const struct control_message *message, int fd);
 int control_send_introduction(int sock, const struct control_introduction *introduction, int ledger);
 
-/* Receives without waiting. Returns 0, -EAGAIN, -ECONNRESET when the other side has closed or sent something broken, or a
- * negative errno. *ret_fd is always set: what came is the caller's, also with something broken, who knows best how to close
- * it; -1: none came. */
+/* Receives without waiting. Returns 0, -EAGAIN, -ECONNRESET when the other side has closed, -EPROTO when it has sent
+ * something of another length or with several descriptors, or a negative errno. *ret_fd is always set: what came is the
+ * caller's, also with something broken, who knows best how to close it; -1: none came. */
 int control_recv(int sock, struct control_message *ret_message, int *ret_fd);
 
 /* The same; -EPROTO: what came is not an introduction. Its version is not looked at. */

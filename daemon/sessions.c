@@ -188,7 +188,10 @@ static int on_control(sd_event_source *source _unused_, int control, uint32_t re
                 (void)closer_close(&fd, 1);
         if (r == -EAGAIN)
                 return 0;
-        if (r == 0 && session->state != SESSION_OTHER_VERSION)
+        /* Its messages may be of another length. */
+        if (session->state == SESSION_OTHER_VERSION)
+                r = r == -EPROTO ? 0 : r;
+        else if (r == 0)
                 r = handle_message(session, &message);
         if (r == -EPROTO)
                 say(session, LOG_ERR, EVENT_KEEPER_FAILED, "its keeper broke the control protocol");

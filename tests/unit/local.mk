@@ -376,10 +376,10 @@ tests_unit_fake_keeper_SOURCES = tests/unit/fake_keeper.c tests/unit/fake_keeper
 tests_unit_fake_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_fake_keeper_LDADD = libpl-session.la
 
-tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(SERVICE_FILES)
+tests_unit_test_sessions_SOURCES = tests/unit/test_sessions.c $(SERVICE_FILES) $(LOG_TEST_FILES)
 tests_unit_test_sessions_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_sessions_CFLAGS = $(SUPERVISOR_CFLAGS)
-tests_unit_test_sessions_LDFLAGS = -Wl,--wrap=fork
+tests_unit_test_sessions_LDFLAGS = $(WRAPS) -Wl,--wrap=fork
 tests_unit_test_sessions_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_sessions_DEPENDENCIES = tests/unit/fake_keeper
 

@@ -134,14 +134,16 @@ TEST(test_other_version) {
         assert_int_equal(s.accounts.n_starting, 0);
         assert_false(keeper_state(&keeper).welcome);
         assert_true(journal_has("aefa1daf15084a11bee4c3fe3a9d0113", "5"));
-        journal_teardown(NULL);
 
-        /* Nothing that it says is understood, whatever it looks like; it can be told to end. */
+        /* Nothing that it says is understood, whatever it looks like, and however long; it can be told to end. */
         command = (struct fake_keeper_command) { .what = FAKE_SEND, .message = { .type = CONTROL_WANT, .credit = { 1, 1, 1 } } };
         keeper_say(&keeper, &command);
         session_end(session, 99);
         service_run_until(&s, keeper_state(&keeper).n_going_away == 1);
         service_settle(&s);
+        assert_true(session->control >= 0);
+        assert_false(journal_has("43343002dd3c4809975f8e8a7bfb42c5", "3"));
+        journal_teardown(NULL);
         assert_amount(session->held, initial.pinned, initial.odp, initial.registrations);
         assert_int_equal(session_tell(session, &revoke, -1), -ENOTCONN);
         (void)service_check_accounts(&s);

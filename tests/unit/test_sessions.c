@@ -6,7 +6,9 @@
 #include <sys/epoll.h>
 #include <sys/wait.h>
 
+#include "journal.h"
 #include "service.h"
+#include "wraps.h"
 
 /* No process can be had. */
 static bool fork_fails;
@@ -150,29 +152,34 @@ TEST(test_credit) {
  * says then counts. */
 TEST(test_keeper_breaks_protocol) {
         struct fake_keeper_command command = { .what = FAKE_TELL };
+        const struct fake_keeper_command other_length = { .what = FAKE_SEND };
         struct fake_keeper keeper;
         struct service s;
 
+        journal_setup(NULL);
         service_setup(&s);
         keeper_begin(&s, 1000, &keeper);
-        for (unsigned int i = 0; i < 5; i++) {
+        for (unsigned int i = 0; i < 6; i++) {
                 unsigned int n = s.n_introduced;
 
                 command.message = (struct control_message) { .type = CONTROL_RETURN };
-                if (i == 0)
+                if (i == 1)
                         command.message.credit.pinned = initial.pinned + 1;
-                else if (i == 1)
-                        command.message.credit.odp = UINT64_MAX;
                 else if (i == 2)
+                        command.message.credit.odp = UINT64_MAX;
+                else if (i == 3)
                         command.message.credit.registrations = initial.registrations + 1;
                 else
-                        command.message.type = i == 3 ? (uint32_t)CONTROL_PING : UINT32_MAX;
+                        command.message.type = i == 4 ? (uint32_t)CONTROL_PING : UINT32_MAX;
                 service_run_until(&s, keeper_state(&keeper).welcome);
-                keeper_say(&keeper, &command);
+                /* By its first connection. */
+                keeper_say(&keeper, i == 0 ? &other_length : &command);
                 service_run_until(&s, s.n_introduced == n + 1);
                 assert_int_equal(keeper_session(&s, &keeper)->state, SESSION_SERVING);
                 keeper_assert_agreed(&s, &keeper);
+                assert_true(journal_has("43343002dd3c4809975f8e8a7bfb42c5", "3"));
         }
+        journal_teardown(NULL);
         keeper_end(&s, &keeper);
         service_teardown(&s);
 }
@@ -336,5 +343,6 @@ int main(void) {
                 CHECKED(test_cannot_start),
         };
 
+        wraps_reset();
         return cmocka_run_group_tests_name("sessions", tests, service_make_pages, NULL);
 }
