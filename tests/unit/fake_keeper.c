@@ -145,6 +145,9 @@ static void obey(void) {
         case FAKE_REGISTER:
                 enter(command.value, &command.message);
                 return;
+        case FAKE_LIE:
+                ledger.header->magic++;
+                return;
         case FAKE_STATE:
                 tell_state();
                 return;

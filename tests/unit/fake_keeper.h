@@ -20,6 +20,7 @@ enum fake_keeper_what {
         FAKE_FILL,     /* so many registrations stand in the ledger */
         FAKE_REGISTER, /* registration `value` stands in the ledger: the message's device, inode, offset, length; id:
                           owner */
+        FAKE_LIE,      /* its ledger is none any more */
         FAKE_STATE,    /* answers with a fake_keeper_state */
         FAKE_EXIT,     /* with this status */
 };

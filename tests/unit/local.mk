@@ -26,6 +26,7 @@ UNIT_TESTS = \
 	tests/unit/test_handover \
 	tests/unit/test_supervisor \
 	tests/unit/test_admin \
+	tests/unit/test_admin_journal \
 	tests/unit/test_admin_orders \
 	tests/unit/test_admin_params \
 	tests/unit/test_backing \
@@ -435,6 +436,13 @@ tests_unit_test_admin_CPPFLAGS = $(SERVICE_CPPFLAGS)
 tests_unit_test_admin_CFLAGS = $(SUPERVISOR_CFLAGS)
 tests_unit_test_admin_LDADD = $(SUPERVISOR_LIBS)
 EXTRA_tests_unit_test_admin_DEPENDENCIES = tests/unit/fake_keeper
+
+tests_unit_test_admin_journal_SOURCES = tests/unit/test_admin_journal.c $(RUNNING_FILES) $(LOG_TEST_FILES)
+tests_unit_test_admin_journal_CPPFLAGS = $(SERVICE_CPPFLAGS)
+tests_unit_test_admin_journal_CFLAGS = $(SUPERVISOR_CFLAGS)
+tests_unit_test_admin_journal_LDFLAGS = $(WRAPS) -Wl,--wrap=timer_start
+tests_unit_test_admin_journal_LDADD = $(SUPERVISOR_LIBS)
+EXTRA_tests_unit_test_admin_journal_DEPENDENCIES = tests/unit/fake_keeper
 
 tests_unit_test_admin_orders_SOURCES = tests/unit/test_admin_orders.c $(RUNNING_FILES)
 tests_unit_test_admin_orders_CPPFLAGS = $(SERVICE_CPPFLAGS)

@@ -142,6 +142,8 @@ static _Noreturn void run(struct running *r) {
         r->config.keepers = r->sessions;
         r->config.admins = r->admins;
         (void)setenv("NOTIFY_SOCKET", r->notify, 1);
+        if (r->prepare)
+                r->prepare();
         exit(supervisor_run(&r->config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 

@@ -19,6 +19,7 @@ struct running {
         pid_t manager;
         struct supervisor_config config;
         struct policy_base base; /* of its policy */
+        void (*prepare)(void);   /* the last thing before it runs, in its process; NULL: nothing */
         pid_t pid;
 };
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* What the journal has of what is found out while an administrator asks for something. */
+
+#include "testing.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "journal.h"
+#include "log.h"
+#include "running.h"
+#include "timer.h"
+#include "wraps.h"
+
+#define STATUS "{\"method\":\"status\"}"
+
+#define LEDGER_LIES "171f5a4a357b4a52a52731cd020ad7f3"
+#define SESSIONS_LEFT "51555281b77849a0b6c1e974c3800f89"
+
+/* Its timers run a hundred times as fast: nobody wants to wait for sessions that do not end. */
+static bool hurries;
+
+int __real_timer_start(
+        sd_event *event, sd_event_source **source, uint64_t ms, sd_event_time_handler_t handler, void *userdata);
+int __wrap_timer_start(
+        sd_event *event, sd_event_source **source, uint64_t ms, sd_event_time_handler_t handler, void *userdata);
+int __wrap_timer_start(
+        sd_event *event, sd_event_source **source, uint64_t ms, sd_event_time_handler_t handler, void *userdata) {
+        return __real_timer_start(event, source, hurries ? ms / 100 : ms, handler, userdata);
+}
+
+static void listen_to_log(void) {
+        log_open("pinleased", journal.path);
+}
+
+static void begin(struct running *r) {
+        journal_setup(NULL);
+        running_setup(r);
+        r->prepare = listen_to_log;
+        running_start(r);
+}
+
+static void end(struct running *r) {
+        assert_int_equal(running_stop(r, SIGTERM), 0);
+        running_teardown(r);
+        journal_teardown(NULL);
+}
+
+/* The entry of this kind; there must be one. */
+static void find(struct entry *e, const char *id, const char *priority) {
+        do
+                assert_true(journal_receive(e));
+        while (strcmp(journal_field(e, "MESSAGE_ID"), id) != 0);
+        expect_field(e, "PRIORITY", priority);
+}
+
+/* A registrar that has been taken over spoils what is read of it: that is said, and of whom, and the others are
+ * counted. */
+TEST(test_ledger_lies) {
+        struct fake_keeper keepers[2];
+        static struct entry e;
+        struct running r;
+        char pid[16];
+        int fd;
+
+        begin(&r);
+        fd = admin_connect(&r);
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++) {
+                running_app(&r, geteuid(), keepers + i);
+                keeper_fill(keepers + i, 3);
+        }
+        assert_int_equal(admin_ask_number(fd, STATUS, "in_use.registrations"), 6);
+        assert_false(journal_has(LEDGER_LIES, "3"));
+        keeper_command(keepers, FAKE_LIE, 0);
+        (void)keeper_state(keepers);
+        assert_int_equal(admin_ask_number(fd, STATUS, "in_use.registrations"), 3);
+        find(&e, LEDGER_LIES, "3");
+        (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
+        expect_field(&e, "PINLEASE_PID", pid);
+        expect_field(&e, "PINLEASE_SESSION", "1");
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
+                keeper_forget(keepers + i);
+        pl_close(fd);
+        end(&r);
+}
+
+/* Sessions that do not end, told or not: the drain is over all the same, and it is said how many are left. */
+TEST(test_sessions_left) {
+        struct fake_keeper keepers[2];
+        struct json_object *answer;
+        static struct entry e;
+        struct running r;
+        int fd;
+
+        hurries = true;
+        begin(&r);
+        hurries = false;
+        fd = admin_connect(&r);
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
+                running_app(&r, geteuid(), keepers + i);
+        answer = admin_ask(fd, "{\"method\":\"drain\",\"parameters\":{\"grace_ms\":77}}", NULL);
+        assert_int_equal(admin_number(answer, "sessions"), 2);
+        assert_int_equal(admin_number(answer, "left"), 2);
+        json_object_put(answer);
+        find(&e, SESSIONS_LEFT, "4");
+        expect_field(&e, "MESSAGE", "2 sessions have not ended in time");
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++) {
+                assert_int_equal(keeper_state(keepers + i).n_going_away, 1);
+                keeper_forget(keepers + i);
+        }
+        pl_close(fd);
+        end(&r);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                CHECKED(test_ledger_lies),
+                CHECKED(test_sessions_left),
+        };
+
+        wraps_reset();
+        return cmocka_run_group_tests_name("admin, journal", tests, NULL, NULL);
+}
