@@ -55,12 +55,6 @@ struct breaks_change {
         uint32_t cursor;
 };
 
-static uint64_t end_of(uint64_t offset, uint64_t length) {
-        uint64_t end;
-
-        return __builtin_add_overflow(offset, length, &end) ? UINT64_MAX : end;
-}
-
 static void start_timer(struct breaks *b);
 
 /* --- askers --- */
@@ -119,7 +113,7 @@ static struct breaks_change *find_change(const struct breaks *b,
         for (struct breaks_change *change = b->first; change; change = change->next)
                 if (change->uid == uid && change->device == m->device && change->inode == m->inode &&
                     change->offset <= m->offset &&
-                    end_of(change->offset, change->length) >= end_of(m->offset, m->length) &&
+                    pl_range_end(change->offset, change->length) >= pl_range_end(m->offset, m->length) &&
                     change->due <= due + SLACK_MS)
                         return change;
         return NULL;
@@ -236,8 +230,8 @@ static bool is_meant(const struct breaks_change *change,
                      const struct session *session,
                      const struct ledger_listing *listing) {
         return listing->device == change->device && listing->inode == change->inode &&
-               listing->offset < end_of(change->offset, change->length) &&
-               end_of(listing->offset, listing->length) > change->offset &&
+               listing->offset < pl_range_end(change->offset, change->length) &&
+               pl_range_end(listing->offset, listing->length) > change->offset &&
                (session->account->uid == change->uid || listing->owner == change->uid);
 }
 

@@ -83,7 +83,7 @@ static void notice(struct changes *c, struct guarded *file, enum pl_notice_kind 
         if (kind == PL_NOTICE_GUARD_LOST || kind == PL_NOTICE_GUARD_BACK)
                 file->change.notices &= ~(1U << PL_NOTICE_GUARD_LOST | 1U << PL_NOTICE_GUARD_BACK);
         file->change.notices |= 1U << kind;
-        c->n_notices = 1;
+        c->notices = true;
 }
 
 static const char *sentence_of(enum pl_notice_kind kind) {
@@ -106,7 +106,7 @@ static const char *sentence_of(enum pl_notice_kind kind) {
 }
 
 bool changes_next_event(struct changes *c, struct pl_packet *ret_packet) {
-        if (c->n_notices == 0)
+        if (!c->notices)
                 return false;
         for (struct guarded *file = c->guards->first; file; file = file->next) {
                 const struct ledger_record *record;
@@ -135,7 +135,7 @@ bool changes_next_event(struct changes *c, struct pl_packet *ret_packet) {
                                sentence_of((enum pl_notice_kind)kind));
                 return true;
         }
-        c->n_notices = 0;
+        c->notices = false;
         return false;
 }
 
@@ -243,7 +243,6 @@ static void on_asked(struct changes *c, struct guarded *file) {
                      .inode = file->inode,
                      .length = UINT64_MAX,
                      .value = grace_of(c, file),
-                     .reason = PL_REVOKED_LAYOUT_CHANGE,
              });
         if (is_followed(c, file))
                 notice(c, file, PL_NOTICE_CHANGED);

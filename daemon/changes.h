@@ -31,7 +31,7 @@ struct changes {
         const struct registrar_state *state;
         uint64_t last_cookie;
         uint64_t due;            /* something of some file is due then; 0: nothing */
-        unsigned int n_notices;  /* files with something to tell */
+        bool notices;            /* of some files there is something to tell, or was */
         int error;               /* what a report could not return */
 };
 

@@ -106,7 +106,6 @@ struct guard_report {
         enum guard_report_kind kind;
         enum guard_index guard;
         uint64_t offset, length; /* in the file; length UINT64_MAX: to the end, wherever that is */
-        pid_t pid; /* who did it, where that is known; 0 */
 };
 
 struct guards; /* guards.h */

@@ -154,7 +154,7 @@ static int send_events(struct registrar *r) {
 }
 
 static bool has_events(const struct registrar *r) {
-        return r->revoker.n_untold > 0 || r->changes.n_notices > 0;
+        return r->revoker.n_untold > 0 || r->changes.notices;
 }
 
 /* Force may have to be done to the app by the keeper: not while that owes an answer, maybe to just that. */

@@ -40,8 +40,13 @@ void fixture_done(struct fixture *f) {
 }
 
 uint64_t reg(struct fixture *f, unsigned int file) {
+        return reg_page(f, file, 0);
+}
+
+uint64_t reg_page(struct fixture *f, unsigned int file, uint64_t page) {
         const struct pl_register request = {
                 .pd = 1,
+                .offset = page * PAGE,
                 .length = PAGE,
                 .address = 0x700000000000,
                 .access = IBV_ACCESS_LOCAL_WRITE,

@@ -21,6 +21,7 @@ void fixture_done(struct fixture *f);
 
 /* A page of the one file or the other. Returns its id. */
 uint64_t reg(struct fixture *f, unsigned int file);
+uint64_t reg_page(struct fixture *f, unsigned int file, uint64_t page);
 
 int begin(struct fixture *f, enum control_selector selector, uint64_t id, uint32_t grace_ms, uint64_t cookie);
 

@@ -2,7 +2,6 @@
 
 /* What is made of the reports of guards: by guards that only do what the test wants. */
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,13 +74,18 @@ static void end_test(void) {
         guards_done(&guards);
 }
 
-static void report(enum guard_report_kind kind, uint64_t offset, uint64_t length) {
+static struct guarded *the_file(void) {
         struct pl_fdclass class;
 
         assert_int_equal(pl_fdclass_get(f.files[0], &class), 0);
+        return guards_find(&guards, class.dev, class.inode);
+}
+
+static void report(enum guard_report_kind kind, uint64_t offset, uint64_t length) {
         changes_report(&changes,
-                       guards_find(&guards, class.dev, class.inode),
-                       &(const struct guard_report) { .kind = kind, .guard = GUARD_LEASE, .offset = offset, .length = length });
+                       the_file(),
+                       &(const struct guard_report) {
+                               .kind = kind, .guard = GUARD_LEASE, .offset = offset, .length = length });
 }
 
 static void ask(void) {
@@ -235,9 +239,7 @@ TEST(test_changed_while_settling) {
         (void)expect_event(PL_OP_SETTLED);
 
         b = reg(&f, 0);
-        changes_elsewhere(&changes,
-                          f.state.ledger.entries[(uint32_t)b].record.device,
-                          f.state.ledger.entries[(uint32_t)b].record.inode);
+        changes_elsewhere(&changes, the_file()->device, the_file()->inode);
         report(GUARD_CHANGED, 0, UINT64_MAX);
         (void)expect_event(PL_OP_REVOKING);
         pass(GRACE_MS - 1);
@@ -353,57 +355,32 @@ TEST(test_many_changes) {
         end_test();
 }
 
-/* To the administrator, and where. */
-static void expect_failure_said(uint64_t offset, uint64_t length) {
-        static struct entry e;
-        char where[64];
-
-        (void)snprintf(where, sizeof where, " at byte %" PRIu64 ", %" PRIu64 " bytes", offset, length);
-        assert_true(journal_receive(&e));
-        expect_field(&e, "MESSAGE_ID", MEMORY_FAILURE);
-        expect_field(&e, "PRIORITY", "3");
-        assert_non_null(strstr(journal_field(&e, "MESSAGE"), where));
-}
-
 TEST(test_poisoned) {
         struct pl_packet event;
+        static struct entry e;
 
         (void)journal_setup(NULL);
         begin_test();
         (void)reg(&f, 0);
         (void)reg(&f, 0);
-        report(GUARD_POISONED, 512, 512);
-        expect_failure_said(512, 512);
+        report(GUARD_POISONED, 512, 1024);
+        /* To the administrator, and where. */
+        assert_true(journal_receive(&e));
+        expect_field(&e, "MESSAGE_ID", MEMORY_FAILURE);
+        expect_field(&e, "PRIORITY", "3");
+        assert_non_null(strstr(journal_field(&e, "MESSAGE"), " at byte 512, 1024 bytes"));
         turn();
         assert_int_equal(fake_live(), 0);
         for (unsigned int i = 0; i < 2; i++) {
                 event = expect_event(PL_OP_REVOKED);
                 assert_int_equal(event.body.revoked.reason, PL_REVOKED_MEMORY_FAILURE);
                 assert_int_equal(event.body.revoked.offset, 512);
-                assert_int_equal(event.body.revoked.length, 512);
+                assert_int_equal(event.body.revoked.length, 1024);
         }
         expect_no_event();
         assert_int_equal(n_let_go, 0);
         end_test();
         (void)journal_teardown(NULL);
-}
-
-static uint64_t reg_page(uint64_t page) {
-        const struct pl_register request = {
-                .pd = 1,
-                .offset = page * PAGE,
-                .length = PAGE,
-                .address = 0x700000000000,
-                .access = 1,
-                .methods = PINLEASE_METHOD_PINNED,
-        };
-        struct pl_register_reply reply;
-        struct pl_fdclass class;
-        struct refusal refusal;
-
-        assert_int_equal(pl_fdclass_get(f.files[0], &class), 0);
-        assert_int_equal(request_register(&f.state, &request, f.files[0], &class, &reply, &refusal), 0);
-        return reply.id;
 }
 
 #define N_BROKEN 20
@@ -417,7 +394,7 @@ TEST(test_many_failures) {
         pl_close(f.files[0]);
         f.files[0] = testing_memfd(2 * N_BROKEN * PAGE);
         for (unsigned int i = 0; i < 2 * N_BROKEN; i++)
-                ids[i] = reg_page(i);
+                ids[i] = reg_page(&f, 0, i);
         for (unsigned int i = 0; i < REVOKE_MAX; i++)
                 assert_int_equal(begin(&f, CONTROL_SELECT_ID, ids[1], 60000, i), 0);
         assert_int_equal(begin(&f, CONTROL_SELECT_ID, ids[1], 60000, REVOKE_MAX), -EBUSY);
@@ -455,8 +432,8 @@ TEST(test_failure_in_a_change) {
         begin_test();
         pl_close(f.files[0]);
         f.files[0] = testing_memfd(2 * PAGE);
-        a = reg_page(0);
-        (void)reg_page(1);
+        a = reg_page(&f, 0, 0);
+        (void)reg_page(&f, 0, 1);
         ask();
         (void)others_are_done(0);
         (void)expect_event(PL_OP_REVOKING);
