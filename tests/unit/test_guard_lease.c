@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -328,6 +329,32 @@ TEST(test_redirected) {
         }
 }
 
+/* To this process, which does not want it. */
+TEST(test_owner_changed) {
+        open_file("/dev/shm", O_RDWR);
+        assert_int_equal(fcntl(f.fd, F_SETOWN, getpid()), 0);
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        expect("lost ");
+        assert_int_equal(reason(), PINLEASE_GUARD_MEDDLED);
+        assert_int_equal(fcntl(f.fd, F_GETLEASE), F_UNLCK);
+        close_file();
+}
+
+/* No signal can be queued for the bell: what comes then says that something is to be looked for, not where. */
+TEST(test_overflow) {
+        const struct rlimit none = { 0 };
+
+        open_file("/dev/shm", O_RDWR);
+        assert_int_equal(prlimit(f.lent.bell, RLIMIT_SIGPENDING, &none, NULL), 0);
+        for (unsigned int i = 0; i < 3; i++) {
+                wait_and_let_go(do_truncate);
+                assert_int_equal(guards_look(&f.guards, f.file), 0);
+                expect("back ");
+                assert_int_equal(ftruncate(f.fd, SIZE), 0);
+        }
+        close_file();
+}
+
 /* It is the bell that dies of it. */
 TEST(test_killed) {
         int pipe;
@@ -395,6 +422,8 @@ int main(void) {
                 CHECKED(test_not_the_owner),
                 CHECKED(test_taken_off),
                 CHECKED(test_redirected),
+                CHECKED(test_owner_changed),
+                CHECKED(test_overflow),
                 CHECKED(test_killed),
                 CHECKED(test_keeper_gives_up),
                 CHECKED(test_keeper_of_another),
