@@ -393,24 +393,13 @@ static void check_overdue(struct keeper *k, uint64_t now) {
 }
 
 static int timeout_of(const struct keeper *k, uint64_t now) {
-        uint64_t next = k->deadline;
-
-        if (k->uplink.next_attempt && (!next || k->uplink.next_attempt < next))
-                next = k->uplink.next_attempt;
+        uint64_t next = pl_earlier(k->deadline, k->uplink.next_attempt);
 
         if (k->phase <= PHASE_ENDING && k->config.control >= 0) {
-                uint64_t beat = k->ping_sent ? k->ping_sent + k->config.hang_ms : k->next_ping;
-
-                if (!next || beat < next)
-                        next = beat;
-                if (k->revoking.deadline && k->revoking.deadline < next)
-                        next = k->revoking.deadline;
-                if (k->breaking.deadline && k->breaking.deadline < next)
-                        next = k->breaking.deadline;
+                next = pl_earlier(next, k->ping_sent ? k->ping_sent + k->config.hang_ms : k->next_ping);
+                next = pl_earlier(pl_earlier(next, k->revoking.deadline), k->breaking.deadline);
         }
-        if (!next)
-                return -1;
-        return next > now ? (int)(next - now) : 0;
+        return pl_time_until(next, now);
 }
 
 static void turn(struct keeper *k) {

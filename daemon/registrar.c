@@ -2,7 +2,6 @@
 #include "registrar.h"
 
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -224,19 +223,10 @@ static void review(struct registrar *r) {
                 log_event(LOG_NOTICE, EVENT_REFUSED_BY_POLICY, "gives %" PRIu32 " registrations back, which the new policy refuses", n);
 }
 
-static int time_until(uint64_t deadline) {
-        uint64_t now = pl_now_ms();
-
-        if (!deadline)
-                return -1;
-        if (deadline <= now)
-                return 0;
-        return deadline - now > INT_MAX ? INT_MAX : (int)(deadline - now);
-}
-
 /* What cannot wait until the keeper has answered. */
 static int tend(void *userdata, int *ret_timeout_ms) {
         struct registrar *r = userdata;
+        uint64_t now;
         int k;
 
         k = attend(r);
@@ -244,7 +234,8 @@ static int tend(void *userdata, int *ret_timeout_ms) {
                 return k;
         /* It waits, and does not hang. */
         state_busy(&r->state, 0);
-        *ret_timeout_ms = time_until(pl_earlier(pl_earlier(r->away_deadline, revoker_due_now(r)), pl_now_ms() + TEND_MS));
+        now = pl_now_ms();
+        *ret_timeout_ms = pl_time_until(pl_earlier(pl_earlier(r->away_deadline, revoker_due_now(r)), now + TEND_MS), now);
         return 0;
 }
 
@@ -326,7 +317,7 @@ int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR
         guards_fds(&r->guards, guards);
         for (size_t i = 0; i < N_GUARDS; i++)
                 ret_fds[2 + i] = (struct pollfd) { .fd = guards[i], .events = POLLIN };
-        return time_until(deadline_of(r));
+        return pl_time_until(deadline_of(r), pl_now_ms());
 }
 
 /* What has happened to files. Not in the middle of a request, which may be at work on one. */

@@ -5,6 +5,7 @@
 /* Small things that every part uses: clean-up attributes, checked arithmetic, time. */
 
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,15 @@ static inline uint64_t pl_range_end(uint64_t offset, uint64_t length) {
 /* The earlier of two instants; 0 is never. */
 static inline uint64_t pl_earlier(uint64_t a, uint64_t b) {
         return !a || (b && b < a) ? b : a;
+}
+
+/* For poll(2): how long it is from now to an instant, in ms; -1: for ever. */
+static inline int pl_time_until(uint64_t instant, uint64_t now) {
+        if (!instant)
+                return -1;
+        if (instant <= now)
+                return 0;
+        return instant - now > INT_MAX ? INT_MAX : (int)(instant - now);
 }
 
 /* Since boot, suspended times included: by which processes tell each other when something was. */
