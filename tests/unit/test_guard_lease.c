@@ -355,6 +355,47 @@ TEST(test_overflow) {
         close_file();
 }
 
+_Static_assert(GUARDS_MAX_LENT == LENT_MAX, "what a registrar may lend its keeper takes");
+
+/* As many as may be: one more has none, until another one is given up. */
+TEST(test_many) {
+        struct guarded *files[GUARDS_MAX_LENT], *own;
+        struct rlimit before, many;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        many = before;
+        many.rlim_cur = before.rlim_max < 4096 ? before.rlim_max : 4096;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+        /* That is one already. */
+        open_file("/dev/shm", O_RDWR);
+        own = f.file;
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                char path[] = "/dev/shm/pinlease-test-XXXXXX";
+                struct pl_fdclass class;
+                int fd = mkostemp(path, O_CLOEXEC);
+
+                assert_true(fd >= 0);
+                assert_int_equal(unlink(path), 0);
+                assert_int_equal(pl_fdclass_get(fd, &class), 0);
+                assert_int_equal(guards_get(&f.guards, fd, &class, files + i), 0);
+                assert_int_equal(pl_guard_reason(files[i]->guards, GUARD_LEASE),
+                                 i + 1 < GUARDS_MAX_LENT ? PINLEASE_GUARD_HOLDS : PINLEASE_GUARD_NO_RESOURCES);
+                pl_close(fd);
+        }
+        f.guards.ops[GUARD_LEASE]->disarm(&f.guards, files[7]);
+        assert_int_equal(lent_drop(&f.lent, files[7]->lease.id), 0);
+        files[7]->lease.lent = false;
+        f.file = files[GUARDS_MAX_LENT - 1];
+        assert_int_equal(guards_look(&f.guards, f.file), 0);
+        expect("back ");
+        assert_int_equal(reason(), PINLEASE_GUARD_HOLDS);
+        for (size_t i = 0; i < ELEMENTSOF(files); i++)
+                files[i] = guards_put(&f.guards, files[i]);
+        f.file = own;
+        close_file();
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 /* It is the bell that dies of it. */
 TEST(test_killed) {
         int pipe;
@@ -424,6 +465,7 @@ int main(void) {
                 CHECKED(test_redirected),
                 CHECKED(test_owner_changed),
                 CHECKED(test_overflow),
+                CHECKED(test_many),
                 CHECKED(test_killed),
                 CHECKED(test_keeper_gives_up),
                 CHECKED(test_keeper_of_another),

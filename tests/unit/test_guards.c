@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/resource.h>
 
 #include "guards.h"
@@ -154,6 +155,43 @@ TEST(test_no_descriptors) {
         pl_close(fd);
 }
 
+/* As many as may be: one more is registered all the same, says so, and is watched when another one is forgotten. */
+TEST(test_many) {
+        static struct guarded *files[GUARDS_MAX_WATCHED];
+        struct rlimit before, many;
+        struct guarded *more;
+        int fd;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        if (before.rlim_max < GUARDS_MAX_WATCHED + 64)
+                testing_skip("%ju descriptors are all that there may be\n", (uintmax_t)before.rlim_max);
+        many = before;
+        many.rlim_cur = GUARDS_MAX_WATCHED + 64;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &many), 0);
+        begin();
+        for (size_t i = 0; i < ELEMENTSOF(files); i++) {
+                fd = testing_memfd(0);
+                files[i] = get(fd);
+                pl_close(fd);
+                assert_true(files[i]->fd >= 0);
+        }
+        fd = testing_memfd(0);
+        more = get(fd);
+        assert_int_equal(more->fd, -1);
+        assert_int_equal(pl_guard_reason(more->guards, GUARD_LEASE), PINLEASE_GUARD_NO_RESOURCES);
+        (void)guards_put(&guards, more);
+        (void)guards_put(&guards, files[0]);
+        pass(GUARDS_LINGER_MS);
+        more = get(fd);
+        assert_int_equal(pl_guards_held(more->guards), PINLEASE_GUARD_LEASE);
+        (void)guards_put(&guards, more);
+        for (size_t i = 1; i < ELEMENTSOF(files); i++)
+                (void)guards_put(&guards, files[i]);
+        guards_done(&guards);
+        pl_close(fd);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 /* Sealed memory needs none, and costs no descriptor. */
 TEST(test_sealed) {
         unsigned int fds = testing_count_fds(0);
@@ -171,10 +209,8 @@ TEST(test_sealed) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_lingers),
-                CHECKED(test_tries_again),
-                CHECKED(test_no_descriptors),
-                CHECKED(test_sealed),
+                CHECKED(test_lingers), CHECKED(test_tries_again), CHECKED(test_no_descriptors),
+                CHECKED(test_many),    CHECKED(test_sealed),
         };
 
         return cmocka_run_group_tests_name("guards", tests, NULL, NULL);
