@@ -270,6 +270,38 @@ TEST(test_too_many) {
         finish(&s, keepers + 1, 1);
 }
 
+/* A user who has as many sessions as it takes: others' breaks have room all the same. */
+TEST(test_too_many_of_a_user) {
+        enum { N = BREAKS_PER_USER / BREAKS_PER_SESSION };
+        struct control_message message = { .type = CONTROL_BREAK, .device = 7, .length = 1, .value = 60000 };
+        struct fake_keeper keepers[N + 2];
+        struct session *last, *others;
+        struct service s;
+
+        service_setup(&s);
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
+                keeper_begin(&s, i < N + 1 ? ALICE : BOB, keepers + i);
+        for (unsigned int i = 0; i < N; i++)
+                for (unsigned int k = 0; k < BREAKS_PER_SESSION; k++) {
+                        message.cookie++;
+                        message.inode++;
+                        breaks_ask(&s.breaks, keeper_session(&s, keepers + i), &message);
+                }
+        last = keeper_session(&s, keepers + N);
+        assert_int_equal(last->account->n_breaks, BREAKS_PER_USER);
+        breaks_ask(&s.breaks, last, &message);
+        assert_int_equal(last->n_breaks, 0);
+        others = keeper_session(&s, keepers + N + 1);
+        breaks_ask(&s.breaks, others, &message);
+        assert_int_equal(others->n_breaks, 1);
+        service_run_until(&s, !s.breaks.first);
+        assert_int_equal(last->account->n_breaks, 0);
+        breaks_ask(&s.breaks, last, &message);
+        assert_int_equal(last->n_breaks, 1);
+        service_run_until(&s, !s.breaks.first);
+        finish(&s, keepers, ELEMENTSOF(keepers));
+}
+
 /* Connections are lost on either side, and pinleased is replaced: it is over in the end. */
 TEST(test_again) {
         struct fake_keeper keepers[2];
@@ -372,8 +404,9 @@ static int make_pages(void **state _unused_) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_nobody_else), CHECKED(test_who),   CHECKED(test_one_change), CHECKED(test_answers),
-                CHECKED(test_too_many),    CHECKED(test_again), CHECKED(test_random),
+                CHECKED(test_nobody_else), CHECKED(test_who),      CHECKED(test_one_change),
+                CHECKED(test_answers),     CHECKED(test_too_many), CHECKED(test_too_many_of_a_user),
+                CHECKED(test_again),       CHECKED(test_random),
         };
 
         return cmocka_run_group_tests_name("breaks", tests, make_pages, NULL);
