@@ -75,6 +75,9 @@ static void hold_by_query(void) {
         CHECK_EQUAL(message.event, UFFD_EVENT_PAGEFAULT);
 }
 
+static void on_continued(int number _unused_) {
+}
+
 static void be_child(int channel, const void *unused _unused_) {
         CHECK_CALL(prctl(PR_SET_PDEATHSIG, 0));
         hold_by_query();
@@ -96,9 +99,12 @@ static void be_app(int channel, const void *argument _unused_) {
                 await(child.channel);
         } else
                 hold_by_query();
+        (void)signal(SIGCONT, on_continued);
         CHECK_EQUAL(send(channel, &k.reply, sizeof k.reply, 0), sizeof k.reply);
-        for (;;)
+        for (;;) {
                 (void)pause();
+                tell(channel);
+        }
 }
 
 /* --- the case
@@ -201,6 +207,8 @@ static void run_revoked(const void *argument) {
         if (a->dies)
                 expect_killed(&app);
         if (!a->dies) {
+                /* It has been stopped, and goes on. */
+                await(app.channel);
                 /* Nobody but the keeper is left. */
                 CHECK(is_there() && peer_reaches_it());
                 CHECK_CALL(pidfd_send_signal(session.registrar_fd, SIGKILL, NULL, 0));

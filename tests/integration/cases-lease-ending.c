@@ -364,6 +364,7 @@ static void run_in_the_pipeline(const void *argument) {
         app_hang_up(&breaker);
         app_finish(&breaker);
         (void)printf("%u times refused\n", n_refused);
+        CHECK(n_refused > 0);
         (void)unlink(path);
         memory_free(&memory);
         fixture_close(&f);

@@ -139,17 +139,23 @@ static void run_reader(const void *argument) {
         subject_free(&s);
 }
 
-/* A registration that is gone holds up nobody for longer than a moment. */
+/* A registration that is gone holds up nobody for longer than a moment, let alone for the grace time. */
 static void run_idle(const void *argument) {
-        struct subject s = subject_new(argument, NULL);
+        static const char *const options[] = { "--grace", "15000", NULL };
+        struct instance instance = instance_start(options);
+        struct subject s = subject_new(argument, instance.path);
         struct app breaker;
+        uint64_t began;
 
         raw_deregister(&s.f.raw, s.reply.id);
+        began = pl_now_ms();
         breaker = subject_breaker(subject_truncates, s.path);
         await(breaker.channel);
+        CHECK(pl_now_ms() - began < 8000);
         app_finish(&breaker);
         raw_ping(&s.f.raw);
         subject_free(&s);
+        instance_stop(&instance);
 }
 
 /* The registrar, or the keeper, dies while somebody waits: the other takes the registration away, and that one goes on. */
