@@ -168,9 +168,12 @@ static void give_back(struct changes *c, struct guarded *file, uint64_t offset, 
                 .here = true,
                 .spare_notified = true,
         };
+        int r;
 
-        if (revoker_begin(c->revoker, &order) == 0) {
-                file->change.n_revocations++;
+        r = revoker_begin(c->revoker, &order);
+        if (r >= 0) {
+                /* Or is more of one that is counted already. */
+                file->change.n_revocations += r == 0;
                 return;
         }
         if (file->change.first == file->change.last) {

@@ -207,33 +207,49 @@ static void cover_matching(struct revoker *r, const struct revocation_order *ord
                         cover(r, slot, index, order);
 }
 
-/* A place for it; one for memory failures may be taken already, and then goes on. */
+/* Is it more of the same? What is found out about a file in one moment may come in many pieces. */
+static bool goes_on(const struct revocation *revocation, const struct revocation_order *order, uint64_t deadline) {
+        return revocation->active && revocation->here && order->here && revocation->reason == order->reason &&
+               revocation->device == order->device && revocation->inode == order->inode &&
+               revocation->deadline <= deadline && deadline - revocation->deadline <= SAME_MS;
+}
+
+static void reopen(struct revoker *r, struct revocation *revocation) {
+        if (revocation->waiting == 0)
+                r->n_over--;
+        revocation->cursor = 0;
+}
+
+/* A place for it. Returns 0; 1: that of one that is under way, which goes on; -EBUSY. */
 static int take_place(struct revoker *r, const struct revocation_order *order, unsigned int *ret_index) {
         bool failure = order->here && order->reason == PL_REVOKED_MEMORY_FAILURE;
-        unsigned int index = failure ? REVOKE_FAILURES : 0;
-        struct revocation *revocation;
+        unsigned int index = failure ? REVOKE_FAILURES : REVOKE_MAX;
+        uint64_t deadline = pl_now_ms() + order->grace_ms;
 
-        while (!failure && index < REVOKE_MAX && r->revocations[index].active)
-                index++;
+        for (unsigned int i = 0; i < REVOKE_MAX && !failure; i++) {
+                if (goes_on(r->revocations + i, order, deadline)) {
+                        index = i;
+                        break;
+                }
+                if (index == REVOKE_MAX && !r->revocations[i].active)
+                        index = i;
+        }
         if (!failure && index == REVOKE_MAX)
                 return -EBUSY;
 
         *ret_index = index;
-        revocation = r->revocations + index;
-        if (revocation->active) {
-                if (revocation->waiting == 0)
-                        r->n_over--;
-                revocation->cursor = 0;
-                return 0;
+        if (r->revocations[index].active) {
+                reopen(r, r->revocations + index);
+                return 1;
         }
-        *revocation = (struct revocation) {
+        r->revocations[index] = (struct revocation) {
                 .active = true,
                 .reason = order->reason,
                 .here = order->here,
                 .cookie = order->cookie,
                 .device = order->device,
                 .inode = order->inode,
-                .deadline = pl_now_ms() + order->grace_ms,
+                .deadline = deadline,
         };
         return 0;
 }
@@ -254,7 +270,7 @@ int revoker_begin(struct revoker *r, const struct revocation_order *order) {
                 cover(r, slot, index, order);
         if (r->revocations[index].waiting == 0)
                 r->n_over++;
-        return 0;
+        return k;
 }
 
 static void force(struct revoker *r, uint32_t slot) {

@@ -77,8 +77,9 @@ void revoker_init(struct revoker *revoker, struct registrar_state *state);
 /* Before the state goes: what is undone from here on is the session's end, not a revocation's. */
 void revoker_done(struct revoker *revoker);
 
-/* Returns 0 also if nothing matches: its result is there at once. -EBUSY: too many at a time, which cannot be with
- * memory failures that are begun here; -EINVAL: no such selector. */
+/* Returns 0 also if nothing matches: its result is there at once. 1: it is more of one that was begun here a moment ago, for the
+ * same reason and the same file (or of memory failures), and has no result of its own. -EBUSY: too many at a time, which cannot
+ * be with memory failures that are begun here; -EINVAL: no such selector. */
 int revoker_begin(struct revoker *revoker, const struct revocation_order *order);
 
 /* Does what is due by now, for a few milliseconds: what is left is due at once. */

@@ -31,6 +31,7 @@ UNIT_TESTS = \
 	tests/unit/test_admin_params \
 	tests/unit/test_backing \
 	tests/unit/test_changes \
+	tests/unit/test_changes_many \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
@@ -324,10 +325,17 @@ tests_unit_test_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guards_LDFLAGS = $(WRAPS)
 tests_unit_test_guards_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(REVOKE_TEST_FILES) tests/unit/journal.c tests/unit/journal.h
+CHANGES_TEST_FILES = tests/unit/changes_fixture.c tests/unit/changes_fixture.h $(REVOKE_TEST_FILES)
+
+tests_unit_test_changes_SOURCES = tests/unit/test_changes.c $(CHANGES_TEST_FILES) tests/unit/journal.c tests/unit/journal.h
 tests_unit_test_changes_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_changes_LDFLAGS = $(WRAPS)
 tests_unit_test_changes_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_changes_many_SOURCES = tests/unit/test_changes_many.c $(CHANGES_TEST_FILES)
+tests_unit_test_changes_many_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_changes_many_LDFLAGS = $(WRAPS)
+tests_unit_test_changes_many_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_revoke_model_SOURCES = tests/unit/test_revoke_model.c $(REVOKE_TEST_FILES)
 tests_unit_test_revoke_model_CPPFLAGS = $(UNIT_CPPFLAGS)
