@@ -71,6 +71,7 @@ UNIT_TESTS = \
 	tests/unit/test_place \
 	tests/unit/test_policy \
 	tests/unit/test_policy_rules \
+	tests/unit/test_policy_table \
 	tests/unit/test_review \
 	tests/unit/test_subject \
 	tests/unit/test_policy_docs \
@@ -125,6 +126,10 @@ tests_unit_test_pattern_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_policy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_policy_table_SOURCES = tests/unit/test_policy_table.c $(POLICY_TABLE_FILES)
+tests_unit_test_policy_table_CPPFLAGS = $(UNIT_CPPFLAGS) -I$(top_srcdir)/tests/policy
+tests_unit_test_policy_table_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_place_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_place_LDADD = $(UNIT_LIBS)
