@@ -99,6 +99,10 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
         return 0;
 }
 
+bool backing_may_write(const struct pl_fdclass *class) {
+        return (class->flags & O_ACCMODE) == O_RDWR && !(class->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
+}
+
 static int check_access(const struct pl_fdclass *class, const struct pl_register *request, struct refusal *ret_refusal) {
         bool writable = backing_access_writable(request->access);
         int mode = class->flags & O_ACCMODE;

@@ -10,6 +10,9 @@
 /* Access flags that let a device, or a peer, write: ib_access_writable() of the kernel. */
 bool backing_access_writable(uint32_t access);
 
+/* Does the descriptor let this process map the file for writing? */
+bool backing_may_write(const struct pl_fdclass *class);
+
 /* Returns 0 or REFUSED. The class must not be PL_FD_HANGING: that one is not refused, it ends the session. */
 int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_backing, struct refusal *ret_refusal);
 

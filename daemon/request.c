@@ -35,6 +35,17 @@ static int explain_kernel(const struct ledger_record *record,
                                       record->length,
                                       credit->limits.pinned);
                 break;
+        case EFAULT:
+                if (record->method == PINLEASE_METHOD_PINNED && !backing_access_writable(record->access))
+                        return refuse_errno(ret_refusal,
+                                            PINLEASE_CODE_KERNEL,
+                                            error,
+                                            "The kernel refused to pin %" PRIu64 " bytes of %s memory for reading (EFAULT). Before "
+                                            "Linux 6.2 it pins all memory as if it were written to: pass a descriptor that is open "
+                                            "for writing as well, and not sealed against it.",
+                                            record->length,
+                                            backing);
+                break;
         default:
                 break;
         }
@@ -67,6 +78,7 @@ struct attempt {
         struct ledger_record record;
         struct ledger_entry *entry;
         int kernel_error; /* what the ioctl said */
+        bool for_writing; /* it is mapped so, whatever the access */
 };
 
 static void attempt_undo(struct attempt *attempt) {
@@ -133,7 +145,7 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
                                 .offset = request->offset,
                                 .length = request->length,
                                 .address = request->address,
-                                .writable = backing_access_writable(request->access),
+                                .writable = attempt->for_writing || backing_access_writable(request->access),
                                 .exact_address = attempt->method == PINLEASE_METHOD_ODP,
                         },
                         &attempt->mapping,
@@ -185,6 +197,27 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         return 0;
 }
 
+/*
+ * Before Linux 6.2 ("RDMA/umem: remove FOLL_FORCE usage") all is pinned as if it were written to, for which a shared mapping has to
+ * be writable: EFAULT if it is not. Where the app may write to the memory, and it may be pinned for that, it is mapped so. The MR stays
+ * read-only.
+ */
+static int attempt_again_for_writing(struct attempt *attempt, int error, struct refusal *ret_refusal) {
+        int r;
+
+        if (attempt->kernel_error != -EFAULT || attempt->method != PINLEASE_METHOD_PINNED ||
+            backing_access_writable(attempt->request->access) || !backing_may_write(attempt->class) ||
+            (policy_kernel_forbids((enum pinlease_backing)attempt->record.backing, true) & PINLEASE_METHOD_PINNED))
+                return error;
+
+        ledger_free(attempt->entry);
+        attempt->entry = NULL;
+        attempt->mapping = mapping_put(&attempt->state->mappings, attempt->mapping);
+        attempt->for_writing = true;
+        r = attempt_map(attempt, ret_refusal);
+        return r < 0 ? r : attempt_register(attempt, ret_refusal);
+}
+
 static struct verify second_look(const struct attempt *attempt) {
         return (struct verify) {
                 .fd = attempt->fd,
@@ -232,6 +265,8 @@ static int attempt_prepare(struct attempt *attempt, struct refusal *ret_refusal)
         r = attempt_map(attempt, ret_refusal);
         if (r == 0)
                 r = attempt_register(attempt, ret_refusal);
+        if (r < 0)
+                r = attempt_again_for_writing(attempt, r, ret_refusal);
         if (r == REFUSED)
                 verify_explain(&look, ret_refusal);
         return r;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "request_fixture.h"
 
+#include <fcntl.h>
+#include <stdio.h>
+
 #include "fake_uverbs.h"
 #include "wraps.h"
 
@@ -151,12 +154,72 @@ TEST(test_model) {
                 pl_close(fds[i]);
 }
 
+/* The kernel before 6.2 pins for writing what is to be read only: what may be mapped for writing is. */
+TEST(test_pinned_for_writing) {
+        uint64_t address = testing_free_address(SIZE);
+        unsigned int views;
+        struct pl_register request = make_request(0, PAGE, address, READING);
+        int fd = testing_memfd(SIZE), sealed = testing_memfd(SIZE), read_only;
+        struct pl_register_reply reply, second;
+        struct fixture f;
+        char path[32];
+
+        (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        read_only = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(read_only >= 0);
+        assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE), 0);
+        fixture_init(&f, &generous);
+        (void)must_attach(&f, "/dev/null");
+        request.methods = PINLEASE_METHOD_PINNED;
+        views = testing_count_views();
+
+        fake->fail_at = fake->n_calls + 1;
+        fake->fail_error = -EFAULT;
+        reply = must_register(&f, &request, fd);
+        assert_int_equal(fake->n_calls, fake->fail_at + 1);
+        assert_int_equal(testing_count_views(), views + 1);
+        assert_int_equal(fake->last.access, READING);
+        *(volatile char *)(uintptr_t)fake->last.start = 'x';
+        assert_live(&f, STATS_PINNED, 1, PAGE);
+
+        /* It stays mapped so. */
+        second = must_register(&f, &request, fd);
+        assert_int_equal(testing_count_views(), views + 1);
+        must_deregister(&f, second.id);
+        must_deregister(&f, reply.id);
+        assert_int_equal(testing_count_views(), views);
+
+        /* Where it may not: that is said. By ODP nothing is tried again, nor for writing, nor after another error. */
+        fake->fail_at = fake->n_calls + 1;
+        refused(&f, &request, read_only, PINLEASE_CODE_KERNEL);
+        fake->fail_at = fake->n_calls + 1;
+        refused(&f, &request, sealed, PINLEASE_CODE_KERNEL);
+        request.methods = PINLEASE_METHOD_ODP;
+        fake->fail_at = fake->n_calls + 1;
+        refused(&f, &request, fd, PINLEASE_CODE_KERNEL);
+        request.methods = PINLEASE_METHOD_PINNED;
+        fake->fail_at = fake->n_calls + 1;
+        fake->fail_error = -EINVAL;
+        refused(&f, &request, fd, PINLEASE_CODE_KERNEL);
+        request.access = WRITING;
+        fake->fail_at = fake->n_calls + 1;
+        fake->fail_error = -EFAULT;
+        refused(&f, &request, fd, PINLEASE_CODE_KERNEL);
+        assert_int_equal(fake->n_calls, fake->fail_at);
+
+        fixture_done(&f);
+        pl_close(read_only);
+        pl_close(sealed);
+        pl_close(fd);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_fail_every_call),
                 CHECKED(test_fail_every_allocation),
                 CHECKED(test_fail_ledger_create),
                 CHECKED(test_model),
+                CHECKED(test_pinned_for_writing),
         };
 
         return cmocka_run_group_tests_name("request, failures", tests, NULL, NULL);
