@@ -5,54 +5,20 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/pidfd.h>
 #include <sys/stat.h>
 
 #include "fixture.h"
 #include "harness.h"
-#include "instance.h"
 #include "process.h"
+#include "ruled.h"
 
 #define PAGE UINT64_C(4096)
 #define HEAD "{\"version\": 1, \"rules\": ["
 #define TAIL "]}"
 #define READ_ONLY ((uint32_t)IBV_ACCESS_REMOTE_READ)
-
-struct ruled {
-        char folder[32], path[64];
-        struct instance instance;
-};
-
-static void write_policy(const struct ruled *ruled, const char *text) {
-        FILE *f = fopen(ruled->path, "we");
-
-        CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
-static struct ruled ruled_start(const char *text) {
-        struct ruled ruled = { .folder = "/tmp/policy-XXXXXX" };
-
-        CHECK(mkdtemp(ruled.folder) != NULL);
-        (void)snprintf(ruled.path, sizeof ruled.path, "%s/policy.json", ruled.folder);
-        write_policy(&ruled, text);
-        ruled.instance = instance_start((const char *const[]) { "--policy", ruled.folder, "--grace", "60000", NULL });
-        return ruled;
-}
-
-static void ruled_reload(const struct ruled *ruled, const char *text) {
-        write_policy(ruled, text);
-        CHECK_CALL(pidfd_send_signal(ruled->instance.pidfd, SIGHUP, NULL, 0));
-}
-
-static void ruled_stop(struct ruled *ruled) {
-        instance_stop(&ruled->instance);
-        (void)unlink(ruled->path);
-        (void)rmdir(ruled->folder);
-}
 
 /* A file of a folder, for reading. */
 static enum pinlease_code try_file(
@@ -147,7 +113,7 @@ static void run_successor(const void *argument _unused_) {
         struct pl_register_reply reply = fixture_register(&f, &memory, PINLEASE_METHOD_PINNED);
 
         instance_kill(&ruled.instance);
-        write_policy(&ruled, HEAD "{\"match\": {\"backing\": \"shmem\"}, \"allow\": false}" TAIL);
+        ruled_write(&ruled, HEAD "{\"match\": {\"backing\": \"shmem\"}, \"allow\": false}" TAIL);
         instance_succeed(&ruled.instance, (const char *const[]) { "--policy", ruled.folder, NULL });
         CHECK_EQUAL(raw_expect_event(&f.raw, PL_OP_REVOKING).body.revoking.id, reply.id);
         raw_deregister(&f.raw, reply.id);

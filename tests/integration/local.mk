@@ -48,6 +48,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-restart.c \
 	tests/integration/cases-revoke.c \
 	tests/integration/cases-stranger.c \
+	tests/integration/cases-table.c \
 	tests/integration/cases-transfer.c \
 	tests/integration/cases-version.c \
 	tests/integration/alone.c tests/integration/alone.h \
@@ -76,12 +77,15 @@ pl_raw_SOURCES = \
 	tests/integration/raw.c tests/integration/raw.h \
 	tests/integration/rdma.c tests/integration/rdma.h \
 	tests/integration/rival.c tests/integration/rival.h \
+	tests/integration/ruled.c tests/integration/ruled.h \
+	tests/integration/samples.c tests/integration/samples.h \
 	tests/integration/schema.c tests/integration/schema.h \
 	tests/integration/service.c tests/integration/service.h \
 	tests/integration/subject.c tests/integration/subject.h \
 	tests/integration/traffic.c tests/integration/traffic.h \
-	tests/integration/view.c tests/integration/view.h
-pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration \
+	tests/integration/view.c tests/integration/view.h \
+	$(POLICY_TABLE_FILES)
+pl_raw_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/daemon -I$(top_srcdir)/tests/integration -I$(top_srcdir)/tests/policy \
 	-DPINLEASED='"$(sbindir)/pinleased"' -DPINLEASECTL='"$(bindir)/pinleasectl"' \
 	-DTEST_PROGRAMS='"$(testdir)"'
 pl_raw_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS) $(JSON_C_CFLAGS)
@@ -116,6 +120,7 @@ stage: all
 	@for p in $(TEST_PROGRAMS_VM); do \
 		$(LIBTOOL) --silent --mode=install $(INSTALL_PROGRAM) $$p $(STAGE)$(testdir)/ 2>>$(abs_builddir)/stage.log || exit 1; \
 	done
+	@$(INSTALL_DATA) $(top_srcdir)/tests/policy/decide.table $(STAGE)$(testdir)/
 
 VM_ENV = PINLEASE_BUILDDIR=$(abs_builddir) PINLEASE_VM_STAGE=$(STAGE) PINLEASE_TESTDIR=$(testdir)
 

@@ -43,6 +43,7 @@ static const struct {
 } errors[] = {
         { "ok", 0 },          { "EFAULT", EFAULT }, { "EOPNOTSUPP", EOPNOTSUPP }, { "EINVAL", EINVAL },
         { "ENOMEM", ENOMEM }, { "EPERM", EPERM },   { "EACCES", EACCES },         { "EBADF", EBADF },
+        { "ENOSYS", ENOSYS }, { "EAGAIN", EAGAIN }, { "ENOTTY", ENOTTY },         { "ENOPROTOOPT", ENOPROTOOPT },
 };
 
 static int parse_backing(const char *word, enum pinlease_backing *ret_backing) {
@@ -134,25 +135,36 @@ static int parse_outcome(const char *word, struct table_outcome *ret_outcome) {
         return -1;
 }
 
-/* "ok", "EFAULT", "EFAULT>=6.5", "*". */
+static int parse_error(const char *word, size_t length, int *ret_error) {
+        for (size_t i = 0; i < ELEMENTSOF(errors); i++)
+                if (strlen(errors[i].name) == length && strncmp(word, errors[i].name, length) == 0) {
+                        *ret_error = errors[i].error;
+                        return 0;
+                }
+        return -1;
+}
+
+/* "ok", "EFAULT", "EFAULT>=6.5", "EINVAL,EOPNOTSUPP>=6.2", "*". */
 static int parse_answer(const char *word, struct table_answer *ret_answer) {
         struct table_answer answer = { .known = strcmp(word, "*") != 0 };
-        size_t n = strcspn(word, ">");
+        size_t n = strcspn(word, ",");
         unsigned int major, minor;
         int end = -1;
 
+        if (word[n] == ',') {
+                if (parse_error(word, n, &answer.before) < 0 || !strchr(word, '>'))
+                        return -1;
+                word += n + 1;
+        }
+        n = strcspn(word, ">");
         if (word[n] != '\0') {
                 if (sscanf(word + n, ">=%u.%u%n", &major, &minor, &end) != 2 || word[n + (size_t)end] != '\0')
                         return -1;
                 answer.since = TABLE_VERSION(major, minor);
         }
-        for (size_t i = 0; answer.known && i < ELEMENTSOF(errors); i++)
-                if (strlen(errors[i].name) == n && strncmp(word, errors[i].name, n) == 0) {
-                        answer.error = errors[i].error;
-                        break;
-                } else if (i == ELEMENTSOF(errors) - 1)
-                        return -1;
-        if (answer.since && answer.error == 0)
+        if (answer.known && parse_error(word, n, &answer.error) < 0)
+                return -1;
+        if (answer.since && answer.error == answer.before)
                 return -1;
         *ret_answer = answer;
         return 0;
@@ -340,7 +352,7 @@ const struct table_row *table_find(const struct table *table,
 /* --- the kernel's answers --- */
 
 int table_error(const struct table_answer *answer, unsigned int version) {
-        return version >= answer->since ? answer->error : 0;
+        return version >= answer->since ? answer->error : answer->before;
 }
 
 unsigned int table_kernel(void) {

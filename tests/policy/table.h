@@ -27,7 +27,8 @@ struct table_outcome {
 struct table_answer {
         bool known;
         int error;          /* errno; 0: registered */
-        unsigned int since; /* TABLE_VERSION(); kernels before it register */
+        unsigned int since; /* TABLE_VERSION() */
+        int before;         /* what kernels before that answer */
 };
 #define TABLE_VERSION(major, minor) ((major) << 16 | (minor))
 

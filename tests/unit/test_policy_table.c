@@ -129,7 +129,7 @@ TEST(test_axes) {
 }
 
 static bool same(const struct table_answer *a, const struct table_answer *b) {
-        return a->known == b->known && a->error == b->error && a->since == b->since;
+        return a->known == b->known && a->error == b->error && a->since == b->since && a->before == b->before;
 }
 
 static bool has(const struct table_outcome *outcome, enum pinlease_method method) {
@@ -193,8 +193,8 @@ TEST(test_kernel) {
 
 #define AXES "axis backing shmem\naxis access read\naxis accepts odp\naxis device pinned odp!,pinned\n"
 #define POLICIES "policy built-in\npolicy any {}\n"
-#define FIRST "shmem read odp pinned no-odp builtin:shmem no-odp ok EINVAL\n"
-#define SECOND "shmem read odp odp!,pinned odp builtin:shmem odp EFAULT>=6.5 *\n"
+#define FIRST "shmem read odp pinned no-odp builtin:shmem no-odp ok *\n"
+#define SECOND "shmem read odp odp!,pinned odp builtin:shmem odp EFAULT>=6.5 EINVAL,EOPNOTSUPP>=6.2\n"
 
 static void expect_problem(const char *text, const char *problem) {
         char path[] = "/tmp/pl-table-XXXXXX", words[256] = "";
@@ -213,7 +213,10 @@ static void expect_problem(const char *text, const char *problem) {
                 assert_int_equal(table_error(&table.rows[1].pinned, TABLE_VERSION(6, 1)), 0);
                 assert_int_equal(table_error(&table.rows[1].pinned, TABLE_VERSION(6, 5)), EFAULT);
                 assert_int_equal(table_error(&table.rows[1].pinned, TABLE_VERSION(7, 0)), EFAULT);
-                assert_false(table.rows[1].odp.known);
+                assert_int_equal(table_error(&table.rows[1].odp, TABLE_VERSION(6, 1)), EINVAL);
+                assert_int_equal(table_error(&table.rows[1].odp, TABLE_VERSION(6, 2)), EOPNOTSUPP);
+                assert_true(table.rows[0].pinned.known);
+                assert_false(table.rows[0].odp.known);
                 table_free(&table);
                 return;
         }
@@ -241,6 +244,10 @@ TEST(test_mistakes) {
                        "of the kernel: \"ok>=6.5\"");
         expect_problem(AXES POLICIES "shmem read odp pinned no-odp r no-odp ok EFAULT>=6\n",
                        "of the kernel: \"EFAULT>=6\"");
+        expect_problem(AXES POLICIES "shmem read odp pinned no-odp r no-odp ok EFAULT,ok\n",
+                       "of the kernel: \"EFAULT,ok\"");
+        expect_problem(AXES POLICIES "shmem read odp pinned no-odp r no-odp ok ,EFAULT>=6.1\n",
+                       "of the kernel: \",EFAULT>=6.1\"");
         expect_problem("axis backing shmem nothing\n", ":1: axis backing: \"nothing\"");
         expect_problem("axis colour red\n", ":1: axis colour: \"red\"");
         expect_problem(FIRST, ":1: 9 words, not 7");

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * tests/policy/decide.table, with real memory: the rows of the device that is here are asked of a service, and what
+ * they say of the kernel is asked of the kernel. All differences are told, not only the first.
+ */
+
+#include "table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fixture.h"
+#include "harness.h"
+#include "ruled.h"
+#include "samples.h"
+
+#define TABLE_FILE TEST_PROGRAMS "/decide.table"
+#define MAX_BACKINGS 32
+
+struct tally {
+        struct table table;
+        struct table_device device; /* what is here */
+        unsigned int asked, wrong;
+        bool seen[MAX_BACKINGS];
+};
+
+static _printf_(2, 3) void differs(struct tally *tally, const char *format, ...) {
+        char text[256];
+        va_list ap;
+
+        va_start(ap, format);
+        (void)vsnprintf(text, sizeof text, format, ap);
+        va_end(ap);
+        (void)dprintf(STDOUT_FILENO, "%s\n", text);
+        tally->wrong++;
+}
+
+/* Asked without the service, which is what is tested. */
+static struct table_device device_of(struct ibv_context *context) {
+        const uint32_t needed = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+        struct table_device device = { .offered = PINLEASE_METHOD_PINNED };
+        struct ibv_device_attr_ex attributes;
+
+        CHECK_EQUAL(ibv_query_device_ex(context, NULL, &attributes), 0);
+        if ((attributes.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed) {
+                device.offered |= PINLEASE_METHOD_ODP;
+                /* See "kernel: ODP on rxe misplaces bytes". */
+                device.unsound = PINLEASE_METHOD_ODP;
+        }
+        return device;
+}
+
+static struct tally tally_begin(struct ibv_context *context) {
+        struct tally tally = { .device = device_of(context) };
+        char problem[256];
+
+        if (table_read(TABLE_FILE, &tally.table, problem, sizeof problem) < 0)
+                FAIL("%s", problem);
+        return tally;
+}
+
+static bool is_here(const struct tally *tally, const struct table_row *row) {
+        return row->device.offered == tally->device.offered && row->device.unsound == tally->device.unsound;
+}
+
+static void asked(struct tally *tally, const struct table_row *row) {
+        tally->asked++;
+        tally->seen[row->backing] = true;
+}
+
+/* Says what was asked, and what was not, and why. Ends the case if anything differs, or nothing was asked. */
+static void tally_end(struct tally *tally) {
+        unsigned int here = 0, missing = 0, counts[MAX_BACKINGS] = { 0 };
+        char names[256] = "";
+
+        for (size_t i = 0; i < tally->table.n_rows; i++) {
+                const struct table_row *row = tally->table.rows + i;
+
+                if (!is_here(tally, row))
+                        continue;
+                here++;
+                if (!tally->seen[row->backing]) {
+                        missing++;
+                        counts[row->backing]++;
+                }
+        }
+        for (int b = 0; b < MAX_BACKINGS; b++)
+                if (counts[b])
+                        (void)snprintf(names + strlen(names),
+                                       sizeof names - strlen(names),
+                                       "%s%s",
+                                       *names ? ", " : ": ",
+                                       pl_backing_name((enum pinlease_backing)b));
+
+        CHECK(tally->asked > 0);
+        if (tally->wrong)
+                FAIL("%u of %u answers are not those of decide.table", tally->wrong, tally->asked);
+        (void)dprintf(STDOUT_FILENO,
+                      "%u questions, by %u of %zu rows; not asked: %zu of devices other than \"%s\", %u of memory that "
+                      "cannot be "
+                      "had here%s\n",
+                      tally->asked,
+                      here - missing,
+                      tally->table.n_rows,
+                      tally->table.n_rows - here,
+                      table_device_text(tally->device),
+                      missing,
+                      names);
+        table_free(&tally->table);
+}
+
+/* --- the service --- */
+
+struct asking {
+        struct tally *tally;
+        struct fixture *f;
+        size_t policy;
+        const struct sample *sample;
+        const struct memory *memory;
+};
+
+static void ask_service(const struct asking *asking, const struct table_row *row) {
+        struct pl_register request = fixture_request(asking->f, asking->memory, row->accepted);
+        const struct table_outcome *should = row->outcomes + asking->policy;
+        struct table_outcome is = { .code = PINLEASE_CODE_NONE };
+        struct pl_register_reply reply;
+
+        request.access = row->writable ? ACCESS_READ_WRITE : ACCESS_READ;
+        is.code = fixture_try(asking->f, &request, asking->memory->fd, &reply);
+        if (is.code == PINLEASE_CODE_NONE) {
+                is.methods[is.n_methods++] = (enum pinlease_method)reply.method;
+                raw_deregister(&asking->f->raw, reply.id);
+        }
+        asked(asking->tally, row);
+        /* What is tried first, and has to succeed. */
+        if (is.code != should->code || is.methods[0] != should->methods[0])
+                differs(asking->tally,
+                        "decide.table:%u: %s: the service says %s, the table %s",
+                        row->line,
+                        asking->sample->name,
+                        table_outcome_text(&is),
+                        table_outcome_text(should));
+}
+
+static void ask_all(struct tally *tally, struct fixture *f, size_t policy) {
+        for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
+                struct memory memory;
+
+                if (!sample->served)
+                        continue;
+                memory = sample_make(sample);
+                for (size_t i = 0; i < tally->table.n_rows; i++) {
+                        const struct table_row *row = tally->table.rows + i;
+
+                        if (row->backing == sample->backing && is_here(tally, row))
+                                ask_service(&(const struct asking) { tally, f, policy, sample, &memory }, row);
+                }
+                sample_free(&memory);
+        }
+}
+
+/* argument: the policy's name. The built-in one is that of the installed service. */
+static void run_service(const void *argument) {
+        struct rdma rdma = rdma_open("rxe_a");
+        struct tally tally = tally_begin(rdma.context);
+        const struct table *table = &tally.table;
+        struct ruled ruled;
+        struct fixture f;
+        size_t p = 0;
+
+        rdma_close(&rdma);
+        while (p < table->n_policies && strcmp(table->policies[p].name, argument) != 0)
+                p++;
+        CHECK(p < table->n_policies);
+        if (table->policies[p].text)
+                ruled = ruled_start(table->policies[p].text);
+        f = fixture_open(table->policies[p].text ? ruled.instance.path : NULL);
+        ask_all(&tally, &f, p);
+        fixture_close(&f);
+        if (table->policies[p].text)
+                ruled_stop(&ruled);
+        tally_end(&tally);
+}
+
+/* --- the kernel --- */
+
+static void compare(struct tally *tally,
+                    const struct sample *sample,
+                    const struct table_row *row,
+                    const char *way,
+                    int is,
+                    const struct table_answer *answer) {
+        asked(tally, row);
+        if (!answer->known)
+                (void)dprintf(STDOUT_FILENO,
+                              "%s, %s, %s: %s\n",
+                              sample->name,
+                              row->writable ? "write" : "read",
+                              way,
+                              table_error_text(is));
+        else if (is != table_error(answer, table_kernel()))
+                differs(tally,
+                        "decide.table:%u: %s, %s: the kernel says %s, the table %s",
+                        row->line,
+                        sample->name,
+                        way,
+                        table_error_text(is),
+                        table_error_text(table_error(answer, table_kernel())));
+}
+
+/* That all rows of one memory and one access say the same of the kernel is test_policy_table's matter. */
+static void run_kernel(const void *argument _unused_) {
+        struct rdma rdma = rdma_open("rxe_a");
+        struct tally tally = tally_begin(rdma.context);
+
+        for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
+                struct memory memory = sample_make(sample);
+
+                for (size_t i = 0; i < tally.table.n_rows; i++) {
+                        const struct table_row *row = tally.table.rows + i;
+                        uint32_t access = row->writable ? ACCESS_READ_WRITE : ACCESS_READ;
+
+                        if (row->backing != sample->backing || !is_here(&tally, row) ||
+                            row->accepted != tally.table.accepted[0])
+                                continue;
+                        compare(&tally, sample, row, "pinned", sample_register(&rdma, &memory, access), &row->pinned);
+                        compare(&tally,
+                                sample,
+                                row,
+                                "by ODP",
+                                sample_register(&rdma, &memory, access | IBV_ACCESS_ON_DEMAND),
+                                &row->odp);
+                }
+                sample_free(&memory);
+        }
+        rdma_close(&rdma);
+        tally_end(&tally);
+}
+
+const struct test_case cases_table[] = {
+        { "policy table: the kernel's own answers", run_kernel, NULL, 0 },
+        { "policy table: the built-in rules", run_service, "built-in", 0 },
+        { "policy table: rules that allow everything", run_service, "any", 0 },
+        { 0 },
+};
