@@ -148,7 +148,7 @@ static void ask_all(struct tally *tally, struct fixture *f, size_t policy) {
         for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
                 struct memory memory;
 
-                if (!sample->served)
+                if (!sample->served || !sample_exists(sample))
                         continue;
                 memory = sample_make(sample);
                 for (size_t i = 0; i < tally->table.n_rows; i++) {
@@ -216,8 +216,11 @@ static void run_kernel(const void *argument _unused_) {
         struct tally tally = tally_begin(rdma.context);
 
         for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
-                struct memory memory = sample_make(sample);
+                struct memory memory;
 
+                if (!sample_exists(sample))
+                        continue;
+                memory = sample_make(sample);
                 for (size_t i = 0; i < tally.table.n_rows; i++) {
                         const struct table_row *row = tally.table.rows + i;
                         uint32_t access = row->writable ? ACCESS_READ_WRITE : ACCESS_READ;

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "kernels.h"
 #include "leftovers.h"
 #include "matrix.h"
 
@@ -379,6 +380,8 @@ int main(int argc, char *argv[]) {
         (void)signal(SIGPIPE, SIG_IGN);
         if (argc == 2 && strcmp(argv[1], "matrix") == 0)
                 return matrix_print();
+        if (argc == 2 && strcmp(argv[1], "kernel") == 0)
+                return kernels_print();
         if (argc == 2 && strcmp(argv[1], "leftovers") == 0) {
                 /* For scripts: is anything there now that should not be? */
                 const struct leftovers none = { 0 };

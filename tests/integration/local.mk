@@ -61,6 +61,7 @@ pl_raw_SOURCES = \
 	tests/integration/harness.c tests/integration/harness.h \
 	tests/integration/holder.c tests/integration/holder.h \
 	tests/integration/instance.c tests/integration/instance.h \
+	tests/integration/kernels.c tests/integration/kernels.h \
 	tests/integration/leftovers.c tests/integration/leftovers.h \
 	tests/integration/lease-model.c tests/integration/lease-model.h \
 	tests/integration/lease-steps.c tests/integration/lease-steps.h tests/integration/lease-steps-app.c \

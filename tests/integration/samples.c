@@ -35,23 +35,36 @@ static struct memory make_dmabuf(void) {
         return map_whole(CHECK_CALL(ioctl(device, UDMABUF_CREATE, &create)), create.size);
 }
 
+static struct memory make_ramfs(void) {
+        char path[64];
+        int fd = memory_file("/mnt/ramfs", path, 4 * PAGE);
+
+        CHECK_CALL(unlink(path));
+        return map_whole(fd, 4 * PAGE);
+}
+
 static struct memory make_anon(void) {
         return map_whole(-1, 4 * PAGE);
 }
 
 const struct sample samples[] = {
-        { PINLEASE_BACKING_SHMEM, "memfd", NULL, MEMORY_MEMFD, true },
-        { PINLEASE_BACKING_SHMEM, "tmpfs", NULL, MEMORY_TMPFS, true },
-        { PINLEASE_BACKING_HUGETLB, "hugetlb", NULL, MEMORY_HUGETLB, true },
-        { PINLEASE_BACKING_FSDAX, "ext4-dax", NULL, MEMORY_EXT4_DAX, true },
-        { PINLEASE_BACKING_FSDAX, "xfs-dax", NULL, MEMORY_XFS_DAX, true },
-        { PINLEASE_BACKING_PAGECACHE, "ext4", NULL, MEMORY_EXT4, true },
-        { PINLEASE_BACKING_PAGECACHE, "xfs", NULL, MEMORY_XFS, true },
-        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, false },
-        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, false },
-        { PINLEASE_BACKING_ANON, "private memory", make_anon, 0, false },
+        { PINLEASE_BACKING_SHMEM, "memfd", NULL, MEMORY_MEMFD, NULL, true },
+        { PINLEASE_BACKING_SHMEM, "tmpfs", NULL, MEMORY_TMPFS, NULL, true },
+        { PINLEASE_BACKING_HUGETLB, "hugetlb", NULL, MEMORY_HUGETLB, NULL, true },
+        { PINLEASE_BACKING_FSDAX, "ext4-dax", NULL, MEMORY_EXT4_DAX, NULL, true },
+        { PINLEASE_BACKING_FSDAX, "xfs-dax", NULL, MEMORY_XFS_DAX, NULL, true },
+        { PINLEASE_BACKING_PAGECACHE, "ext4", NULL, MEMORY_EXT4, NULL, true },
+        { PINLEASE_BACKING_PAGECACHE, "xfs", NULL, MEMORY_XFS, NULL, true },
+        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, "/dev/dax0.0", false },
+        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, "/dev/udmabuf", false },
+        { PINLEASE_BACKING_ANON, "private memory", make_anon, 0, NULL, false },
+        { PINLEASE_BACKING_OTHER, "ramfs", make_ramfs, 0, NULL, false },
 };
 const size_t n_samples = ELEMENTSOF(samples);
+
+bool sample_exists(const struct sample *sample) {
+        return !sample->device || access(sample->device, F_OK) == 0;
+}
 
 struct memory sample_make(const struct sample *sample) {
         return sample->make ? sample->make() : memory_new(sample->kind, 4 * PAGE);

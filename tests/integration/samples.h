@@ -16,11 +16,15 @@ struct sample {
         const char *name;
         struct memory (*make)(void); /* NULL: memory_new() of this kind */
         enum memory_kind kind;
-        bool served; /* false: only the kernel can be asked, as no request of this form can be made */
+        const char *device; /* that makes it; NULL: none is needed */
+        bool served;        /* false: only the kernel can be asked, as no request of this form can be made */
 };
 
 extern const struct sample samples[];
 extern const size_t n_samples;
+
+/* Can it be had with this kernel? */
+bool sample_exists(const struct sample *sample);
 
 /* Mapped for reading and writing, every page of it present. fd: -1 for private memory. */
 struct memory sample_make(const struct sample *sample);

@@ -102,6 +102,19 @@ while read -r file; do
         n=$((n + 1))
 done < <(grep -ohE 'tests/[a-z_/]+\.(c|sh)' "$security")
 
+# --- doc/KERNELS.md: what differs does, and nothing is said twice. Whether it is so is found out in the guest ---
+
+kernels=$top/doc/KERNELS.md
+rows_of() { # TABLE
+        awk -v name="$1" '/^<!-- begin/ { inside = $3 == name } /^<!-- end/ { inside = 0 } inside && /^\| / && !/^\| what /' "$kernels"
+}
+[ "$(rows_of differs | wc -l)" -ge 20 ] && [ "$(rows_of same | wc -l)" -ge 20 ] || fail "doc/KERNELS.md is not read as it should be"
+wrong=$(rows_of differs | awk -F ' *[|] *' 'NF != 5 || $3 == $4 { print }'; rows_of same | awk -F ' *[|] *' 'NF != 4 { print }')
+[ -z "$wrong" ] || fail "doc/KERNELS.md: these do not differ, or are not whole: $wrong"
+twice=$({ rows_of differs; rows_of same; } | awk -F ' *[|] *' '{ print $2 }' | sort | uniq -d)
+[ -z "$twice" ] || fail "doc/KERNELS.md says twice: $twice"
+n=$((n + $({ rows_of differs; rows_of same; } | wc -l)))
+
 # --- doc/ARCHITECTURE.md: every module is in a table, and every module there is there ---
 
 architecture=$top/doc/ARCHITECTURE.md
