@@ -86,6 +86,13 @@ void ledger_guards(struct ledger_entry *entry, uint32_t guards) {
         atomic_store_explicit(&entry->guards, guards, memory_order_relaxed);
 }
 
+/* The handle last: a reader who sees it sees the keys, by which alone it is known. */
+void ledger_keys(struct ledger_entry *entry, const struct uverbs_mr_keys *keys) {
+        entry->response.lkey = keys->lkey;
+        entry->response.rkey = keys->rkey;
+        __atomic_store_n(&entry->response.handle, keys->handle, __ATOMIC_RELEASE);
+}
+
 void ledger_live(struct ledger_entry *entry) {
         atomic_store_explicit(&entry->state, LEDGER_LIVE, memory_order_release);
 }

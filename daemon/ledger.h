@@ -8,7 +8,8 @@
  * registrar can be killed:
  *
  *   FREE → INTENT           everything about the registration is written, the response is all ones
- *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect
+ *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect; or it runs in the app
+ *                           (grant.h), and the registrar writes them once it has been told
  *   INTENT → LIVE           the registrar has seen the ioctl return
  *   LIVE → REVOKING         the app has been asked to let go
  *   LIVE or REVOKING → RETIRING → FREE  around the deregistration
@@ -113,6 +114,8 @@ int ledger_keep_from_children(const struct ledger *ledger);
 
 /* The writer's side. The index is the caller's to choose: any that is FREE. */
 struct ledger_entry *ledger_intent(struct ledger *ledger, uint32_t index, const struct ledger_record *record);
+/* What the kernel has written elsewhere, in place of it; before LIVE. */
+void ledger_keys(struct ledger_entry *entry, const struct uverbs_mr_keys *keys);
 void ledger_live(struct ledger_entry *entry);
 void ledger_guards(struct ledger_entry *entry, uint32_t guards);
 void ledger_revoking(struct ledger_entry *entry);

@@ -8,6 +8,7 @@
 
 #include "errands.h"
 #include "fds.h"
+#include "grant.h"
 #include "log.h"
 #include "policy-share.h"
 #include "serve.h"
@@ -175,6 +176,7 @@ static int attend(struct registrar *r) {
         }
         if (r->failed < 0)
                 return r->failed;
+        grant_lapse(&r->state, pl_now_ms());
         k = answer_revocations(r);
         if (k < 0 || r->n_waiting > 0)
                 return k;
@@ -292,6 +294,7 @@ static uint64_t deadline_of(const struct registrar *r) {
         uint64_t deadline = pl_earlier(pl_earlier(r->hello_deadline, r->away_deadline), revoker_due(&r->revoker));
 
         deadline = pl_earlier(pl_earlier(deadline, changes_due(&r->changes)), review_due(&r->review));
+        deadline = pl_earlier(deadline, grant_due(&r->state));
         return line_has_surplus(&r->line) ? pl_earlier(deadline, r->worked + IDLE_MS) : deadline;
 }
 

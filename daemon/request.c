@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backing.h"
+#include "grant.h"
 #include "mr.h"
 #include "prefetch.h"
 #include "question.h"
@@ -461,6 +462,10 @@ static int retire(struct registrar_state *state, uint32_t slot, struct force *fo
         const struct uverbs_device *device = &state->contexts[entry->record.context].device;
         enum mr_outcome outcome;
 
+        if (state->registrations[slot].flags & REGISTRATION_OPEN) {
+                grant_drop(state, slot);
+                return 0;
+        }
         state_busy(state, entry->record.length);
         ledger_retiring(entry);
         if (force)

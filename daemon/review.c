@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "review.h"
 
+#include "grant.h"
 #include "policy-share.h"
 #include "question.h"
 
@@ -21,8 +22,11 @@ int review_take(struct review *review, int fd) {
 
 /* What is asked for and does not hold. A reader goes again, and a change is dealt with by itself: no reason to take anything back. */
 static bool lacks(const struct guarded *file, uint32_t wanted) {
-        uint32_t missing = wanted & ~pl_guards_held(file->guards);
+        uint32_t missing;
 
+        if (!file)
+                return wanted;
+        missing = wanted & ~pl_guards_held(file->guards);
         for (unsigned int i = 0; i < N_GUARDS; i++) {
                 enum pinlease_guard_reason reason = pl_guard_reason(file->guards, i);
 
@@ -41,8 +45,8 @@ static struct terms ask_again(const struct registrar_state *state, uint32_t slot
         struct refusal refusal;
         const struct question_of of = {
                 .context = state->contexts + record->context,
-                .class = &file->class,
-                .fd = file->fd,
+                .class = file ? &file->class : &grant_class,
+                .fd = file ? file->fd : -1,
                 .backing = (enum pinlease_backing)record->backing,
                 .access = record->access,
                 .length = record->length,
@@ -65,7 +69,9 @@ static uint32_t ask_for_all(struct registrar_state *state, uint32_t *ret_grace_m
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct registration *registration = state->registrations + i;
 
-                if (!registration_is_there(registration) || !registration->file)
+                /* Private memory has no file, and no guards. */
+                if (!registration_is_there(registration) ||
+                    (!registration->file && state->ledger.entries[i].record.backing != PINLEASE_BACKING_ANON))
                         continue;
                 registration->terms = ask_again(state, i);
                 state->ledger.entries[i].record.flags = registration->terms.kill ? LEDGER_MAY_KILL : 0;

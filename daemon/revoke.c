@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "grant.h"
+
 /* How long it works before it looks whether there is something else to do. */
 #define SLICE_MS 5
 
@@ -155,6 +157,11 @@ static void cover(struct revoker *r, uint32_t slot, unsigned int index, const st
         struct revocation *revocation = r->revocations + index;
         uint64_t before = deadline_of(r, registration);
 
+        /* Nothing is registered yet: its commit is refused. */
+        if (registration->flags & REGISTRATION_OPEN) {
+                grant_drop(r->state, slot);
+                return;
+        }
         if (!before || revocation->deadline < before) {
                 uint64_t end = pl_range_end(record->offset, record->length), last = end;
                 bool news = is_news(registration, revocation, before);

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "grant.h"
 #include "log.h"
 
 static int send_refusal(struct registrar *r, const struct pl_header *request, const struct refusal *refusal) {
@@ -158,6 +159,13 @@ static int handle_detach(struct registrar *r, const struct pl_packet *request) {
         return registrar_send(r, &reply);
 }
 
+static void refuse_away(struct refusal *ret_refusal) {
+        (void)refuse(ret_refusal,
+                     PINLEASE_CODE_GOING_AWAY,
+                     "The session is being ended, as was announced, and what is registered will be taken away: nothing new is "
+                     "registered. Connect again later.");
+}
+
 static int handle_register(struct registrar *r, const struct pl_packet *request, int fd, const struct pl_fdclass *class) {
         struct refusal refusal;
         struct pl_packet reply;
@@ -167,10 +175,7 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
                 k = dispose(r, fd, class);
                 if (k < 0)
                         return k;
-                (void)refuse(&refusal,
-                             PINLEASE_CODE_GOING_AWAY,
-                             "The session is being ended, as was announced, and what is registered will be taken away: nothing "
-                             "new is registered. Connect again later.");
+                refuse_away(&refusal);
                 return send_refusal(r, &request->header, &refusal);
         }
 
@@ -184,6 +189,32 @@ static int handle_register(struct registrar *r, const struct pl_packet *request,
         if (!r->knows_flags)
                 reply.body.register_reply.flags = 0;
         return k < 0 ? k : registrar_send(r, &reply);
+}
+
+static int handle_grant(struct registrar *r, const struct pl_packet *request) {
+        struct refusal refusal;
+        struct pl_packet reply;
+        int k;
+
+        if (r->away_deadline) {
+                refuse_away(&refusal);
+                return send_refusal(r, &request->header, &refusal);
+        }
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_GRANT, request->header.seq);
+        k = grant_make(&r->state, &request->body.grant, &reply.body.grant_reply, &refusal);
+        if (k == REFUSED)
+                return send_refusal(r, &request->header, &refusal);
+        return k < 0 ? k : registrar_send(r, &reply);
+}
+
+static int handle_commit(struct registrar *r, const struct pl_packet *request) {
+        struct refusal refusal;
+        struct pl_packet reply;
+
+        pl_packet_init(&reply, PL_OP_REPLY | PL_OP_GRANT_COMMIT, request->header.seq);
+        if (grant_commit(&r->state, &request->body.grant_commit, &reply.body.grant_commit_reply, &refusal) < 0)
+                return send_refusal(r, &request->header, &refusal);
+        return registrar_send(r, &reply);
 }
 
 /* DEREGISTER, or RELEASE. */
@@ -277,6 +308,10 @@ int serve_packet(struct registrar *r, struct pl_received *received) {
                 return handle_with_fd(r, received);
         case PL_OP_DETACH:
                 return handle_detach(r, request);
+        case PL_OP_GRANT:
+                return handle_grant(r, request);
+        case PL_OP_GRANT_COMMIT:
+                return handle_commit(r, request);
         default:
                 return handle_deregister(r, request);
         }

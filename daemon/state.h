@@ -31,6 +31,14 @@ struct terms {
         bool refused;      /* today's policy would not allow it; it is being taken back */
 };
 
+/* The app may register, and has not said yet that it has. */
+#define MAX_GRANTS 16
+struct open_grant {
+        uint32_t slot;
+        bool prefetch;
+        uint64_t deadline; /* CLOCK_MONOTONIC, ms */
+};
+
 /* What the registrar remembers of a registration, beside the ledger's entry at the same index. */
 struct registration {
         uint64_t id; /* 0: free slot */
@@ -52,6 +60,8 @@ struct registration {
 #define REGISTRATION_REVOKING (1 << 0)
 /* Nothing is registered any more; the slot is kept until the app has been told. */
 #define REGISTRATION_GONE     (1 << 1)
+/* A grant that is not committed, see grant.h. */
+#define REGISTRATION_OPEN     (1 << 7)
 /* The rest of the flags is revoke.c's own. */
 
 struct registrar_state {
@@ -64,6 +74,9 @@ struct registrar_state {
         struct guards *guards; /* NULL: none */
         int pagemap; /* /proc/self/pagemap, owned; -1: it is not known what is mapped */
         struct context contexts[MAX_CONTEXTS];
+
+        struct open_grant grants[MAX_GRANTS];
+        unsigned int n_grants;
 
         struct registration *registrations; /* grows up to the ledger's capacity */
         uint32_t n_registrations;           /* slots allocated */

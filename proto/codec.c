@@ -23,6 +23,8 @@ static const struct shape {
         SHAPE(PL_OP_REGISTER, PL_FROM_APP, 1, pl_register, "REGISTER"),
         SHAPE(PL_OP_DEREGISTER, PL_FROM_APP, 0, pl_deregister, "DEREGISTER"),
         SHAPE(PL_OP_RELEASE, PL_FROM_APP, 0, pl_release, "RELEASE"),
+        SHAPE(PL_OP_GRANT, PL_FROM_APP, 0, pl_grant, "GRANT"),
+        SHAPE(PL_OP_GRANT_COMMIT, PL_FROM_APP, 0, pl_grant_commit, "GRANT_COMMIT"),
         SHAPE(PL_OP_REPLY | PL_OP_HELLO, PL_FROM_SESSION, 0, pl_hello_reply, "reply to HELLO"),
         EMPTY(PL_OP_REPLY | PL_OP_PING, PL_FROM_SESSION, "reply to PING"),
         SHAPE(PL_OP_REPLY | PL_OP_ATTACH, PL_FROM_SESSION, 0, pl_attach_reply, "reply to ATTACH"),
@@ -30,6 +32,8 @@ static const struct shape {
         SHAPE(PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 0, pl_register_reply, "reply to REGISTER"),
         EMPTY(PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, "reply to DEREGISTER"),
         SHAPE(PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 0, pl_release_reply, "reply to RELEASE"),
+        SHAPE(PL_OP_REPLY | PL_OP_GRANT, PL_FROM_SESSION, 0, pl_grant_reply, "reply to GRANT"),
+        SHAPE(PL_OP_REPLY | PL_OP_GRANT_COMMIT, PL_FROM_SESSION, 0, pl_grant_commit_reply, "reply to GRANT_COMMIT"),
         SHAPE(PL_OP_REFUSED, PL_FROM_SESSION, 0, pl_refused, "REFUSED"),
         SHAPE(PL_OP_GOING_AWAY, PL_FROM_SESSION, 0, pl_going_away, "GOING_AWAY"),
         SHAPE(PL_OP_REVOKING, PL_FROM_SESSION, 0, pl_revoking, "REVOKING"),
@@ -51,6 +55,10 @@ _Static_assert(sizeof(struct pl_revoking) == 456, "revoking");
 _Static_assert(sizeof(struct pl_revoked) == 456, "revoked");
 _Static_assert(sizeof(struct pl_release) == 8, "release");
 _Static_assert(sizeof(struct pl_release_reply) == 8, "release_reply");
+_Static_assert(sizeof(struct pl_grant) == 32, "grant");
+_Static_assert(sizeof(struct pl_grant_reply) == 24, "grant_reply");
+_Static_assert(sizeof(struct pl_grant_commit) == 24, "grant_commit");
+_Static_assert(sizeof(struct pl_grant_commit_reply) == 8, "grant_commit_reply");
 _Static_assert(sizeof(struct pl_settled) == 440, "settled");
 _Static_assert(sizeof(struct pl_notice) == 448, "notice");
 _Static_assert(sizeof(struct pl_packet) == PL_MAX_PACKET, "packet");
@@ -90,6 +98,10 @@ static bool body_ok(const struct pl_packet *packet) {
                 /* A guard that is not known cannot be had, and who insists on it must not be told that it is. */
                 return (packet->body.reg.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0 &&
                        (packet->body.reg.flags & ~(unsigned int)PINLEASE_FLAG_ALL) == 0;
+        case PL_OP_GRANT:
+                return (packet->body.grant.guards & ~(unsigned int)PINLEASE_GUARD_ALL) == 0;
+        case PL_OP_GRANT_COMMIT:
+                return packet->body.grant_commit.reserved == 0;
         case PL_OP_REPLY | PL_OP_RELEASE:
                 return packet->body.release_reply.settles <= 1 && packet->body.release_reply.reserved == 0;
         case PL_OP_REFUSED:
@@ -183,6 +195,7 @@ static const struct {
         { PINLEASE_CODE_PATH_FD, EBADF, "path-fd" },
         { PINLEASE_CODE_BAD_FS, EOPNOTSUPP, "bad-fs" },
         { PINLEASE_CODE_NOT_OPEN, EBADF, "not-open" },
+        { PINLEASE_CODE_NOT_PRIVATE, ENODEV, "not-private" },
         { PINLEASE_CODE_FSDAX_PIN, EOPNOTSUPP, "fsdax-pin" },
         { PINLEASE_CODE_PAGECACHE_WRITE_PIN, EOPNOTSUPP, "pagecache-write-pin" },
         { PINLEASE_CODE_PAGECACHE_READ_PIN, EPERM, "pagecache-read-pin" },
@@ -203,6 +216,8 @@ static const struct {
         { PINLEASE_CODE_NO_MAP, EIO, "no-map" },
         { PINLEASE_CODE_NO_SUCH_REGISTRATION, ENOENT, "no-such-registration" },
         { PINLEASE_CODE_BUSY, EBUSY, "busy" },
+        { PINLEASE_CODE_NO_SUCH_GRANT, ENOENT, "no-such-grant" },
+        { PINLEASE_CODE_GRANT_MISMATCH, EINVAL, "grant-mismatch" },
         { PINLEASE_CODE_DISCONNECTED, ECONNRESET, "disconnected" },
         { PINLEASE_CODE_FORKED, EOWNERDEAD, "forked" },
         { PINLEASE_CODE_NO_SERVICE, ECONNREFUSED, "no-service" },

@@ -22,6 +22,10 @@ struct pl_packet {
                 struct pl_deregister deregister;
                 struct pl_release release;
                 struct pl_release_reply release_reply;
+                struct pl_grant grant;
+                struct pl_grant_reply grant_reply;
+                struct pl_grant_commit grant_commit;
+                struct pl_grant_commit_reply grant_commit_reply;
                 struct pl_refused refused;
                 struct pl_going_away going_away;
                 struct pl_revoking revoking;

@@ -28,6 +28,8 @@ enum pl_opcode {
         PL_OP_REGISTER   = 5, /* 1 fd: the memory */
         PL_OP_DEREGISTER = 6,
         PL_OP_RELEASE    = 7, /* PL_FEATURE_GUARDS */
+        PL_OP_GRANT      = 8, /* PL_FEATURE_GRANTS */
+        PL_OP_GRANT_COMMIT = 9, /* PL_FEATURE_GRANTS */
 
         /* session → app. The answer to OP is PL_OP_REPLY | OP, or REFUSED; both carry the request's seq. */
         PL_OP_REPLY      = 0x100,
@@ -55,7 +57,8 @@ struct pl_header {
 #define PL_FEATURE_REVOCATION (UINT64_C(1) << 0) /* REVOKING and REVOKED */
 #define PL_FEATURE_GUARDS     (UINT64_C(1) << 1) /* RELEASE, SETTLED, NOTICE, and pl_register.guards */
 #define PL_FEATURE_PREFETCH   (UINT64_C(1) << 2) /* pl_register.flags, pl_register_reply.flags */
-#define PL_FEATURES_KNOWN     (PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS | PL_FEATURE_PREFETCH)
+#define PL_FEATURE_GRANTS     (UINT64_C(1) << 3) /* GRANT and GRANT_COMMIT */
+#define PL_FEATURES_KNOWN     (PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS | PL_FEATURE_PREFETCH | PL_FEATURE_GRANTS)
 
 struct pl_hello {
         uint64_t features;
@@ -135,6 +138,39 @@ struct pl_release {
 struct pl_release_reply {
         uint32_t settles; /* 1: SETTLED will come, or has come; 0: there is no such change, the file may be registered at once */
         uint32_t reserved;
+};
+
+/* Private memory, which no descriptor stands for: the app registers it by itself when it has been granted, and says what has become
+ * of that by GRANT_COMMIT; or it gives the grant back by DEREGISTER. */
+struct pl_grant {
+        uint32_t context;
+        uint32_t pd;
+        uint64_t address; /* in the app */
+        uint64_t length;  /* bytes */
+        uint32_t access;  /* enum ibv_access_flags, without ON_DEMAND */
+        uint16_t methods; /* as in pl_register */
+        uint16_t guards;
+};
+
+struct pl_grant_reply {
+        uint64_t id;   /* of the registration to be */
+        uint64_t iova; /* with which it is to be registered */
+        uint32_t method; /* by which */
+        uint32_t lapse_ms; /* from now until the grant is void, if it is not committed */
+};
+
+/* What the kernel answered to the app. */
+struct pl_grant_commit {
+        uint64_t id;
+        uint32_t handle;
+        uint32_t lkey;
+        uint32_t rkey;
+        uint32_t reserved;
+};
+
+struct pl_grant_commit_reply {
+        uint32_t backing;
+        uint32_t guards; /* PL_GUARDS() */
 };
 
 #define PL_RULE_MAX     48

@@ -134,6 +134,8 @@ enum pinlease_code {
         PINLEASE_CODE_PATH_FD    = 51, /* [EBADF] opened with O_PATH */
         PINLEASE_CODE_BAD_FS     = 52, /* [EOPNOTSUPP] a file system that no rule allows */
         PINLEASE_CODE_NOT_OPEN   = 53, /* [EBADF] not an open descriptor */
+        PINLEASE_CODE_NOT_PRIVATE = 54, /* [ENODEV] an address range that is not private anonymous memory of the caller alone: a mapping of a
+                                         * file, or shared memory. Said by the library */
 
         /* The long-term pin rules, and what the device offers */
         PINLEASE_CODE_FSDAX_PIN           = 60, /* [EOPNOTSUPP] file-system DAX is never pinned for long */
@@ -170,6 +172,8 @@ enum pinlease_code {
         /* Registrations */
         PINLEASE_CODE_NO_SUCH_REGISTRATION = 90, /* [ENOENT] no such registration in this session */
         PINLEASE_CODE_BUSY                 = 91, /* [EBUSY] the MR is in use: a memory window is bound to it, or another call works on it */
+        PINLEASE_CODE_NO_SUCH_GRANT        = 92, /* [ENOENT] there is no such grant, any more: it was not committed in time, or has been taken back */
+        PINLEASE_CODE_GRANT_MISMATCH       = 93, /* [EINVAL] what was committed is not what was granted; the grant is gone */
 
         /* Said by the library without asking the daemon */
         PINLEASE_CODE_DISCONNECTED = 100, /* [ECONNRESET] the session has ended */

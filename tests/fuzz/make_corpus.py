@@ -9,7 +9,7 @@ import os
 import struct
 import sys
 
-HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER, RELEASE = range(1, 8)
+HELLO, PING, ATTACH, DETACH, REGISTER, DEREGISTER, RELEASE, GRANT, COMMIT = range(1, 10)
 REPLY, REFUSED, GOING_AWAY, REVOKING, REVOKED, SETTLED, NOTICE = 0x100, 0x200, 0x300, 0x301, 0x302, 0x303, 0x304
 MAGIC, VERSION = 0x504C5331, 1
 BODY = {
@@ -17,9 +17,10 @@ BODY = {
     REPLY | HELLO: 40, REPLY | PING: 0, REPLY | ATTACH: 8, REPLY | DETACH: 0, REPLY | REGISTER: 48,
     REPLY | DEREGISTER: 0, REFUSED: 488, GOING_AWAY: 432, REVOKING: 456, REVOKED: 456,
     REPLY | RELEASE: 8, SETTLED: 440, NOTICE: 448,
+    GRANT: 32, COMMIT: 24, REPLY | GRANT: 24, REPLY | COMMIT: 8,
 }
 FDS = {ATTACH: 1, REGISTER: 1}
-CONTROL, FAIL, RAW = 32, 33, 255
+CONTROL, FAIL, APP, RAW = 32, 33, 34, 255
 (NONE, MEMFD, SEALED, FUTURE_WRITE, READ_ONLY, PATH, PIPE, EVENT, NULL, ZERO, TTY_PATH, FOLDER, HANGING, SOCKET, TWO,
  SEVEN) = range(16)
 UNREAD = 128
@@ -55,6 +56,9 @@ def codec():
     yield "flags-register", b"\2" + packet(REGISTER, b"\0" * 39 + b"\1")
     yield "flags-register-unknown", b"\2" + packet(REGISTER, b"\0" * 39 + b"\2")
     yield "guards-unknown", b"\2" + packet(REGISTER, b"\0" * 38 + struct.pack("=H", 16))
+    yield "grant-guards", b"\0" + packet(GRANT, b"\0" * 30 + struct.pack("=H", 15))
+    yield "grant-guards-unknown", b"\0" + packet(GRANT, b"\0" * 30 + struct.pack("=H", 16))
+    yield "commit-reserved", b"\0" + packet(COMMIT, b"\0" * 20 + b"\1\0\0\0")
     yield "unterminated-notice", b"\1" + packet(NOTICE, b"\0" * 24 + b"x" * 424)
     yield "long", b"\0" + packet(PING, b"\0" * 1200)
 
@@ -67,6 +71,14 @@ def step(kind, body=b"", fds=NONE):
 def register(context=0, pd=1, offset=0, length=4096, address=0x700000000000, access=WRITE, methods=ANY, fds=MEMFD,
              guards=0, flags=0):
     return step(REGISTER, struct.pack("=IIQQQIHBB", context, pd, offset, length, address, access, methods, guards, flags), fds)
+
+
+def grant(context=0, pd=1, address=0x700000000000, length=4096, access=WRITE, methods=ANY, guards=0, fds=NONE):
+    return step(GRANT, struct.pack("=IIQQIHH", context, pd, address, length, access, methods, guards), fds)
+
+
+def commit(generation, slot, handle=0, lkey=0, rkey=0, fds=NONE):
+    return step(COMMIT, struct.pack("=QIIII", generation << 32 | slot, handle, lkey, rkey, 0), fds)
 
 
 def deregister(generation, slot, fds=NONE):
@@ -96,6 +108,23 @@ def session():
     yield "guards", start + register(guards=15) + register(guards=1, fds=SEALED) + register(guards=16)
     yield "prefetch", step(HELLO, b"\4" + bytes(7)) + attach + register(methods=ODP, flags=1) + \
         register(methods=ODP, access=READ, flags=1, fds=SEALED) + register(flags=1) + register(flags=2)
+    yield "grant", start + grant() + commit(1, 0) + commit(1, 0) + deregister(1, 0)
+    own = step(APP, struct.pack("=QQ", 0x700000000000, 4096))
+    granted = grant() + own + commit(1, 0, 0, 0x1000, 0x1001)
+    yield "grant-committed", start + granted + commit(1, 0, 0, 0x1000, 0x1001) + deregister(1, 0)
+    yield "grant-left", start + granted
+    yield "grant-taken", start + granted + grant() + commit(2, 1, 0, 0x1000, 0x1001) + register()
+    yield "grant-detached", start + granted + grant() + step(DETACH, bytes(8)) + commit(2, 1, 0, 0x1000, 0x1001)
+    yield "grant-forced", hello_events + attach + granted + control(REVOKE, 0, ALL, 1) + step(PING) + deregister(1, 0)
+    yield "grant-other", start + grant() + step(APP, struct.pack("=QQ", 0x700000000000, 8192)) + commit(1, 0, 0, 0x1000, 0x1001)
+    yield "grant-back", start + grant() + deregister(1, 0) + commit(1, 0)
+    yield "grant-many", start + grant() * 18 + register() + commit(3, 2) + step(DETACH, bytes(8)) + commit(1, 0)
+    yield "grant-ranges", start + grant(address=0) + grant(length=0) + grant(address=2**64 - 4096) + \
+        grant(length=2**64 - 1) + grant(length=1 << 62) + grant(context=1) + grant(fds=MEMFD)
+    yield "grant-refused", start + grant(methods=PINNED) + grant(methods=0) + grant(guards=1) + grant(access=2) + grant(methods=4)
+    yield "grant-foreign", start + register() + grant() + commit(2, 1, 0) + grant() + commit(3, 1, 0xFFFFFFFF) + commit(1, 0)
+    yield "grant-revoked", hello_events + attach + grant() * 2 + control(REVOKE, 60000, ALL, 1) + commit(1, 0) + \
+        grant() + control(AWAY, 60000) + grant() + deregister(3, 1)
     yield "methods", start + b"".join(register(methods=m) for m in range(5))
     yield "sealed", start + register(fds=SEALED) + register(fds=FUTURE_WRITE) + register(fds=FUTURE_WRITE, access=READ)
     yield "modes", start + register(fds=READ_ONLY) + register(fds=READ_ONLY, access=READ)

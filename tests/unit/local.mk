@@ -87,6 +87,7 @@ UNIT_TESTS = \
 	tests/unit/test_request_failures \
 	tests/unit/test_request_changed \
 	tests/unit/test_prefetch \
+	tests/unit/test_grant \
 	tests/unit/test_sandbox \
 	tests/unit/test_sandbox_allows \
 	tests/unit/test_registrar_force \
@@ -196,6 +197,11 @@ tests_unit_test_prefetch_SOURCES = tests/unit/test_prefetch.c $(REQUEST_TEST_FIL
 tests_unit_test_prefetch_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_prefetch_LDFLAGS = $(WRAPS)
 tests_unit_test_prefetch_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_grant_SOURCES = tests/unit/test_grant.c $(REQUEST_TEST_FILES)
+tests_unit_test_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_grant_LDFLAGS = $(WRAPS)
+tests_unit_test_grant_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_request_failures_SOURCES = tests/unit/test_request_failures.c $(REQUEST_TEST_FILES)
 tests_unit_test_request_failures_CPPFLAGS = $(UNIT_CPPFLAGS)

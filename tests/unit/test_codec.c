@@ -19,6 +19,8 @@ static const struct {
         { PL_OP_REGISTER, PL_FROM_APP, 24 + 40, 1 },
         { PL_OP_DEREGISTER, PL_FROM_APP, 24 + 8, 0 },
         { PL_OP_RELEASE, PL_FROM_APP, 24 + 8, 0 },
+        { PL_OP_GRANT, PL_FROM_APP, 24 + 32, 0 },
+        { PL_OP_GRANT_COMMIT, PL_FROM_APP, 24 + 24, 0 },
         { PL_OP_REPLY | PL_OP_HELLO, PL_FROM_SESSION, 24 + 40, 0 },
         { PL_OP_REPLY | PL_OP_PING, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REPLY | PL_OP_ATTACH, PL_FROM_SESSION, 24 + 8, 0 },
@@ -26,6 +28,8 @@ static const struct {
         { PL_OP_REPLY | PL_OP_REGISTER, PL_FROM_SESSION, 24 + 48, 0 },
         { PL_OP_REPLY | PL_OP_DEREGISTER, PL_FROM_SESSION, 24, 0 },
         { PL_OP_REPLY | PL_OP_RELEASE, PL_FROM_SESSION, 24 + 8, 0 },
+        { PL_OP_REPLY | PL_OP_GRANT, PL_FROM_SESSION, 24 + 24, 0 },
+        { PL_OP_REPLY | PL_OP_GRANT_COMMIT, PL_FROM_SESSION, 24 + 8, 0 },
         { PL_OP_REFUSED, PL_FROM_SESSION, 24 + 488, 0 },
         { PL_OP_GOING_AWAY, PL_FROM_SESSION, 24 + 432, 0 },
         { PL_OP_REVOKING, PL_FROM_SESSION, 24 + 456, 0 },
@@ -156,6 +160,15 @@ TEST(test_reserved_in_body) {
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
         packet.body.release_reply = (struct pl_release_reply) { .reserved = 1 };
         assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_SESSION), PINLEASE_CODE_BAD_FLAGS);
+
+        pl_packet_init(&packet, PL_OP_GRANT_COMMIT, 7);
+        packet.body.grant_commit.reserved = 1;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_APP), PINLEASE_CODE_BAD_FLAGS);
+        pl_packet_init(&packet, PL_OP_GRANT, 7);
+        packet.body.grant.guards = PINLEASE_GUARD_ALL;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_APP), PINLEASE_CODE_NONE);
+        packet.body.grant.guards = PINLEASE_GUARD_ALL + 1;
+        assert_int_equal(pl_packet_check(&packet, packet.header.length, 0, PL_FROM_APP), PINLEASE_CODE_BAD_FLAGS);
 
         pl_packet_init(&packet, PL_OP_REVOKED, 0);
         packet.body.revoked.reserved = 1;
@@ -300,6 +313,9 @@ static bool is_code(enum pinlease_code code) {
         case PINLEASE_CODE_NO_MAP:
         case PINLEASE_CODE_NO_SUCH_REGISTRATION:
         case PINLEASE_CODE_BUSY:
+        case PINLEASE_CODE_NOT_PRIVATE:
+        case PINLEASE_CODE_NO_SUCH_GRANT:
+        case PINLEASE_CODE_GRANT_MISMATCH:
         case PINLEASE_CODE_DISCONNECTED:
         case PINLEASE_CODE_FORKED:
         case PINLEASE_CODE_NO_SERVICE:

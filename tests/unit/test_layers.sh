@@ -67,8 +67,8 @@ only() {
 }
 
 # RDMA ioctls are issued in one place.
-only 'rdma/.*' daemon/uverbs.c daemon/sandbox.c
-only 'sys/ioctl\.h' daemon/uverbs.c daemon/layout.c daemon/obituary.c client/pinleasectl/terminal.c
+only 'rdma/.*' proto/uverbs.c daemon/sandbox.c
+only 'sys/ioctl\.h' proto/uverbs.c daemon/layout.c daemon/obituary.c client/pinleasectl/terminal.c
 # Sockets: a session's is touched by wire alone, the control sockets by control; the others make, shut down or hand on.
 only 'sys/socket\.h' proto/wire.c daemon/disposal.c \
         daemon/control.c daemon/uplink.c daemon/keeper.c daemon/log.c daemon/peer.c daemon/subject.c daemon/listener.c daemon/handover.c daemon/admin-server.c \
@@ -88,7 +88,7 @@ for f in $(sed -n '/^libpl_session_la_SOURCES/,/^$/p' "$top/Makefile.am" | grep 
                 fail "$f includes what is pinleased's alone"
 done
 # Verbs: their numbers in few files of the daemon; the daemon never links libibverbs.
-only 'infiniband/.*' daemon/backing.c daemon/explain-find.c daemon/report.c daemon/request.c daemon/uverbs.c \
+only 'infiniband/.*' daemon/backing.c daemon/explain-find.c daemon/grant.c daemon/report.c daemon/request.c proto/uverbs.c \
         client/pinlease/pinlease.h client/registration.c client/registration.h client/session.c client/session.h client/pinleasectl/devices.c client/pinleasectl/explain.c
 # Threads are the library's alone.
 only 'pthread\.h' client/events.c client/session.c client/session.h client/libpinlease.c client/registration.c client/lastrefusal.c

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "fake_uverbs.h"
+#include "grant.h"
 #include "policy-share.h"
 #include "review.h"
 #include "revoke_fixture.h"
@@ -98,6 +100,56 @@ TEST(test_refused_now) {
         work(&f);
         assert_null(registration_of(writes));
         assert_false(is_revoking(reads));
+        end_test();
+}
+
+/* Private memory has no file and no guards: it is asked for all the same. */
+TEST(test_private) {
+        struct pl_grant request = { .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE,
+                                    .methods = PINLEASE_METHOD_ODP };
+        struct pl_grant_commit_reply committed;
+        struct pl_grant_reply granted;
+        struct refusal refusal;
+        struct fake_mr *mr;
+
+        begin_test();
+        assert_int_equal(grant_make(&f.state, &request, &granted, &refusal), 0);
+        mr = fake_app_reg(f.state.contexts[0].device.fd, PAGE, 16 * PAGE);
+        assert_int_equal(
+                grant_commit(&f.state,
+                             &(struct pl_grant_commit) { granted.id, mr->handle, mr->lkey, mr->rkey, 0 },
+                             &committed,
+                             &refusal),
+                0);
+        assert_int_equal(adopt(HEAD NO_ODP TAIL), 0);
+        assert_false(is_revoking(granted.id));
+        /* With guards that it cannot have. */
+        assert_int_equal(adopt(HEAD "{\"match\": {}, \"allow\": true, \"guards\": [\"modify\"]}" TAIL), 1);
+        assert_true(is_revoking(granted.id));
+        assert_int_equal(adopt(HEAD TAIL), 0);
+
+        assert_int_equal(adopt(HEAD REFUSE_ALL TAIL), 1);
+        pass(3000);
+        work(&f);
+        assert_null(registration_of(granted.id));
+        assert_false(mr->live);
+        end_test();
+}
+
+/* A grant that is refused by now is not committed. */
+TEST(test_private_open) {
+        struct pl_grant request = { .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE,
+                                    .methods = PINLEASE_METHOD_ODP };
+        struct pl_grant_reply granted;
+        struct refusal refusal;
+
+        begin_test();
+        assert_int_equal(grant_make(&f.state, &request, &granted, &refusal), 0);
+        assert_int_equal(adopt(HEAD FOLLOW TAIL), 0);
+        assert_non_null(registration_of(granted.id));
+        assert_int_equal(adopt(HEAD REFUSE_ALL TAIL), 1);
+        assert_null(registration_of(granted.id));
+        assert_int_equal(f.state.n_grants, 0);
         end_test();
 }
 
@@ -217,7 +269,7 @@ TEST(test_no_policy) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_refused_now), CHECKED(test_method),    CHECKED(test_terms),
+                CHECKED(test_refused_now), CHECKED(test_private), CHECKED(test_private_open), CHECKED(test_method),    CHECKED(test_terms),
                 CHECKED(test_guards), CHECKED(test_no_room),     CHECKED(test_overtaken), CHECKED(test_no_policy),
         };
 
