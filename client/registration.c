@@ -3,25 +3,12 @@
 
 #include <inttypes.h>
 
-#include "fdclass.h"
 #include "lastrefusal.h"
 #include "populate.h"
 #include "registry.h"
 #include "util.h"
 
-/* What the caller asks for, once it has been looked at. */
-struct wish {
-        struct ibv_pd *pd;
-        int fd;
-        uint64_t offset, length;
-        void *address;
-        unsigned int access;
-        struct pinlease_reg_options options;
-        struct pl_fdclass class;
-};
-
-/* Arguments that no look at the file can make right. */
-static int check_arguments(const struct pinlease *p, const struct wish *wish) {
+int pl_wish_check(const struct pinlease *p, const struct pl_wish *wish) {
         uintptr_t sum;
 
         if (wish->length == 0)
@@ -38,7 +25,7 @@ static int check_arguments(const struct pinlease *p, const struct wish *wish) {
         if (!wish->address)
                 return pl_refuse(
                         p->serial, PINLEASE_CODE_NOT_POPULATED, EFAULT,
-                        "The address is NULL. Map the file MAP_SHARED first and give the address of its mapping.");
+                        "The address is NULL. Map the memory first, a file MAP_SHARED, and give the address of its mapping.");
         if (wish->options.guards & ~(unsigned int)PINLEASE_GUARD_ALL)
                 return pl_refuse(p->serial, PINLEASE_CODE_NO_GUARD, EBUSY,
                                  "The guards 0x%x are insisted on, and this library does not know all of them.",
@@ -54,7 +41,7 @@ static int check_arguments(const struct pinlease *p, const struct wish *wish) {
 }
 
 /* Looks at the descriptor and brings the memory in. Nothing has been asked of the service until this has succeeded. */
-static int prepare(const struct pinlease *p, struct wish *wish) {
+static int prepare(const struct pinlease *p, struct pl_wish *wish) {
         const struct pl_fdclass *class = &wish->class;
         int r;
 
@@ -84,14 +71,14 @@ static struct pl_context **find_context(struct pinlease *p, const struct ibv_con
         return NULL;
 }
 
-static int find_or_attach(struct pinlease *p, struct ibv_context *verbs, uint32_t *ret_id) {
+int pl_context_get(struct pinlease *p, struct ibv_context *verbs, struct pl_context **ret_context) {
         _cleanup_(pl_freep) struct pl_context *new = NULL;
         struct pl_context **known = find_context(p, verbs);
         struct pl_packet request, reply;
         int r;
 
         if (known) {
-                *ret_id = (*known)->id;
+                *ret_context = *known;
                 return 0;
         }
 
@@ -108,20 +95,19 @@ static int find_or_attach(struct pinlease *p, struct ibv_context *verbs, uint32_
                 return r;
 
         *new = (struct pl_context) { .next = p->contexts, .verbs = verbs, .id = reply.body.attach_reply.context };
-        *ret_id = new->id;
-        p->contexts = new;
+        *ret_context = p->contexts = new;
         new = NULL;
         return 0;
 }
 
 _public_ int pinlease_attach(struct pinlease *p, struct ibv_context *context) {
-        uint32_t id;
+        struct pl_context *known;
         int r;
 
         r = pl_session_enter(p);
         if (r < 0)
                 return r;
-        r = find_or_attach(p, context, &id);
+        r = pl_context_get(p, context, &known);
         pl_session_leave(p);
         return r;
 }
@@ -176,7 +162,7 @@ void pl_registration_detach_all(struct pinlease *p) {
 }
 
 /* Does the answer fit the question? One that does not means that nothing else from there can be believed either. */
-static int check_reply(struct pinlease *p, const struct wish *wish, const struct pl_register_reply *reply) {
+static int check_reply(struct pinlease *p, const struct pl_wish *wish, const struct pl_register_reply *reply) {
         unsigned int methods = wish->options.methods ? wish->options.methods : PINLEASE_METHOD_ANY;
 
         if (reply->length != wish->length)
@@ -190,32 +176,34 @@ static int check_reply(struct pinlease *p, const struct wish *wish, const struct
 }
 
 /* One that has no place in the request is as unknown to the service as those that have. */
-static uint16_t wished_methods(unsigned int methods) {
+uint16_t pl_wish_methods(const struct pl_wish *wish) {
+        unsigned int methods = wish->options.methods;
+
         if (methods == 0)
                 return PINLEASE_METHOD_ANY;
         return methods <= UINT16_MAX ? (uint16_t)methods : UINT16_MAX;
 }
 
 /* With `io` held. */
-static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_registration *reg) {
+static int register_wish(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg) {
         const struct pl_register_reply *answer;
         struct pl_packet request, reply;
-        uint32_t context;
+        struct pl_context *context;
         int r;
 
-        r = find_or_attach(p, wish->pd->context, &context);
+        r = pl_context_get(p, wish->pd->context, &context);
         if (r < 0)
                 return r;
 
         pl_packet_init(&request, PL_OP_REGISTER, 0);
         request.body.reg = (struct pl_register) {
-                .context = context,
+                .context = context->id,
                 .pd = wish->pd->handle,
                 .offset = wish->offset,
                 .length = wish->length,
                 .address = (uintptr_t)wish->address,
                 .access = wish->access,
-                .methods = wished_methods(wish->options.methods),
+                .methods = pl_wish_methods(wish),
                 .guards = (uint8_t)wish->options.guards,
                 /* A service that does not know what is only a wish does without. */
                 .flags = (uint8_t)(p->features & PL_FEATURE_PREFETCH ? wish->options.flags : 0),
@@ -248,7 +236,7 @@ static int register_wish(struct pinlease *p, const struct wish *wish, struct pl_
                         .flags = answer->flags,
                 },
                 .id = answer->id,
-                .context = context,
+                .context = context->id,
                 .device = wish->class.dev,
                 .inode = wish->class.inode,
         };
@@ -265,7 +253,7 @@ _public_ int pinlease_reg_fd_ex(struct pinlease *p,
                                 unsigned int access,
                                 const struct pinlease_reg_options *options,
                                 struct pinlease_mr **ret_reg) {
-        struct wish wish = {
+        struct pl_wish wish = {
                 .pd = pd,
                 .fd = fd,
                 .offset = offset,
@@ -280,7 +268,7 @@ _public_ int pinlease_reg_fd_ex(struct pinlease *p,
                 wish.options = *options;
         r = pl_session_check_owner(p);
         if (r >= 0)
-                r = check_arguments(p, &wish);
+                r = pl_wish_check(p, &wish);
         if (r >= 0)
                 r = prepare(p, &wish);
         if (r < 0)

@@ -4,7 +4,28 @@
 
 /* Verbs contexts and the registrations on them. Most of it is called by its public name: see pinlease/pinlease.h. */
 
+#include "fdclass.h"
 #include "session.h"
+
+/* What the caller asks for, once it has been looked at. */
+struct pl_wish {
+        struct ibv_pd *pd;
+        int fd; /* -1: there is none */
+        uint64_t offset, length;
+        void *address;
+        unsigned int access;
+        struct pinlease_reg_options options;
+        struct pl_fdclass class;
+};
+
+/* Arguments that no look at the memory can make right. Returns 0 or a negative errno, recorded. */
+int pl_wish_check(const struct pinlease *p, const struct pl_wish *wish);
+
+/* As they go over the wire. */
+uint16_t pl_wish_methods(const struct pl_wish *wish);
+
+/* The context as the service knows it; attaches it if need be. With `io` held. Returns 0 or a negative errno, recorded. */
+int pl_context_get(struct pinlease *p, struct ibv_context *verbs, struct pl_context **ret_context);
 
 /*
  * Gives every verbs context back to the caller alone, and with it what is registered there. With `io` held. Errors are

@@ -32,6 +32,8 @@ struct pl_context {
         struct pl_context *next;
         struct ibv_context *verbs;
         uint32_t id;
+        uint32_t driver; /* enum rdma_driver_id, once it was asked for */
+        bool driver_known;
 };
 
 /* What is to be told of a registration, a set: of the first two the latest alone; SETTLED comes after them. */

@@ -11,6 +11,7 @@
  *   r = pinlease_connect(NULL, NULL, NULL, &p);
  *   r = pinlease_attach(p, ctx);
  *   r = pinlease_reg_fd(p, pd, fd, 0, length, address, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, 0, &reg);
+ *   (or, of malloc()ed memory, pinlease_reg_mr(p, pd, address, length, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE, NULL, &reg))
  *   if (r < 0)
  *           fprintf(stderr, "%s\n", pinlease_refusal(p)->sentence);
  *   ... reg->mr.lkey, reg->mr.rkey, reg->iova ...
@@ -290,6 +291,51 @@ int pinlease_reg_fd_ex(struct pinlease *p,
                        unsigned int access,
                        const struct pinlease_reg_options *options,
                        struct pinlease_mr **ret_reg);
+
+/*
+ * Registers private memory of the caller: what malloc(3), the stack, MAP_PRIVATE | MAP_ANONYMOUS and .bss beyond the program's file are.
+ * address, length: any, also within pages. options: as for pinlease_reg_fd_ex(); NULL: none. The object is as any other: its keys go into
+ * work requests, it is given back by pinlease_dereg() or pinlease_release(), and it can be asked back. Its iova is address. In events
+ * offset and length count from address.
+ *
+ * No descriptor stands for such memory, so it is this process that registers it, on its own verbs context, after the service has
+ * granted and charged it; the service then checks what has been registered, and is the one who deregisters it. That is done by ODP
+ * only (pinlease_mr.method): on a device without ODP, or with one that is known to misplace bytes (rdma_rxe; see options->methods), use a memfd and
+ * pinlease_reg_fd(). Nothing is faulted in ahead.
+ *
+ * What lies at address is looked up in /proc/self/maps. Memory that is shared, or that comes from a file, is refused: register
+ * it by its descriptor, with pinlease_reg_fd(). So are private mappings of files (MAP_PRIVATE; the data of programs and libraries): pages
+ * that have not been written to are the file's. The range should stay what it is while it is registered: ODP follows the address, so
+ * what is mapped there later is what peers reach.
+ *
+ * No guard holds: there is no file that could change, and the service does not hear of memory failures in it.
+ *
+ * After fork() the registration is the parent's: peers reach the parent's pages, also those that it writes to later.
+ *
+ * Errors, each with a code of its own in pinlease_refusal():
+ *   -EINVAL     empty range, unknown access or method
+ *   -EOVERFLOW  address + length does not fit
+ *   -ENODEV     (PINLEASE_CODE_NOT_PRIVATE) it is not private anonymous memory, or the service is older than this call
+ *   -EFAULT     the range is not mapped as a whole, or not with the protection that access needs
+ *   -EOPNOTSUPP only ODP would do, and the device has none, or one that is used only for methods == PINLEASE_METHOD_ODP
+ *   -EPERM      (PINLEASE_CODE_ANON_PIN) only a pin was acceptable, or is all that the rule allows
+ *   -EACCES     a rule of the administrator refuses it
+ *   -EBUSY      (PINLEASE_CODE_NO_GUARD) a guard is insisted on, by options or a rule; (PINLEASE_CODE_BUSY) other threads work on the new memory
+ *               region's handle without end
+ *   -ENOMEM, -ENOSPC  a limit, which the sentence names
+ *   -ENOENT     no such protection domain; or (PINLEASE_CODE_NO_SUCH_GRANT) it was taken back while it was being registered: try again
+ *   -EAGAIN     the service is just being restarted: try again
+ *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
+ *   others      the kernel's answer to the registration
+ *   -ENOTTY, -EMFILE, -ECONNRESET, -EPROTO, -EOWNERDEAD  as pinlease_attach()
+ */
+int pinlease_reg_mr(struct pinlease *p,
+                    struct ibv_pd *pd,
+                    void *address,
+                    uint64_t length,
+                    unsigned int access,
+                    const struct pinlease_reg_options *options,
+                    struct pinlease_mr **ret_reg);
 
 /*
  * Deregisters. On success, and when the session has ended (-ECONNRESET, -EPROTO: the registration went with it), reg is

@@ -35,6 +35,7 @@ UNIT_TESTS = \
 	tests/unit/test_cleanup \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
+	tests/unit/test_client_grant \
 	tests/unit/test_client_guards \
 	tests/unit/test_client_hostile \
 	tests/unit/test_client_released \
@@ -520,6 +521,11 @@ tests_unit_test_client_released_SOURCES = tests/unit/test_client_released.c $(CL
 tests_unit_test_client_released_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_released_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_released_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_grant_SOURCES = tests/unit/test_client_grant.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_grant_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_grant_LDADD = $(CLIENT_TEST_LIBS)
 
 tests_unit_test_client_guards_SOURCES = tests/unit/test_client_guards.c $(CLIENT_TEST_FILES)
 tests_unit_test_client_guards_CPPFLAGS = $(UNIT_CPPFLAGS)

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <string.h>
+
+#include "lastrefusal.h"
+#include "maps.h"
+#include "populate.h"
+#include "registration.h"
+#include "registry.h"
+#include "util.h"
+#include "uverbs.h"
+
+/*
+ * Private memory: the service grants, this process registers, the service takes note. The ioctl is the library's own. A
+ * struct ibv_mr of ibv_reg_mr() could be freed only by ibv_dereg_mr(), which goes by the handle; and that is somebody
+ * else's, perhaps, once the service has taken the registration away.
+ */
+
+/* Another thread works on the handle at the instant in which it is to be destroyed: it passes. */
+#define BUSY_TRIES 100
+#define BUSY_SLEEP_NS 200000
+
+static int find_driver(const struct pinlease *p, struct pl_context *context) {
+        int r;
+
+        if (context->driver_known)
+                return 0;
+        r = uverbs_kernel.probe(context->verbs->cmd_fd, &context->driver);
+        if (r < 0)
+                return pl_refuse(
+                        p->serial,
+                        PINLEASE_CODE_UNKNOWN_DRIVER,
+                        ENODEV,
+                        "No known driver answers on this verbs context (%s). The device may just have been removed.",
+                        strerror(-r));
+        context->driver_known = true;
+        return 0;
+}
+
+static int ask(struct pinlease *p, const struct pl_wish *wish, uint32_t context, struct pl_grant_reply *ret_grant) {
+        struct pl_packet request, reply;
+        int r;
+
+        pl_packet_init(&request, PL_OP_GRANT, 0);
+        request.body.grant = (struct pl_grant) {
+                .context = context,
+                .pd = wish->pd->handle,
+                .address = (uintptr_t)wish->address,
+                .length = wish->length,
+                .access = wish->access,
+                .methods = pl_wish_methods(wish),
+                .guards = (uint16_t)wish->options.guards,
+        };
+        r = pl_session_call(p, &request, -1, &reply);
+        if (r < 0)
+                return r;
+        if (reply.body.grant_reply.method != PINLEASE_METHOD_ODP || !(pl_wish_methods(wish) & PINLEASE_METHOD_ODP))
+                return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a grant by another method");
+        *ret_grant = reply.body.grant_reply;
+        return 0;
+}
+
+/* An answer that cannot be had is of no interest: the grant lapses, or goes with the session. */
+static void give_back(struct pinlease *p, uint64_t id) {
+        struct pl_packet request, reply;
+
+        pl_packet_init(&request, PL_OP_DEREGISTER, 0);
+        request.body.deregister.id = id;
+        (void)pl_session_call(p, &request, -1, &reply);
+}
+
+static int refuse_kernel(const struct pinlease *p, const struct pl_wish *wish, int error) {
+        if (error == -ENOENT)
+                return pl_refuse(p->serial,
+                                 PINLEASE_CODE_NO_SUCH_PD,
+                                 ENOENT,
+                                 "Protection domain %" PRIu32
+                                 " does not exist on this verbs context. Pass a PD that was allocated on it.",
+                                 wish->pd->handle);
+        return pl_refuse(p->serial,
+                         PINLEASE_CODE_KERNEL,
+                         -error,
+                         "The kernel refused to register %" PRIu64
+                         " bytes of private memory by ODP (access 0x%x): %s. See what access and length the device "
+                         "supports (ibv_devinfo "
+                         "-v), and the kernel log.",
+                         wish->length,
+                         wish->access,
+                         strerror(-error));
+}
+
+/* What was not committed is this process's alone; but if the session has ended in between, its keeper may have had it,
+ * and another thread the handle since. */
+static void undo(const struct uverbs_device *device,
+                 const struct uverbs_mr_keys *keys,
+                 const struct pl_wish *wish,
+                 uint64_t iova) {
+        for (unsigned int i = 0; i < BUSY_TRIES; i++) {
+                struct uverbs_mr_info info;
+                int r = uverbs_kernel.query_mr(device, keys->handle, &info);
+
+                if (r == 0 && (info.rkey != keys->rkey || info.length != wish->length || info.iova != iova))
+                        return;
+                if (r == 0)
+                        r = uverbs_kernel.dereg_mr(device, keys->handle);
+                if (r != -EBUSY)
+                        return;
+                (void)nanosleep(&(struct timespec) { .tv_nsec = BUSY_SLEEP_NS }, NULL);
+        }
+}
+
+static int commit(struct pinlease *p,
+                  const struct pl_grant_reply *grant,
+                  const struct uverbs_mr_keys *keys,
+                  struct pl_grant_commit_reply *ret_reply) {
+        struct pl_packet request, reply;
+        int r;
+
+        pl_packet_init(&request, PL_OP_GRANT_COMMIT, 0);
+        request.body.grant_commit = (struct pl_grant_commit) {
+                .id = grant->id,
+                .handle = keys->handle,
+                .lkey = keys->lkey,
+                .rkey = keys->rkey,
+        };
+        r = pl_session_call(p, &request, -1, &reply);
+        if (r >= 0)
+                *ret_reply = reply.body.grant_commit_reply;
+        /* Then it is still open, and would count until it lapses. */
+        else if (r == -EBUSY)
+                give_back(p, grant->id);
+        return r;
+}
+
+/* With `io` held. */
+static int register_private(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg) {
+        struct uverbs_mr_keys keys = { 0 };
+        struct pl_grant_commit_reply reply;
+        struct pl_grant_reply grant;
+        struct pl_context *context;
+        struct uverbs_device device;
+        int r;
+
+        r = pl_context_get(p, wish->pd->context, &context);
+        if (r >= 0)
+                r = find_driver(p, context);
+        if (r >= 0)
+                r = ask(p, wish, context->id, &grant);
+        if (r < 0)
+                return r;
+
+        device = (struct uverbs_device) { .fd = context->verbs->cmd_fd, .driver_id = context->driver };
+        r = uverbs_kernel.reg_mr(&device,
+                                 wish->pd->handle,
+                                 (uintptr_t)wish->address,
+                                 wish->length,
+                                 grant.iova,
+                                 wish->access | (uint32_t)IBV_ACCESS_ON_DEMAND,
+                                 &keys);
+        if (r < 0) {
+                give_back(p, grant.id);
+                return refuse_kernel(p, wish, r);
+        }
+        r = commit(p, &grant, &keys, &reply);
+        if (r < 0) {
+                undo(&device, &keys, wish, grant.iova);
+                return r;
+        }
+
+        *reg = (struct pl_registration) {
+                .public = {
+                        .mr = {
+                                .context = wish->pd->context,
+                                .pd = wish->pd,
+                                .addr = wish->address,
+                                .length = (size_t)wish->length,
+                                .handle = keys.handle,
+                                .lkey = keys.lkey,
+                                .rkey = keys.rkey,
+                        },
+                        .iova = grant.iova,
+                        .method = (enum pinlease_method)grant.method,
+                        .backing = (enum pinlease_backing)reply.backing,
+                        .guards = reply.guards,
+                        .cookie = wish->options.cookie,
+                },
+                .id = grant.id,
+                .context = context->id,
+        };
+        pl_registry_add(p, reg);
+        return 0;
+}
+
+static int check(const struct pinlease *p, const struct pl_wish *wish) {
+        int r;
+
+        r = pl_wish_check(p, wish);
+        if (r < 0)
+                return r;
+        if (!(p->features & PL_FEATURE_GRANTS))
+                return pl_refuse(
+                        p->serial,
+                        PINLEASE_CODE_NOT_PRIVATE,
+                        ENODEV,
+                        "The service is of an older version, which has no private memory registered. Use a memfd and "
+                        "pinlease_reg_fd().");
+        return pl_maps_check_private(p->serial, wish->address, wish->length, pl_access_is_writable(wish->access));
+}
+
+_public_ int pinlease_reg_mr(struct pinlease *p,
+                             struct ibv_pd *pd,
+                             void *address,
+                             uint64_t length,
+                             unsigned int access,
+                             const struct pinlease_reg_options *options,
+                             struct pinlease_mr **ret_reg) {
+        struct pl_wish wish = { .pd = pd, .fd = -1, .length = length, .address = address, .access = access };
+        _cleanup_(pl_freep) struct pl_registration *reg = NULL;
+        int r;
+
+        if (options)
+                wish.options = *options;
+        r = pl_session_check_owner(p);
+        if (r >= 0)
+                r = check(p, &wish);
+        if (r < 0)
+                return r;
+
+        reg = malloc(sizeof *reg);
+        if (!reg)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+        r = register_private(p, &wish, reg);
+        pl_session_leave(p);
+        if (r < 0)
+                return r;
+
+        *ret_reg = &reg->public;
+        reg = NULL;
+        return 0;
+}
