@@ -119,8 +119,8 @@ static enum pinlease_code no_pin(const struct policy_question *question, const c
                 return PINLEASE_CODE_PAGECACHE_READ_PIN;
         }
         if (question->backing == PINLEASE_BACKING_ANON) {
-                *ret_why = "Private memory is pinned only by a rule that names it (\"backing\": \"anon\", \"methods\": \"pinned\"): the "
-                           "limit of locked memory of its process has to be raised";
+                *ret_why = "Private memory is not pinned: the limit of locked memory of its process would have to be raised, which this "
+                           "version of the service does not do";
                 return PINLEASE_CODE_ANON_PIN;
         }
         *ret_why = "The rule allows no pin of this memory";

@@ -244,6 +244,12 @@ static const struct {
             "3:113: warning: $.rules[1].prefetch: Only what is registered by ODP is prefetched, and the methods of "
             "this rule have no "
             "\"odp\".\n" },
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"backing\": [ \"anon\", \"shmem\" ], \"uid\": 1 }, \"methods\": [ \"odp\", \"pinned\" ] },\n"
+          "  { \"allow\": true, \"match\": { \"backing\": \"anon\", \"uid\": 2 }, \"methods\": \"odp\" },\n"
+          "  { \"allow\": true, \"match\": { \"backing\": \"anon\" } } ] }",
+          P "2:86: warning: $.rules[0].methods: Private memory is not pinned by this version of the service: of it, what this rule "
+            "would have pinned is refused. Of these methods \"odp\" alone is for it.\n" },
 #define UNREACHED(name, line)                                                                                          \
         "No request gets to this rule: the rule \"" name "\" (policy.json:" line                                       \
         "), which is asked before, matches all that this one matches.\n"
