@@ -37,6 +37,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_events \
 	tests/unit/test_client_grant \
 	tests/unit/test_client_guards \
+	tests/unit/test_client_maps \
 	tests/unit/test_client_hostile \
 	tests/unit/test_client_released \
 	tests/unit/test_client_register \
@@ -82,6 +83,7 @@ UNIT_TESTS = \
 	tests/unit/test_policy_memory \
 	tests/unit/test_registrar \
 	tests/unit/test_registrar_ends \
+	tests/unit/test_registrar_grant \
 	tests/unit/test_report \
 	tests/unit/test_request \
 	tests/unit/test_request_meanwhile \
@@ -288,6 +290,11 @@ tests_unit_test_registrar_SOURCES = tests/unit/test_registrar.c $(RAWCLIENT_FILE
 tests_unit_test_registrar_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_registrar_grant_SOURCES = tests/unit/test_registrar_grant.c $(RAWCLIENT_FILES)
+tests_unit_test_registrar_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_registrar_grant_LDFLAGS = $(WRAPS)
+tests_unit_test_registrar_grant_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_registrar_ends_SOURCES = tests/unit/test_registrar_ends.c $(RAWCLIENT_FILES)
 tests_unit_test_registrar_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -526,6 +533,11 @@ tests_unit_test_client_grant_SOURCES = tests/unit/test_client_grant.c $(CLIENT_T
 tests_unit_test_client_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_grant_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_grant_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_maps_SOURCES = tests/unit/test_client_maps.c client/maps.c client/maps.h client/lastrefusal.c client/lastrefusal.h
+tests_unit_test_client_maps_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_maps_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_maps_LDADD = tests/unit/libtesting.la libpl-proto.la $(CMOCKA_LIBS)
 
 tests_unit_test_client_guards_SOURCES = tests/unit/test_client_guards.c $(CLIENT_TEST_FILES)
 tests_unit_test_client_guards_CPPFLAGS = $(UNIT_CPPFLAGS)
