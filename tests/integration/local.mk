@@ -23,6 +23,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-exhaust.c \
 	tests/integration/cases-explain.c \
 	tests/integration/cases-flood.c \
+	tests/integration/cases-grant.c \
 	tests/integration/cases-guard-modify.c \
 	tests/integration/cases-force.c \
 	tests/integration/cases-force-kill.c \

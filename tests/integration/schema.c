@@ -187,7 +187,7 @@ static const struct member registration[] = {
         { "id", id, "2" },
         { "session", id, "1" },
         { "state", one_of, NAMES("intent", "live", "revoking", "retiring", "unknown") },
-        { "backing", one_of, NAMES("shmem", "hugetlb", "fsdax", "pagecache", "other") },
+        { "backing", one_of, NAMES("shmem", "hugetlb", "fsdax", "pagecache", "devdax", "dmabuf", "anon", "other") },
         { "name", text, NULL },
         { "device", number, NULL },
         { "inode", number, NULL },
