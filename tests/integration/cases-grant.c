@@ -2,8 +2,10 @@
 
 /* Private memory: granted by the service, registered in the app, and the service's from then on. */
 
-#include <poll.h>
+#include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -391,6 +393,55 @@ static void run_meddled(const void *argument _unused_) {
         CHECK_CALL(munmap(memory, LENGTH));
 }
 
+/* --- threads --- */
+
+#define CHURN_ROUNDS 100
+
+struct churn {
+        struct user *u;
+        atomic_bool stop;
+        unsigned int n; /* of its own memory regions, each of which it has found as it left it */
+};
+
+/* Registers the same range on the same context by itself: its handles are those that the service has just let go. */
+static void *churn(void *argument) {
+        struct churn *c = argument;
+
+        while (!atomic_load(&c->stop)) {
+                struct ibv_mr *mr =
+                        ibv_reg_mr(c->u->rdma.pd, c->u->memory, LENGTH, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_ON_DEMAND);
+                int r;
+
+                CHECK(mr != NULL);
+                CHECK(call_mr_is_there(c->u->rdma.context->cmd_fd, mr->handle));
+                /* The service may be looking at the handle just then. */
+                do
+                        r = ibv_dereg_mr(mr);
+                while (r == EBUSY);
+                CHECK_EQUAL(r, 0);
+                c->n++;
+        }
+        return NULL;
+}
+
+static void run_threads(const void *argument _unused_) {
+        struct user u = user_open(NULL, NULL, NULL);
+        struct churn c = { .u = &u };
+        pthread_t thread;
+
+        CHECK_EQUAL(pthread_create(&thread, NULL, churn, &c), 0);
+        for (unsigned int i = 0; i < CHURN_ROUNDS; i++) {
+                struct pinlease_mr *mr = reg(&u);
+
+                CHECK(call_mr_is_there(u.rdma.context->cmd_fd, mr->mr.handle));
+                CHECK_EQUAL(pinlease_dereg(u.p, mr), 0);
+        }
+        atomic_store(&c.stop, true);
+        CHECK_EQUAL(pthread_join(thread, NULL), 0);
+        CHECK(c.n > 0);
+        user_close(&u);
+}
+
 /* Killed once it has come so far. What is left is looked for after the case. */
 static void die_at(int channel, const void *argument) {
         unsigned int stage = *(const unsigned int *)argument;
@@ -429,6 +480,7 @@ const struct test_case cases_grant[] = {
         { "grant: a new policy refuses it; the service ends", run_policy, NULL, 0 },
         { "grant: what was not granted is not taken", run_hostile, NULL, CASE_ANYWHERE },
         { "grant: an app that meddles with what it has committed", run_meddled, NULL, 0 },
+        { "grant: beside a thread that registers by itself", run_threads, NULL, 0 },
         { "grant: an app is killed at any stage", run_killed, NULL, CASE_ANYWHERE },
         { 0 },
 };
