@@ -27,10 +27,10 @@
 
 static struct {
         bool live;
-        struct ib_uverbs_reg_mr reg;
         unsigned int n_registered, n_destroyed, n_busy, n_probes;
         int error;     /* of the registration */
         uint32_t rkey; /* that the handle has by now */
+        struct ib_uverbs_reg_mr reg; /* ends in room for drivers */
 } kernel;
 
 static const struct ib_uverbs_attr *attr(const struct ib_uverbs_ioctl_hdr *header, unsigned int id) {
