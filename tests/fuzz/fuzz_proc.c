@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Lines of files in /proc, in which users write words: /proc/PID/mountinfo. Whatever a line is, what is taken from it
+/* Lines of files in /proc, in which users write words: /proc/PID/mountinfo and maps. Whatever a line is, what is taken from it
  * lies in it. */
 
 #include "fuzz.h"
 
 #include <string.h>
 
+#include "maps.h"
 #include "mountinfo.h"
 #include "util.h"
 
@@ -27,6 +28,17 @@ static void check_mount(char *line, size_t size) {
         MUST(strstr(before, mount.type));
 }
 
+/* A name of a user's never makes memory private that has a file, or is shared. */
+static void check_vma(const char *line, size_t size) {
+        struct pl_vma vma;
+
+        if (!pl_maps_parse(line, &vma))
+                return;
+        MUST(vma.start < vma.end);
+        MUST(vma.name > line && vma.name + strlen(vma.name) == line + size);
+        MUST(!vma.private || !*vma.name || *vma.name == '[');
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         _cleanup_(pl_freep) char *text = malloc(size + 1);
 
@@ -36,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (char *line = text, *end; line < text + size; line = end + 1) {
                 end = line + strcspn(line, "\n");
                 *end = '\0';
+                check_vma(line, strlen(line));
                 check_mount(line, (size_t)(end - line));
         }
         return 0;

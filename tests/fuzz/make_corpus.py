@@ -280,6 +280,12 @@ def proc():
     yield "mount-name", b"1 2 3:4 / /a\\040-\\040ext4 rw - fuse x rw\n1 2 3:4 /-\\040ext4 /b rw - fuse x rw\n"
     yield "mount-escapes", b"1 2 3:4 / /\\400\\09\\000\\ rw - ext4 x rw"
     yield "mount-short", b"1 2 3:4 / /a rw -\n1 2 3:4 / /a rw - \n1 2 3:4 / \n1 2 3:4\n1 2 3\n\n"
+    yield "maps", (b"55d0c0000000-55d0c0021000 rw-p 00000000 00:00 0                          [heap]\n"
+                   b"7f0000000000-7f0000001000 r--p 00001000 fe:01 12345                      /usr/lib/a b\n"
+                   b"7f0000000000-7f0000001000 rw-s 00000000 00:01 1034                       /dev/zero (deleted)\n"
+                   b"7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n")
+    yield "maps-name", (b"7f0000000000-7f0000001000 rw-p 00000000 fe:01 7 /a\\012[heap]\n1-2 rw-p 0 0:0 0 [anon:/a]\n"
+                        b"1-2 rw-p 0 0:0 0 /a\n1-2 rw-p 0 0:0 0 [vdso]\n2-1 rw-p 0 0:0 0\n")
     yield "mount-numbers", b"99999999999 4294967295 4294967295:99999999999999999999 / / rw - ext4 x rw\n-1 -2 -3:-4 / / - x\n"
 
 

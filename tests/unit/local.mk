@@ -534,7 +534,8 @@ tests_unit_test_client_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_grant_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_grant_LDADD = $(CLIENT_TEST_LIBS)
 
-tests_unit_test_client_maps_SOURCES = tests/unit/test_client_maps.c client/maps.c client/maps.h client/lastrefusal.c client/lastrefusal.h
+MAPS_FILES = client/maps.c client/maps.h client/lastrefusal.c client/lastrefusal.h
+tests_unit_test_client_maps_SOURCES = tests/unit/test_client_maps.c $(MAPS_FILES)
 tests_unit_test_client_maps_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_maps_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_maps_LDADD = tests/unit/libtesting.la libpl-proto.la $(CMOCKA_LIBS)
@@ -584,7 +585,9 @@ tests_fuzz_fuzz_policy_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_
 tests_fuzz_fuzz_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_fuzz_policy_LDADD = libpl-supervisor.la
 
-tests_fuzz_fuzz_proc_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_proc.c tests/fuzz/replay.c
+FUZZ_PROC_FILES = tests/fuzz/fuzz.h tests/fuzz/fuzz_proc.c $(MAPS_FILES)
+tests_fuzz_fuzz_proc_SOURCES = $(FUZZ_PROC_FILES) tests/fuzz/replay.c
+tests_fuzz_fuzz_proc_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
 tests_fuzz_fuzz_proc_CPPFLAGS = $(FUZZ_CPPFLAGS) -DCORPUS='"tests/corpus/fuzz_proc"'
 tests_fuzz_fuzz_proc_LDADD = libpl-proto.la
 
@@ -614,7 +617,8 @@ tests_fuzz_libfuzzer_policy_CFLAGS = $(AM_CFLAGS) $(JSON_C_CFLAGS)
 tests_fuzz_libfuzzer_policy_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_policy_LDADD = libpl-supervisor.la
 
-tests_fuzz_libfuzzer_proc_SOURCES = tests/fuzz/fuzz.h tests/fuzz/fuzz_proc.c
+tests_fuzz_libfuzzer_proc_SOURCES = $(FUZZ_PROC_FILES)
+tests_fuzz_libfuzzer_proc_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
 tests_fuzz_libfuzzer_proc_CPPFLAGS = $(FUZZ_CPPFLAGS)
 tests_fuzz_libfuzzer_proc_LDFLAGS = -fsanitize=fuzzer
 tests_fuzz_libfuzzer_proc_LDADD = libpl-proto.la
