@@ -303,7 +303,7 @@ int pinlease_reg_fd_ex(struct pinlease *p,
  * only (pinlease_mr.method): on a device without ODP, or with one that is known to misplace bytes (rdma_rxe; see options->methods), use a memfd and
  * pinlease_reg_fd(). Nothing is faulted in ahead.
  *
- * What lies at address is looked up in /proc/self/maps. Memory that is shared, or that comes from a file, is refused: register
+ * What lies at address is looked up in /proc/self/maps, which takes the longer the more mappings there are. Memory that is shared, or that comes from a file, is refused: register
  * it by its descriptor, with pinlease_reg_fd(). So are private mappings of files (MAP_PRIVATE; the data of programs and libraries): pages
  * that have not been written to are the file's. The range should stay what it is while it is registered: ODP follows the address, so
  * what is mapped there later is what peers reach.

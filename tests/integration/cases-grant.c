@@ -235,9 +235,10 @@ static void run_registrar_killed(const void *argument _unused_) {
         user_close(&u);
 }
 
-/* Reload, and the end of the service: of a pinleased of the case's own. */
+/* Reload, and drain: of a pinleased of the case's own. */
 static void run_policy(const void *argument _unused_) {
         char folder[] = "/tmp/grant-XXXXXX", path[64];
+        struct ctl_answer answer;
         struct instance instance;
         struct pinlease_mr *mr;
         struct user u;
@@ -271,9 +272,12 @@ static void run_policy(const void *argument _unused_) {
         CHECK_CALL(pidfd_send_signal(instance.pidfd, SIGHUP, NULL, 0));
         while (try_reg(&u, u.memory, LENGTH, PINLEASE_METHOD_ODP, &mr) < 0)
                 CHECK_EQUAL(pinlease_ping(u.p), 0);
-        instance_stop(&instance);
+        answer = ctl_run(&(const struct ctl) { .directory = instance.directory }, "drain", "--grace", "100ms", NULL);
+        ctl_expect(&answer, CTL_DONE);
+        ctl_done(&answer);
         CHECK(!call_mr_is_there(u.rdma.context->cmd_fd, mr->mr.handle));
         user_close(&u);
+        instance_stop(&instance);
         (void)unlink(path);
         (void)rmdir(folder);
 }
@@ -477,7 +481,7 @@ const struct test_case cases_grant[] = {
         { "grant: an app that does not let go loses it, and nothing else", run_forced, NULL, 0 },
         { "grant: the library lets go of it", run_default, NULL, 0 },
         { "grant: the registrar is killed", run_registrar_killed, NULL, 0 },
-        { "grant: a new policy refuses it; the service ends", run_policy, NULL, 0 },
+        { "grant: a new policy refuses it; the service is drained", run_policy, NULL, 0 },
         { "grant: what was not granted is not taken", run_hostile, NULL, CASE_ANYWHERE },
         { "grant: an app that meddles with what it has committed", run_meddled, NULL, 0 },
         { "grant: beside a thread that registers by itself", run_threads, NULL, 0 },
