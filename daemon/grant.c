@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backing.h"
+#include "prefetch.h"
 #include "question.h"
 
 /* How long the app has to register. What it costs there grows with the range, and is far below this for what one
@@ -324,8 +325,7 @@ int grant_commit(struct registrar_state *state,
         ledger_live(entry);
         stats_registered(&state->ledger.header->stats, PINLEASE_METHOD_ODP, state->registrations[slot].charged);
         if (grant.prefetch)
-                (void)state->uverbs->prefetch(
-                        &state->contexts[record->context].device, record->pd, keys.lkey, record->iova, record->length);
+                (void)prefetch(state, record, &keys, -1);
         *ret_reply = (struct pl_grant_commit_reply) { .backing = PINLEASE_BACKING_ANON, .guards = no_guards() };
         return 0;
 }

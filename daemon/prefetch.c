@@ -12,6 +12,7 @@ static bool may_fault(const struct ledger_record *record, int fd) {
                 return residency_check(fd, record->offset, record->start, record->length) > 0;
         case PINLEASE_BACKING_HUGETLB: /* reserved for who has made the file, not charged to whoever faults it in */
         case PINLEASE_BACKING_FSDAX:   /* the file's own blocks */
+        case PINLEASE_BACKING_ANON:    /* faulted in in the app, and charged to it */
                 return true;
         default:
                 return false;

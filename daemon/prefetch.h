@@ -15,7 +15,7 @@
 
 #include "state.h"
 
-/* fd is borrowed. Returns whether the whole range has been made known. If not, nothing is lost: the first access
+/* fd is borrowed; of private memory -1. Returns whether the whole range has been made known. If not, nothing is lost: the first access
  * faults. */
 bool prefetch(struct registrar_state *state,
               const struct ledger_record *record,
