@@ -25,7 +25,8 @@ bool pl_access_is_writable(unsigned int access) {
 }
 
 static bool service_knows_better(const struct pl_fdclass *class, uint64_t offset, uint64_t length, bool writable) {
-        if (class->kind != PL_FD_SHMEM && class->kind != PL_FD_HUGETLB && class->kind != PL_FD_FILE)
+        if (class->kind != PL_FD_SHMEM && class->kind != PL_FD_HUGETLB && class->kind != PL_FD_FILE &&
+            class->kind != PL_FD_DEVDAX)
                 return true;
         if (length > class->size || offset > class->size - length)
                 return true;

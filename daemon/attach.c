@@ -5,35 +5,8 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "chardev.h"
 #include "request.h"
-
-/*
- * Is this a device of the infiniband_verbs class? Asked by major number in /proc/devices, which knows the fixed one and
- * the dynamic one, and does not depend on the network namespace of the device as sysfs does. Only then may an ioctl be
- * tried: on another device the same number could mean anything.
- */
-static int is_verbs_device(dev_t rdev) {
-        char line[128];
-        bool found = false;
-        FILE *f;
-
-        f = fopen("/proc/devices", "re");
-        if (!f)
-                return -errno;
-
-        while (!found && fgets(line, sizeof line, f)) {
-                unsigned int number;
-                char name[64];
-
-                if (sscanf(line, "%u %63s", &number, name) == 2)
-                        found = number == major(rdev) && strcmp(name, "infiniband_verbs") == 0;
-                else if (line[0] == 'B') /* "Block devices:" come last and have majors of their own */
-                        break;
-        }
-
-        (void)fclose(f);
-        return found;
-}
 
 /* For rules that ask for it. A device of another network namespace is not in this one's sysfs, and has no name here. */
 static void read_name(dev_t rdev, char name[CONTEXT_NAME_MAX]) {
@@ -68,7 +41,9 @@ int request_attach(struct registrar_state *state,
         uint32_t index;
         int r;
 
-        r = class->kind == PL_FD_CHARDEV ? is_verbs_device(class->rdev) : 0;
+        /* Does not depend on the network namespace of the device, as sysfs does. Only then may an ioctl be tried: on
+         * another device the same number could mean anything. */
+        r = class->kind == PL_FD_CHARDEV ? pl_chardev_is(class->rdev, "infiniband_verbs") : 0;
         if (r < 0)
                 return refuse_errno(ret_refusal, PINLEASE_CODE_NOT_VERBS, r, "The device's class could not be read from /proc/devices.");
         if (r == 0)

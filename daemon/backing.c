@@ -31,6 +31,9 @@ int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_
         case PL_FD_HUGETLB:
                 *ret_backing = PINLEASE_BACKING_HUGETLB;
                 return 0;
+        case PL_FD_DEVDAX:
+                *ret_backing = PINLEASE_BACKING_DEVDAX;
+                return 0;
         case PL_FD_FILE:
                 if (class->fs_magic != EXT4_SUPER_MAGIC && class->fs_magic != XFS_SUPER_MAGIC)
                         return refuse_rule(ret_refusal,
@@ -62,15 +65,15 @@ int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_
 }
 
 static int check_range(const struct pl_fdclass *class, const struct pl_register *request, struct refusal *ret_refusal) {
-        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), unit = pl_fdclass_map_unit(class);
 
         if (request->length == 0)
                 return refuse(ret_refusal, PINLEASE_CODE_ZERO_LENGTH, "The range is empty. Register one byte at least.");
 
-        /* Room for rounding up to a huge page, so that nothing after this needs to check again. */
+        /* Room for rounding up to what is mapped, so that nothing after this needs to check again. */
         if (pl_overflows(request->offset, request->length) || pl_overflows(request->address, request->length) ||
-            pl_overflows(request->offset + request->length, class->page_size) ||
-            pl_overflows(request->address + request->length, class->page_size) ||
+            pl_overflows(request->offset + request->length, unit) ||
+            pl_overflows(request->address + request->length, unit) ||
             request->offset + request->length > INT64_MAX)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_RANGE_OVERFLOW,
@@ -83,11 +86,24 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
         if (request->offset + request->length > class->size)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_BEYOND_END,
-                              "Bytes %" PRIu64 " to %" PRIu64 " were asked for, but the file ends at %" PRIu64
-                              ". Extend it first (ftruncate, fallocate), or ask for less.",
+                              "Bytes %" PRIu64 " to %" PRIu64 " were asked for, but the %s ends at %" PRIu64 ". %s.",
                               request->offset,
                               request->offset + request->length,
-                              class->size);
+                              class->kind == PL_FD_DEVDAX ? "device" : "file",
+                              class->size,
+                              class->kind == PL_FD_DEVDAX ? "Ask for less"
+                                                          : "Extend it first (ftruncate, fallocate), or ask for less");
+
+        /* Of a device no mapping can exist that is not aligned. */
+        if (class->align && request->address % unit != request->offset % unit)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_MISALIGNED,
+                              "Address 0x%" PRIx64 " cannot be where offset %" PRIu64 " of the device is mapped: mappings begin at "
+                              "multiples of %" PRIu64 " bytes, in memory and in the device. Give the address at which that "
+                              "offset lies.",
+                              request->address,
+                              request->offset,
+                              unit);
 
         if (request->address == 0 || request->address % page != request->offset % page)
                 return refuse(ret_refusal,

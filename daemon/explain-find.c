@@ -86,7 +86,7 @@ int explain_find(struct explanation *e) {
             faccessat(e->found.fd, "", o->writable ? R_OK | W_OK : R_OK, AT_EMPTY_PATH | AT_EACCESS) < 0)
                 e->open_error = errno;
         /* Any address at which that offset can lie. */
-        e->request.address = (UINT64_C(1) << 40) + o->offset % e->class.page_size;
+        e->request.address = (UINT64_C(1) << 40) + o->offset % pl_fdclass_map_unit(&e->class);
         return 0;
 }
 

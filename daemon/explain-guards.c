@@ -27,7 +27,7 @@ static struct explain_guard seals(const struct explanation *e) {
 }
 
 static struct explain_guard lease(const struct explanation *e) {
-        if (e->class.kind == PL_FD_HUGETLB || (is_memory(e) && e->found.in_memory))
+        if (e->class.kind == PL_FD_HUGETLB || guard_is_device(&e->class) || (is_memory(e) && e->found.in_memory))
                 return no("there are none for this memory");
         if (e->subject->uid != e->class.owner)
                 return no("only the owner of the file gets one");
@@ -41,6 +41,8 @@ static struct explain_guard lease(const struct explanation *e) {
 static struct explain_guard modify(const struct explanation *e) {
         if (guard_is_sealed(&e->class))
                 return no("there is nothing to tell: it is sealed");
+        if (guard_is_device(&e->class))
+                return no("there is nothing to tell: a device's memory does not change");
         return (struct explain_guard) { FORECAST_HOLDS, "tells after a change" };
 }
 

@@ -184,6 +184,8 @@ static int why_not(int error) {
 static int modify_arm(struct guards *guards, struct guarded *file) {
         char path[32];
 
+        if (guard_is_device(&file->class))
+                return PINLEASE_GUARD_NOT_FOR_THIS;
         if (file->fd < 0)
                 return guard_without_fd(file);
         if (file->modify.watch >= 0)

@@ -2,7 +2,7 @@
 
 /*
  * Memory failures, in RAM and in persistent memory: the kernel sends SIGBUS (BUS_MCEERR_AO) to who has mapped the page and
- * has asked for it (PR_MCE_KILL_EARLY), whether it has touched the page or not (but for fsdax, where only who has).
+ * has asked for it (PR_MCE_KILL_EARLY), whether it has touched the page or not (but for DAX, where only who has).
  *
  * Of several signals at the same time all but one are lost: SIGBUS does not queue. So one signal is the occasion to look at
  * everything that is mapped: a fault on a broken page is an error (EHWPOISON) and nothing else, if the kernel is asked to do
@@ -16,6 +16,8 @@
  *   is missing for mincore(), so only the one that the signal names is known.
  * - fsdax: a signal only if the page is in this process's page tables, which then lose it. EHWPOISON if the driver has noted
  *   it among the device's bad blocks, as it does when the processor has told it of the failure.
+ * - device-dax: a signal if the page is in this process's page tables, which names the unit of the device's alignment that it lies
+ *   in, no less. It can be had again at once, by a fault and by a pin.
  * - page cache: a signal and EHWPOISON for dirty pages, until the view goes; the file then has what the disk has. Clean pages
  *   are dropped without a word, and the next fault brings a good page; but what is pinned stays the broken one. So the guard
  *   is not said to hold there.
@@ -111,7 +113,7 @@ static void forget(struct guarded *file) {
 
 /* --- looking ------------------------------------------------------------------------------------------------------------ */
 
-/* Of huge pages the first of their small pages says it. Of fsdax mincore() knows nothing; a fault on a hole makes none there. */
+/* Of huge pages the first of their small pages says it. Of DAX mincore() knows nothing; a fault on a hole makes none there. */
 static void find_present(const struct guarded *file, struct piece *piece) {
         uint64_t small = (uint64_t)sysconf(_SC_PAGESIZE);
 
@@ -178,7 +180,9 @@ static bool tell(struct guards *guards, const struct mapping_view *view, struct 
                         continue;
                 report.offset = piece->offset + i * piece->page;
                 report.length = (end - i) * piece->page;
-                remember(file, report.offset, report.length);
+                /* The next failure of a device may be in the same unit, and is told once as well. */
+                if (!guard_is_device(&file->class))
+                        remember(file, report.offset, report.length);
                 guards_report(guards, file, &report);
                 told = true;
                 file = guards_find(guards, view->dev, view->inode);
@@ -188,7 +192,7 @@ static bool tell(struct guards *guards, const struct mapping_view *view, struct 
 
 /* The step of a view in which the byte `at` is. Views begin and end with a page of their file. */
 static struct piece piece_at(const struct mapping_view *view, const struct guarded *file, uint64_t at) {
-        uint64_t page = file->class.page_size;
+        uint64_t page = pl_fdclass_map_unit(&file->class);
         uint64_t step = page * (page == (uint64_t)sysconf(_SC_PAGESIZE) ? STEP_PAGES : STEP_HUGE_PAGES);
         uint64_t from = at / step * step;
         uint64_t left = view->length - from;

@@ -25,7 +25,7 @@ struct mapping {
         struct mapping *older, *younger; /* of the whole table */
         uint64_t number;
         uint64_t base;   /* address of `offset` */
-        uint64_t offset; /* bytes, a multiple of the page size */
+        uint64_t offset; /* bytes, a multiple of pl_fdclass_map_unit() */
         uint64_t length;
         bool writable;
         unsigned int refs;
@@ -83,16 +83,16 @@ static struct mapping *find_view(const struct object *object, const struct mappi
         return NULL;
 }
 
-/* Maps whole pages around the range: at the app's address if that is asked for, else anywhere. */
+/* Maps whole pages, or units of a device, around the range: at the app's address if that is asked for, else anywhere. */
 static int map_view(const struct mapping_request *request, bool at_address, struct mapping *ret_view) {
-        uint64_t page = request->class->page_size;
-        uint64_t head = request->offset % page;
-        uint64_t length = (head + request->length + page - 1) / page * page;
+        uint64_t unit = pl_fdclass_map_unit(request->class);
+        uint64_t head = request->offset % unit;
+        uint64_t length = (head + request->length + unit - 1) / unit * unit;
         int prot = PROT_READ | (request->writable ? PROT_WRITE : 0);
         void *hint = NULL, *p;
 
-        /* A huge page needs an address of its own size. */
-        if (at_address && (request->address < head || (request->address - head) % page != 0))
+        /* A huge page needs an address of its own size. Without one the kernel finds one that is right, also for a device. */
+        if (at_address && (request->address < head || (request->address - head) % unit != 0))
                 return -EINVAL;
         if (at_address)
                 hint = (void *)(uintptr_t)(request->address - head);

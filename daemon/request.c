@@ -99,8 +99,9 @@ static int check_residency(const struct attempt *attempt, struct refusal *ret_re
         int r;
 
         /* ODP allocates nothing now, and for huge pages there is no answer: they are reserved, not charged to whoever
-         * faults them first. */
-        if (record->method != PINLEASE_METHOD_PINNED || record->backing == PINLEASE_BACKING_HUGETLB)
+         * faults them first. The memory of a device is there. */
+        if (record->method != PINLEASE_METHOD_PINNED || record->backing == PINLEASE_BACKING_HUGETLB ||
+            record->backing == PINLEASE_BACKING_DEVDAX)
                 return 0;
 
         r = residency_check(attempt->fd, record->offset, record->start, record->length);

@@ -46,6 +46,8 @@ static int verify_file(const struct verify *v, bool *ret_touched, struct refusal
         }
 
         r = pl_fdclass_again(v->fd, class, &now);
+        if (r == -ENODEV)
+                return refuse(ret_refusal, PINLEASE_CODE_CHANGED, "The device has gone while it was being registered.");
         if (r < 0)
                 return refuse_errno(ret_refusal, PINLEASE_CODE_KERNEL, r, "The file's size could not be read again.");
         /* They cannot be others. But they have come with the size, so it costs nothing not to rely on that. */

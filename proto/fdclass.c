@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "chardev.h"
 #include "fstype.h"
 #include "mountinfo.h"
 #include "util.h"
@@ -189,10 +190,19 @@ static bool identify(int fd, struct pl_fdclass *class) {
         return true;
 }
 
+/* Where nobody tells how large it is, as in a container without /sys, it is a device like any other. */
+static void classify_chardev(struct pl_fdclass *class) {
+        class->kind = PL_FD_CHARDEV;
+        if (pl_chardev_dax(class->rdev, &class->size, &class->align) < 0)
+                return;
+        class->kind = PL_FD_DEVDAX;
+        class->dax = true;
+}
+
 /* Special files: operations are those of the device, pipe or socket, wherever the node lies. */
 static bool classify_special(struct pl_fdclass *class) {
         if (class->mode == S_IFCHR)
-                class->kind = PL_FD_CHARDEV;
+                classify_chardev(class);
         else if (class->mode == S_IFBLK || class->mode == S_IFIFO || class->mode == S_IFSOCK || class->mode == 0)
                 class->kind = PL_FD_OTHER;
         else
@@ -287,8 +297,9 @@ int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class) {
 
 int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *ret_class) {
         struct pl_fdclass now = *class;
-        int r = look_again(fd, &now);
+        int r;
 
+        r = class->kind == PL_FD_DEVDAX ? pl_fdclass_size(fd, &now.size) : look_again(fd, &now);
         if (r == 0)
                 *ret_class = now;
         return r;
@@ -296,9 +307,12 @@ int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *
 
 int pl_fdclass_size(int fd, uint64_t *ret_size) {
         struct statx sx;
+        uint64_t align;
 
-        if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &sx) < 0)
+        if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE | STATX_TYPE, &sx) < 0)
                 return -errno;
+        if (S_ISCHR(sx.stx_mode))
+                return pl_chardev_dax(makedev(sx.stx_rdev_major, sx.stx_rdev_minor), ret_size, &align);
         *ret_size = sx.stx_size;
         return 0;
 }
@@ -323,6 +337,8 @@ const char *pl_fdclass_name(const struct pl_fdclass *class) {
                 return "a descriptor opened with O_PATH";
         case PL_FD_HANGING:
                 return "a file on FUSE, overlay, network or an unknown file system";
+        case PL_FD_DEVDAX:
+                return "device-dax memory";
         case PL_FD_CHARDEV:
                 return "a character device";
         case PL_FD_FILE:

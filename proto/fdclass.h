@@ -18,7 +18,8 @@ enum pl_fdkind {
         PL_FD_SHMEM,
         PL_FD_HUGETLB,
         PL_FD_FILE,    /* a regular file of a file system that is not kept in memory */
-        PL_FD_CHARDEV,
+        PL_FD_DEVDAX,  /* /dev/daxX.Y: a character device that is memory */
+        PL_FD_CHARDEV, /* any other */
         PL_FD_PATH,    /* O_PATH */
         PL_FD_OTHER,   /* pipe, socket, directory, block device, anonymous inode … */
         PL_FD_HANGING, /* may block in close: nothing more is known about it */
@@ -29,11 +30,12 @@ struct pl_fdclass {
         uint16_t mode;       /* S_IFMT bits */
         int flags;           /* F_GETFL */
         int seals;           /* F_GET_SEALS; 0 where there are none */
-        bool dax;            /* STATX_ATTR_DAX */
+        bool dax;            /* no page cache: STATX_ATTR_DAX, or device-dax */
         uint64_t fs_magic;   /* file system, see statfs(2); 0 where it does not matter */
         uint64_t page_size;  /* of hugetlb, else the base page size */
-        uint64_t size;       /* bytes; regular files that do not hang */
-        int64_t changed_s;   /* ctime, of the same files */
+        uint64_t align;      /* of device-dax: mappings begin and end at multiples of it; else 0 */
+        uint64_t size;       /* bytes; regular files that do not hang, device-dax */
+        int64_t changed_s;   /* ctime, of regular files that do not hang */
         uint32_t changed_ns;
         dev_t dev, rdev;
         uint64_t inode;
@@ -49,10 +51,16 @@ int pl_fdclass_get(int fd, struct pl_fdclass *ret_class);
  */
 int pl_fdclass_get_path(int fd, struct pl_fdclass *ret_class);
 
-/* The same with what a second look finds: size, ctime, dax, dev, inode. Only for files that do not hang. One system call. */
+/* The same with what a second look finds: size, ctime, dax, dev, inode. Only for files that do not hang: one system call. Of device-dax
+ * the size. */
 int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *ret_class);
 
-/* The file's present size. Only for descriptors that do not hang. */
+/* Of what a mapping's beginning, in the file and in memory, and its length are multiples. */
+static inline uint64_t pl_fdclass_map_unit(const struct pl_fdclass *class) {
+        return class->align > class->page_size ? class->align : class->page_size;
+}
+
+/* The present size of the file, or of the memory of a device. Only for descriptors that do not hang. */
 int pl_fdclass_size(int fd, uint64_t *ret_size);
 
 /* Is the descriptor's mount in any namespace still? 0: it has been unmounted lazily (MNT_DETACH). Returns 1, 0, or a negative errno where

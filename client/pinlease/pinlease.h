@@ -226,7 +226,8 @@ int pinlease_attach(struct pinlease *p, struct ibv_context *context);
 int pinlease_detach(struct pinlease *p, struct ibv_context *context);
 
 /*
- * Registers [offset, offset + length) of the file that fd refers to, which the caller has mapped MAP_SHARED at address.
+ * Registers [offset, offset + length) of the file, or device-dax node, that fd refers to, which the caller has mapped MAP_SHARED at
+ * address. Of a device any part of what is mapped may be registered; it is the mapping that has to be aligned.
  *
  * First the range is faulted in, in this process (MADV_POPULATE_WRITE, or _READ for read-only access; Linux 5.14), so
  * that its memory is charged to the caller and not to the service. The service gets a duplicate of fd, which must be
@@ -244,7 +245,7 @@ int pinlease_detach(struct pinlease *p, struct ibv_context *context);
  *   -EACCES     fd is not open for what access asks
  *   -EPERM      sealed against writing; or a read-only pin of an ordinary file, which needs a rule
  *   -EBADF      fd is not open, or only as O_PATH
- *   -ENODEV     fd is not memory (pipe, socket, directory, device)
+ *   -ENODEV     fd is not memory (pipe, socket, directory, device other than device-dax)
  *   -EOPNOTSUPP the file system may not be registered; or only a pin was acceptable and the kernel has none for this
  *               memory (file-system DAX; a writable long-term pin of file pages: EFAULT of ibv_reg_mr() since Linux 6.5,
  *               "mm/gup: disallow FOLL_LONGTERM writing to file-backed mappings"); or the device has no ODP

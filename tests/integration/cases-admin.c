@@ -24,7 +24,7 @@
 
 /* Of two small pages each, and one huge one. */
 #define HUGE (2 << 20)
-#define PINNED_BYTES (2 * 2 * PAGE + HUGE)
+#define PINNED_BYTES (3 * 2 * PAGE + HUGE)
 
 #define NAMED "/mnt/tmpfs/pl-admin named"
 
@@ -44,6 +44,7 @@ static const struct kind {
         { MEMORY_XFS_DAX, false, PINLEASE_METHOD_ODP, "fsdax", "odp", "/mnt/xfs-dax/pl-test-" },
         { MEMORY_EXT4, false, PINLEASE_METHOD_ODP, "pagecache", "odp", "/mnt/ext4/pl-test-" },
         { MEMORY_XFS, false, PINLEASE_METHOD_ODP, "pagecache", "odp", "/mnt/xfs/pl-test-" },
+        { MEMORY_DEVDAX, false, PINLEASE_METHOD_PINNED, "devdax", "pinned", "/dev/dax0.0" },
 };
 
 static struct memory named_memory(const char *path, uint64_t length) {

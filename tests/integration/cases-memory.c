@@ -69,6 +69,9 @@ static int make_block_device(void) {
 static int make_devdax(void) {
         return open("/dev/dax0.0", O_RDWR | O_CLOEXEC);
 }
+static int make_devdax_read_only(void) {
+        return open("/dev/dax0.0", O_RDONLY | O_CLOEXEC);
+}
 static int make_zero(void) {
         return open("/dev/zero", O_RDWR | O_CLOEXEC);
 }
@@ -231,12 +234,43 @@ static void last_byte(struct pl_register *r) {
         r->length = 1;
 }
 
+/* Of a device that is mapped in units of 2 MiB, here from this address on. */
+#define DEVICE_AT UINT64_C(0x700000000000)
+
+static void device_misplaced(struct pl_register *r) {
+        r->address = DEVICE_AT + PAGE;
+}
+static void device_misplaced_offset(struct pl_register *r) {
+        r->address = DEVICE_AT;
+        r->offset = PAGE;
+}
+static void device_beyond(struct pl_register *r) {
+        r->address = DEVICE_AT;
+        r->offset = UINT64_C(1) << 40;
+}
+static void device_across_the_end(struct pl_register *r) {
+        r->address = DEVICE_AT;
+        r->length = UINT64_C(1) << 40;
+}
+static void device_place(struct pl_register *r) {
+        r->address = DEVICE_AT + 3 * PAGE;
+        r->offset = 3 * PAGE;
+}
+static void device_place_read(struct pl_register *r) {
+        device_place(r);
+        r->access = ACCESS_READ;
+}
+static void device_dmabuf(struct pl_register *r) {
+        device_place(r);
+        r->methods = PINLEASE_METHOD_DMABUF;
+}
+
 /* --- */
 
 static bool unmapped(const void *argument) {
         const struct session *session = argument;
 
-        return process_maps(session->registrar, "pl-test") == 0;
+        return process_maps(session->registrar, "pl-test") == 0 && process_maps(session->registrar, "/dev/dax") == 0;
 }
 
 /* But for the pipe that comes with the first lease. */
@@ -245,7 +279,9 @@ static unsigned int fds_of(const struct session *session) {
 }
 
 static bool unwatched(const void *session) {
-        return process_fds(((const struct session *)session)->registrar, "pl-test") == 0;
+        pid_t registrar = ((const struct session *)session)->registrar;
+
+        return process_fds(registrar, "pl-test") == 0 && process_fds(registrar, "/dev/dax") == 0;
 }
 
 static void run_wrong(const void *argument) {
@@ -401,7 +437,6 @@ const struct test_case cases_memory[] = {
         { "memory: an eventfd", FD(make_eventfd, NOT_MEMORY) },
         { "memory: an epoll descriptor", FD(make_epoll, NOT_MEMORY) },
         { "memory: a block device", FD(make_block_device, NOT_MEMORY) },
-        { "memory: device-dax", FD(make_devdax, NOT_MEMORY) },
         { "memory: /dev/zero", FD(make_zero, NOT_MEMORY) },
         { "memory: a verbs context", FD(make_verbs, NOT_MEMORY) },
         { "memory: a dma-buf", FD(make_dmabuf, NOT_MEMORY) },
@@ -449,6 +484,15 @@ const struct test_case cases_memory[] = {
         { "memory: xfs's page cache, pinned", BOTH(make_xfs, pinned, PAGECACHE_WRITE_PIN) },
         { "memory: ext4's page cache, pinned for reading", BOTH(make_ext4, read_pinned, PAGECACHE_READ_PIN) },
         { "memory: xfs's page cache, pinned for reading", BOTH(make_xfs, read_pinned, PAGECACHE_READ_PIN) },
+
+        { "memory: device-dax", BOTH(make_devdax, device_place, NONE) },
+        { "memory: device-dax, at an address where it cannot be", BOTH(make_devdax, device_misplaced, MISALIGNED) },
+        { "memory: device-dax, mapped from an offset that cannot be", BOTH(make_devdax, device_misplaced_offset, MISALIGNED) },
+        { "memory: device-dax, beyond its end", BOTH(make_devdax, device_beyond, BEYOND_END) },
+        { "memory: device-dax, across its end", BOTH(make_devdax, device_across_the_end, BEYOND_END) },
+        { "memory: device-dax, write access to an O_RDONLY descriptor", BOTH(make_devdax_read_only, device_place, FD_MODE) },
+        { "memory: device-dax, read access to an O_RDONLY descriptor", BOTH(make_devdax_read_only, device_place_read, NONE) },
+        { "memory: device-dax, as a dma-buf", BOTH(make_devdax, device_dmabuf, NO_DMABUF) },
 
         { "memory: deregistering what is not one's own", run_deregister, NULL, 0 },
         { "memory: the app deregisters by itself", run_self_deregistered, NULL, 0 },

@@ -173,7 +173,10 @@ static void run_failure(const void *argument) {
         unsigned int number;
 
         holder = holder_start(&(const struct holder) { 0 }, &number);
-        unit = failure->kind == MEMORY_HUGETLB ? HUGE_PAGE : PAGE;
+        unit = failure->kind == MEMORY_HUGETLB || failure->kind == MEMORY_DEVDAX ? HUGE_PAGE : PAGE;
+        /* Who has mapped device-dax is told, whether it has asked for that or not. */
+        if (failure->kind == MEMORY_DEVDAX)
+                CHECK(signal(SIGBUS, SIG_IGN) != SIG_ERR);
         memory = memory_to_break(failure);
         rdma_connect(&f.rdma);
         for (unsigned int i = 0; i < N_PARTS; i++) {
@@ -236,6 +239,8 @@ const struct test_case cases_poison_session[] = {
         { "poison: a session's huge pages, pinned, several at once",
           FAILURE(MEMORY_HUGETLB, true, PINLEASE_METHOD_PINNED, PAGES(1, 5, 7)) },
         { "poison: a session's ext4-dax file", FAILURE(MEMORY_EXT4_DAX, .method = PINLEASE_METHOD_ODP, PAGES(3)) },
+        { "poison: a session's device-dax, pinned", FAILURE(MEMORY_DEVDAX, .method = PINLEASE_METHOD_PINNED, PAGES(3)) },
+        { "poison: a session's device-dax", FAILURE(MEMORY_DEVDAX, .method = PINLEASE_METHOD_ODP, PAGES(4)) },
         { "poison: a session's ext4-dax file, several pages at once",
           FAILURE(MEMORY_EXT4_DAX, true, PINLEASE_METHOD_ODP, PAGES(1, 5, 7)) },
         { 0 },

@@ -32,8 +32,12 @@ static void run_way(const void *argument) {
         CHECK_EQUAL(whole.method, w->method);
         CHECK_EQUAL(whole.backing, w->backing);
         /* Nobody else has the file: what there is for it holds. */
-        CHECK(pl_guards_held(whole.guards) & PINLEASE_GUARD_MODIFY);
-        CHECK(!(pl_guards_held(whole.guards) & PINLEASE_GUARD_SEALS));
+        if (w->kind == MEMORY_DEVDAX) {
+                CHECK_EQUAL(pl_guards_held(whole.guards), PINLEASE_GUARD_POISON);
+        } else {
+                CHECK(pl_guards_held(whole.guards) & PINLEASE_GUARD_MODIFY);
+                CHECK(!(pl_guards_held(whole.guards) & PINLEASE_GUARD_SEALS));
+        }
         /* ODP as well: nothing else is at that address in a fresh registrar. */
         CHECK_EQUAL(whole.iova, request.address);
         rdma_transfer(&f.rdma, whole.iova, whole.rkey, memory.start, memory.length, 1);
@@ -193,6 +197,60 @@ static void run_library_hole(const void *argument _unused_) {
         rdma_close(&rdma);
 }
 
+/* Device-dax, by somebody who may open the node and nothing else. */
+static void uses_device(int channel _unused_, const void *argument) {
+        struct memory memory;
+        struct rdma rdma;
+        struct pinlease_mr *mr[2], *none;
+        struct pinlease *p;
+        uint64_t half;
+
+        become(argument);
+        memory = memory_new(MEMORY_DEVDAX, UINT64_C(4) << 20);
+        half = memory.length / 2;
+        rdma = rdma_open("rxe_a");
+        rdma_connect(&rdma);
+        CHECK_EQUAL(pinlease_connect(NULL, NULL, NULL, &p), 0);
+        for (unsigned int i = 0; i < 2; i++) {
+                if (pinlease_reg_fd(p,
+                                    rdma.pd,
+                                    memory.fd,
+                                    i * half,
+                                    i ? PAGE : half,
+                                    memory.start + i * half,
+                                    ACCESS_READ_WRITE,
+                                    i ? PINLEASE_METHOD_ODP : 0,
+                                    mr + i) < 0)
+                        FAIL("pinlease_reg_fd: %s", pinlease_refusal(p)->sentence);
+                CHECK_EQUAL(mr[i]->backing, PINLEASE_BACKING_DEVDAX);
+                CHECK_EQUAL(mr[i]->method, i ? PINLEASE_METHOD_ODP : PINLEASE_METHOD_PINNED);
+        }
+        rdma_transfer(&rdma, mr[0]->iova, mr[0]->mr.rkey, memory.start, 64 * PAGE, 1);
+        rdma_transfer(&rdma, mr[1]->iova, mr[1]->mr.rkey, memory.start + half, PAGE, 2);
+
+        /* Not mapped there, beyond the end. */
+        CHECK_EQUAL(pinlease_reg_fd(
+                            p, rdma.pd, memory.fd, half, half, memory.start + half + PAGE, ACCESS_READ_WRITE, 0, &none),
+                    -EFAULT);
+        CHECK_EQUAL(pinlease_refusal(p)->code, PINLEASE_CODE_NOT_POPULATED);
+        CHECK_EQUAL(pinlease_reg_fd(
+                            p, rdma.pd, memory.fd, UINT64_C(1) << 40, half, memory.start, ACCESS_READ_WRITE, 0, &none),
+                    -ERANGE);
+        CHECK_EQUAL(pinlease_refusal(p)->code, PINLEASE_CODE_BEYOND_END);
+        CHECK_EQUAL(pinlease_dereg(p, mr[1]), 0);
+        rdma_transfer(&rdma, mr[0]->iova + half - PAGE, mr[0]->mr.rkey, memory.start + half - PAGE, PAGE, 3);
+        CHECK_EQUAL(pinlease_dereg(p, mr[0]), 0);
+        (void)pinlease_disconnect(p);
+        rdma_close(&rdma);
+        memory_free(&memory);
+}
+
+static void run_device(const void *argument) {
+        struct app app = app_start(uses_device, argument);
+
+        app_finish(&app);
+}
+
 #define WAY(kind, method, backing)                                                                                     \
         run_way, &(const struct way) { MEMORY_##kind, PINLEASE_METHOD_##method, PINLEASE_BACKING_##backing },          \
                 CASE_ANYWHERE
@@ -208,6 +266,9 @@ const struct test_case cases_transfer[] = {
         { "transfer: xfs-dax, ODP", WAY(XFS_DAX, ODP, FSDAX) },
         { "transfer: ext4, ODP", WAY(EXT4, ODP, PAGECACHE) },
         { "transfer: xfs, ODP", WAY(XFS, ODP, PAGECACHE) },
+        { "transfer: device-dax, pinned", WAY(DEVDAX, PINNED, DEVDAX) },
+        { "transfer: device-dax, ODP", WAY(DEVDAX, ODP, DEVDAX) },
+        { "transfer: device-dax by the library, a user", run_device, "alice", 0 },
         { "transfer: keys in local work requests", run_local, NULL, CASE_ANYWHERE },
         { "transfer: read-only memory is not written", run_read_only, NULL, 0 },
         { "transfer: the app's address is taken in the registrar", run_occupied, NULL, CASE_ANYWHERE },

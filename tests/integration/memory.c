@@ -25,6 +25,7 @@ static const struct {
         [MEMORY_XFS_DAX] = { "xfs-dax", "/mnt/xfs-dax" },
         [MEMORY_EXT4] = { "ext4", "/mnt/ext4" },
         [MEMORY_XFS] = { "xfs", "/mnt/xfs" },
+        [MEMORY_DEVDAX] = { "devdax", NULL },
 };
 
 const char *memory_name(enum memory_kind kind) {
@@ -46,11 +47,13 @@ struct memory memory_new(enum memory_kind kind, uint64_t length) {
         struct memory m = { .length = length };
         char path[64];
 
-        if (kind == MEMORY_HUGETLB)
+        if (kind == MEMORY_HUGETLB || kind == MEMORY_DEVDAX)
                 m.length = (length + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
         if (kind == MEMORY_MEMFD) {
                 m.fd = CHECK_CALL(memfd_create("pl-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
                 CHECK_CALL(ftruncate(m.fd, (off_t)m.length));
+        } else if (kind == MEMORY_DEVDAX) {
+                m.fd = CHECK_CALL(open("/dev/dax0.0", O_RDWR | O_CLOEXEC));
         } else {
                 m.fd = memory_file(kinds[kind].folder, path, m.length);
                 CHECK_CALL(unlink(path));

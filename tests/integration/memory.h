@@ -15,6 +15,7 @@ enum memory_kind {
         MEMORY_XFS_DAX,
         MEMORY_EXT4,
         MEMORY_XFS,
+        MEMORY_DEVDAX,
         N_MEMORY_KINDS,
 };
 
@@ -26,7 +27,8 @@ struct memory {
 
 const char *memory_name(enum memory_kind kind);
 
-/* A new object of length bytes (huge pages: rounded up), every page of it present; files are unlinked already. */
+/* A new object of length bytes (huge pages: rounded up), every page of it present; files are unlinked already. Device-dax: there is
+ * one, and this is its beginning, rounded up as well. */
 struct memory memory_new(enum memory_kind kind, uint64_t length);
 void memory_free(struct memory *memory);
 

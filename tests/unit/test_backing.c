@@ -166,6 +166,7 @@ TEST(test_identify) {
                 { { .kind = PL_FD_FILE, .fs_magic = 0x58465342, .dax = true }, PINLEASE_BACKING_FSDAX, 0 },
                 { { .kind = PL_FD_FILE, .fs_magic = BTRFS_SUPER_MAGIC }, 0, PINLEASE_CODE_BAD_FS },
                 { { .kind = PL_FD_FILE, .fs_magic = FUSE_SUPER_MAGIC, .dax = true }, 0, PINLEASE_CODE_BAD_FS },
+                { { .kind = PL_FD_DEVDAX, .mode = S_IFCHR, .dax = true }, PINLEASE_BACKING_DEVDAX, 0 },
                 { { .kind = PL_FD_PATH }, 0, PINLEASE_CODE_PATH_FD },
                 { { .kind = PL_FD_CHARDEV, .mode = S_IFCHR }, 0, PINLEASE_CODE_NOT_MEMORY },
                 { { .kind = PL_FD_OTHER, .mode = S_IFIFO }, 0, PINLEASE_CODE_NOT_MEMORY },
@@ -189,6 +190,41 @@ TEST(test_identify) {
         }
 }
 
+/* Whole units are mapped, whatever of them is registered. */
+TEST(test_device) {
+        static const uint64_t unit = 2 << 20;
+        static const struct {
+                uint64_t offset, length, address;
+                enum pinlease_code code;
+        } cases[] = {
+                { 0, 4 << 20, PLACE, PINLEASE_CODE_NONE },
+                { unit, unit, PLACE, PINLEASE_CODE_NONE },
+                { unit + 5, 1, PLACE + 5, PINLEASE_CODE_NONE },
+                { 4096, 4096, PLACE + 4096, PINLEASE_CODE_NONE },
+                { 4096, 4096, PLACE + 3 * unit + 4096, PINLEASE_CODE_NONE },
+                { 0, 4096, PLACE + 4096, PINLEASE_CODE_MISALIGNED },
+                { 4096, 4096, PLACE, PINLEASE_CODE_MISALIGNED },
+                { 0, 4096, 0, PINLEASE_CODE_MISALIGNED },
+                { 0, (4 << 20) + 1, PLACE, PINLEASE_CODE_BEYOND_END },
+                { 4 << 20, 1, PLACE, PINLEASE_CODE_BEYOND_END },
+                { 0, 4096, UINT64_MAX - unit + 1, PINLEASE_CODE_RANGE_OVERFLOW },
+        };
+        struct pl_fdclass device = {
+                .kind = PL_FD_DEVDAX,
+                .mode = S_IFCHR,
+                .flags = O_RDWR,
+                .page_size = 4096,
+                .align = unit,
+                .size = 4 << 20,
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++)
+                expect(&device, make(cases[i].offset, cases[i].length, cases[i].address, WRITING), cases[i].code);
+        device.flags = O_RDONLY;
+        expect(&device, make(0, 4096, PLACE, WRITING), PINLEASE_CODE_FD_MODE);
+        expect(&device, make(0, 4096, PLACE, READING), PINLEASE_CODE_NONE);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_range),
@@ -198,6 +234,7 @@ int main(void) {
                 CHECKED(test_mode),
                 CHECKED(test_seals),
                 CHECKED(test_identify),
+                CHECKED(test_device),
         };
 
         return cmocka_run_group_tests_name("backing", tests, NULL, NULL);

@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
 
+#include "chardev.h"
 #include "fdclass.h"
 
 /* FUSE, DAX and a second mount namespace need root: those are tested in the guest. */
@@ -236,6 +237,44 @@ TEST(test_chardev) {
         assert_string_equal(pl_fdclass_name(&class), "a character device");
 }
 
+/* By number, not by name; and not by that of a block device, which is another list (1: "mem" and "ramdisk"). Device-dax itself is
+ * in the guest only. */
+TEST(test_chardev_driver) {
+        uint64_t size = 1, align = 2;
+
+        assert_int_equal(pl_chardev_is(makedev(1, 3), "mem"), 1);
+        assert_int_equal(pl_chardev_is(makedev(5, 0), "/dev/tty"), 1);
+        assert_int_equal(pl_chardev_is(makedev(1, 3), "me"), 0);
+        assert_int_equal(pl_chardev_is(makedev(1, 3), "ramdisk"), 0);
+        assert_int_equal(pl_chardev_is(makedev(1, 3), "dax"), 0);
+        assert_int_equal(pl_chardev_is(makedev(4000, 0), "mem"), 0);
+        assert_int_equal(pl_chardev_dax(makedev(1, 3), &size, &align), -ENODEV);
+        assert_int_equal(pl_chardev_dax(makedev(4000, 0), &size, &align), -ENODEV);
+        assert_true(size == 1 && align == 2);
+}
+
+/* A node of anybody's that is called like one. */
+TEST(test_chardev_name) {
+        char folder[] = "/tmp/pinlease-test-XXXXXX", path[64];
+        struct pl_fdclass class;
+        uint64_t size;
+        int fd = -1;
+
+        assert_non_null(mkdtemp(folder));
+        (void)snprintf(path, sizeof path, "%s/dax0.0", folder);
+        if (mknod(path, S_IFCHR | 0600, makedev(1, 3)) < 0 || (fd = open(path, O_RDWR | O_CLOEXEC)) < 0) {
+                (void)unlink(path);
+                assert_int_equal(rmdir(folder), 0);
+                testing_skip("no device nodes here: %s\n", strerror(errno));
+        }
+        assert_int_equal(pl_fdclass_size(fd, &size), -ENODEV);
+        class = classify(fd);
+        assert_int_equal(class.kind, PL_FD_CHARDEV);
+        assert_int_equal(class.align, 0);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(rmdir(folder), 0);
+}
+
 static void assert_other(int fd, const char *name) {
         struct pl_fdclass class = classify(fd);
 
@@ -336,6 +375,8 @@ int main(void) {
                 CHECKED(test_by_path),
                 CHECKED(test_by_path_closed),
                 CHECKED(test_chardev),
+                CHECKED(test_chardev_driver),
+                CHECKED(test_chardev_name),
                 CHECKED(test_not_files),
                 CHECKED(test_directory),
                 CHECKED(test_proc),

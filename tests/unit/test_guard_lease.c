@@ -446,6 +446,11 @@ TEST(test_not_for_this) {
         assert_int_equal(pl_fdclass_get(fd, &class), 0);
         assert_int_equal(guards_get(&f.guards, fd, &class, &f.file), 0);
         assert_int_equal(reason(), PINLEASE_GUARD_NOT_FOR_THIS);
+        (void)guards_put(&f.guards, f.file);
+        class.kind = PL_FD_DEVDAX;
+        class.inode++;
+        assert_int_equal(guards_get(&f.guards, fd, &class, &f.file), 0);
+        assert_int_equal(reason(), PINLEASE_GUARD_NOT_FOR_THIS);
         pl_close(fd);
         close_file();
 }

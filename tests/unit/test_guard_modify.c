@@ -410,6 +410,8 @@ TEST(test_nothing_to_watch) {
         f.files[0].class.seals = F_SEAL_SHRINK;
         assert_int_equal(guard_modify.arm(&f.guards, f.files), PINLEASE_GUARD_NOT_FOR_THIS);
         assert_int_equal(guard_modify.look(&f.guards, f.files), PINLEASE_GUARD_NOT_FOR_THIS);
+        f.files[0].class = (struct pl_fdclass) { .kind = PL_FD_DEVDAX };
+        assert_int_equal(guard_modify.arm(&f.guards, f.files), PINLEASE_GUARD_NOT_FOR_THIS);
         assert_int_equal(guard_modify.fd(&f.guards), -1);
         assert_int_equal(guard_modify.event(&f.guards), 0);
         assert_int_equal(guard_modify.due(&f.guards), 0);

@@ -366,6 +366,23 @@ TEST(test_not_told) {
         fixture_done();
 }
 
+/* The signal names a unit of the device's alignment. What it has told once it tells again: it is another failure. */
+TEST(test_device) {
+        fixture_init();
+        add_file(0, 8 * PAGE, PAGE);
+        f.files[0].class.kind = PL_FD_DEVDAX;
+        f.files[0].class.dax = true;
+        f.files[0].class.align = 4 * PAGE;
+        map(0, 4 * PAGE, PAGE);
+        for (unsigned int i = 1; i <= 2; i++) {
+                signal_at(f.start[0]);
+                (void)go();
+                assert_int_equal(f.n_reports, i);
+                assert_report(i - 1, 0, 4 * PAGE, 4 * PAGE);
+        }
+        fixture_done();
+}
+
 TEST(test_huge_pages) {
         fixture_init();
         add_file(0, 64 * HUGE, HUGE);
@@ -468,7 +485,7 @@ TEST(test_not_guarded) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_arm),        CHECKED(test_many_at_once), CHECKED(test_only_the_signal_knows),
-                CHECKED(test_holes_are_left), CHECKED(test_not_told), CHECKED(test_huge_pages),
+                CHECKED(test_holes_are_left), CHECKED(test_not_told), CHECKED(test_device), CHECKED(test_huge_pages),
                 CHECKED(test_sparse),     CHECKED(test_slices),       CHECKED(test_views_go),
                 CHECKED(test_not_guarded),
         };

@@ -239,6 +239,36 @@ TEST(test_files) {
 }
 
 /* Views of huge pages start and end on huge pages; seen with an ordinary file that says its pages are huge. */
+/* A device is mapped in whole units of its alignment, but counted in pages. */
+TEST(test_device_rounding) {
+        const uint64_t unit = 2 << 20;
+        struct mapping *mapping;
+        struct mapping_view view;
+        struct fixture f;
+        uint64_t start;
+
+        fixture_init(&f);
+        assert_int_equal(ftruncate(f.fd, (off_t)(4 * unit)), 0);
+        assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
+        f.class.kind = PL_FD_DEVDAX;
+        f.class.align = unit;
+        f.address = testing_free_address(6 * unit) / unit * unit + unit;
+
+        mapping = must(&f, 2 * unit - PAGE, 2 * PAGE, f.address + unit - PAGE, true, true, &start);
+        assert_int_equal(start, f.address + unit - PAGE);
+        view = mapping_view(mapping);
+        assert_int_equal(view.base, f.address);
+        assert_int_equal(view.offset, unit);
+        assert_int_equal(view.length, 2 * unit);
+        mapping_put(&f.table, mapping);
+
+        /* Not where no device can be mapped. */
+        mapping = must(&f, unit, PAGE, f.address + PAGE, true, true, &start);
+        assert_int_not_equal(start, f.address + PAGE);
+        mapping_put(&f.table, mapping);
+        fixture_done(&f);
+}
+
 TEST(test_huge_rounding) {
         const uint64_t huge = 2 << 20;
         struct mapping *mapping;
@@ -471,6 +501,7 @@ int main(void) {
                 CHECKED(test_exact_address),
                 CHECKED(test_files),
                 CHECKED(test_all_views),
+                CHECKED(test_device_rounding),
                 CHECKED(test_huge_rounding),
                 CHECKED(test_failures),
                 CHECKED(test_name),

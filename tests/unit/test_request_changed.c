@@ -248,6 +248,22 @@ TEST(test_other_file) {
         pl_close(fd);
 }
 
+/* What is a device no more, or never was one, when it is looked at again. */
+TEST(test_device_gone) {
+        const struct pl_register request = { .length = 4096, .address = 4096 };
+        const struct pl_fdclass class = { .kind = PL_FD_DEVDAX, .size = 2 << 20, .dax = true };
+        int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        struct refusal refusal;
+
+        assert_true(fd >= 0);
+        testing_assert_refusal(
+                verify_registered(&(const struct verify) { .fd = fd, .class = &class, .request = &request, .pagemap = -1 },
+                                  &refusal),
+                &refusal,
+                PINLEASE_CODE_CHANGED);
+        pl_close(fd);
+}
+
 /* Where nobody tells which pages are mapped (a kernel without CONFIG_PROC_PAGE_MONITOR), the size has to do. */
 TEST(test_no_pagemap) {
         struct pl_register request = make_request(0, SIZE, testing_free_address(SIZE), WRITING);
@@ -352,6 +368,7 @@ int main(void) {
                 CHECKED(test_warm),
                 CHECKED(test_sealed),
                 CHECKED(test_other_file),
+                CHECKED(test_device_gone),
                 CHECKED(test_no_pagemap),
                 CHECKED(test_while_credit_is_waited_for),
                 CHECKED(test_broken_while_credit_is_waited_for),
