@@ -34,6 +34,9 @@ int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_
         case PL_FD_DEVDAX:
                 *ret_backing = PINLEASE_BACKING_DEVDAX;
                 return 0;
+        case PL_FD_DMABUF:
+                *ret_backing = PINLEASE_BACKING_DMABUF;
+                return 0;
         case PL_FD_FILE:
                 if (class->fs_magic != EXT4_SUPER_MAGIC && class->fs_magic != XFS_SUPER_MAGIC)
                         return refuse_rule(ret_refusal,
@@ -89,10 +92,9 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
                               "Bytes %" PRIu64 " to %" PRIu64 " were asked for, but the %s ends at %" PRIu64 ". %s.",
                               request->offset,
                               request->offset + request->length,
-                              class->kind == PL_FD_DEVDAX ? "device" : "file",
+                              pl_fdclass_is_fixed(class) ? "memory" : "file",
                               class->size,
-                              class->kind == PL_FD_DEVDAX ? "Ask for less"
-                                                          : "Extend it first (ftruncate, fallocate), or ask for less");
+                              pl_fdclass_is_fixed(class) ? "Ask for less" : "Extend it first (ftruncate, fallocate), or ask for less");
 
         /* Of a device no mapping can exist that is not aligned. */
         if (class->align && request->address % unit != request->offset % unit)

@@ -213,6 +213,9 @@ void explain_answer(struct explanation *e) {
         e->result = identify(e);
         if (e->result == 0) {
                 e->question.backing = e->backing;
+                /* Whoever accepts all accepts that too. */
+                if (e->backing == PINLEASE_BACKING_DMABUF && e->question.accepted == EXPLAIN_METHODS)
+                        e->question.accepted = PINLEASE_METHOD_ANY;
                 e->result = check_request(e);
                 wrong_request = e->result < 0;
         }

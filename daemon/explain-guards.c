@@ -27,7 +27,7 @@ static struct explain_guard seals(const struct explanation *e) {
 }
 
 static struct explain_guard lease(const struct explanation *e) {
-        if (e->class.kind == PL_FD_HUGETLB || guard_is_device(&e->class) || (is_memory(e) && e->found.in_memory))
+        if (e->class.kind == PL_FD_HUGETLB || pl_fdclass_is_fixed(&e->class) || (is_memory(e) && e->found.in_memory))
                 return no("there are none for this memory");
         if (e->subject->uid != e->class.owner)
                 return no("only the owner of the file gets one");
@@ -41,12 +41,14 @@ static struct explain_guard lease(const struct explanation *e) {
 static struct explain_guard modify(const struct explanation *e) {
         if (guard_is_sealed(&e->class))
                 return no("there is nothing to tell: it is sealed");
-        if (guard_is_device(&e->class))
-                return no("there is nothing to tell: a device's memory does not change");
+        if (pl_fdclass_is_fixed(&e->class))
+                return no("there is nothing to tell: it cannot be made smaller");
         return (struct explain_guard) { FORECAST_HOLDS, "tells after a change" };
 }
 
 static struct explain_guard poison(const struct explanation *e) {
+        if (e->class.kind == PL_FD_DMABUF)
+                return no("only the exporter knows of its memory");
         if (e->class.kind == PL_FD_FILE && !e->class.dax)
                 return no("the kernel does not tell of pages of the page cache");
         return (struct explain_guard) { FORECAST_HOLDS, "tells of memory failures" };

@@ -237,9 +237,10 @@ static int read_fdinfo(pid_t pid, unsigned int fd, int *ret_flags, unsigned int 
         return have_flags && have_mount ? 0 : -EIO;
 }
 
-/* Those of mounts that only the kernel has: no server is behind them. */
+/* Those of mounts that only the kernel has: no server is behind them. What only looks like one is opened by O_PATH all
+ * the same, which asks nobody, and told by fdclass. */
 static bool is_internal(const char *name) {
-        static const char *const prefixes[] = { "/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage" };
+        static const char *const prefixes[] = { "/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/dmabuf:" };
 
         for (size_t i = 0; i < ELEMENTSOF(prefixes); i++)
                 if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)

@@ -26,6 +26,8 @@ static void pair(FILE *out, const char *label, const char *format, ...) {
 
 /* "odp, pinned" */
 static const char *methods_text(unsigned int methods, unsigned int unsound) {
+        if (methods == PINLEASE_METHOD_ANY)
+                return "dmabuf, odp, pinned";
         if (methods == EXPLAIN_METHODS)
                 return unsound ? "odp (unsound), pinned" : "odp, pinned";
         if (methods == PINLEASE_METHOD_PINNED)

@@ -135,7 +135,7 @@ static int lease_arm(struct guards *guards, struct guarded *file) {
 
         if (file->fd < 0)
                 return guard_without_fd(file);
-        if (file->class.kind == PL_FD_HUGETLB || guard_is_device(&file->class) ||
+        if (file->class.kind == PL_FD_HUGETLB || pl_fdclass_is_fixed(&file->class) ||
             (file->class.kind == PL_FD_SHMEM && is_memfd(file->fd)))
                 return PINLEASE_GUARD_NOT_FOR_THIS;
         if (guards->bell_lost)

@@ -184,7 +184,7 @@ static int why_not(int error) {
 static int modify_arm(struct guards *guards, struct guarded *file) {
         char path[32];
 
-        if (guard_is_device(&file->class))
+        if (pl_fdclass_is_fixed(&file->class))
                 return PINLEASE_GUARD_NOT_FOR_THIS;
         if (file->fd < 0)
                 return guard_without_fd(file);

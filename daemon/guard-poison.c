@@ -181,7 +181,7 @@ static bool tell(struct guards *guards, const struct mapping_view *view, struct 
                 report.offset = piece->offset + i * piece->page;
                 report.length = (end - i) * piece->page;
                 /* The next failure of a device may be in the same unit, and is told once as well. */
-                if (!guard_is_device(&file->class))
+                if (!pl_fdclass_is_fixed(&file->class))
                         remember(file, report.offset, report.length);
                 guards_report(guards, file, &report);
                 told = true;

@@ -150,11 +150,6 @@ static inline bool guard_is_sealed(const struct pl_fdclass *class) {
         return class->seals & F_SEAL_SHRINK;
 }
 
-/* It has the same memory as long as there is the device, and is nothing that could be opened by truncating it: POISON is all. */
-static inline bool guard_is_device(const struct pl_fdclass *class) {
-        return class->kind == PL_FD_DEVDAX;
-}
-
 /* Why a guard that needs the file's descriptor does not hold when there is none. */
 static inline int guard_without_fd(const struct guarded *file) {
         return guard_is_sealed(&file->class) ? PINLEASE_GUARD_NOT_FOR_THIS : PINLEASE_GUARD_NO_RESOURCES;

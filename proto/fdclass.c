@@ -134,6 +134,30 @@ static int look_again(int fd, struct pl_fdclass *class) {
         return 0;
 }
 
+#ifndef DMA_BUF_MAGIC
+#define DMA_BUF_MAGIC 0x444d4142
+#endif
+
+/*
+ * On no file system that anybody could have mounted. What has no type either is an object of the kernel's own: no file
+ * server can have such, so fstatfs cannot block. Its name in /proc/self/fd proves nothing: anybody may call a file
+ * "/dmabuf:", and a dma-buf as he likes. The size of a dma-buf is its inode's (Linux 5.3), so its exporter is not
+ * asked.
+ */
+static int classify_internal(int fd, struct pl_fdclass *class) {
+        struct statfs sfs;
+
+        class->kind = PL_FD_OTHER;
+        if (class->mode != 0)
+                return 0;
+        if (fstatfs(fd, &sfs) < 0)
+                return -errno;
+        if ((uint64_t)sfs.f_type != DMA_BUF_MAGIC)
+                return 0;
+        class->kind = PL_FD_DMABUF;
+        return pl_fdclass_size(fd, &class->size);
+}
+
 /* Files on memory: F_GET_SEALS answers for nothing else. Their fstatfs cannot block. */
 static int classify_memory(int fd, struct pl_fdclass *class) {
         struct statfs sfs;
@@ -154,10 +178,8 @@ static int classify_mounted(int fd, struct pl_fdclass *class) {
         int r;
 
         r = magic_by_statmount(fd, &class->fs_magic);
-        if (r == -ENXIO) {
-                class->kind = PL_FD_OTHER;
-                return 0;
-        }
+        if (r == -ENXIO || (r == -EOPNOTSUPP && class->mode == 0))
+                return classify_internal(fd, class);
         if (r == -EOPNOTSUPP)
                 r = magic_by_mountinfo(class->dev, &class->fs_magic);
         if (r < 0 || !pl_fstype_is_local(class->fs_magic)) {
@@ -203,7 +225,7 @@ static void classify_chardev(struct pl_fdclass *class) {
 static bool classify_special(struct pl_fdclass *class) {
         if (class->mode == S_IFCHR)
                 classify_chardev(class);
-        else if (class->mode == S_IFBLK || class->mode == S_IFIFO || class->mode == S_IFSOCK || class->mode == 0)
+        else if (class->mode == S_IFBLK || class->mode == S_IFIFO || class->mode == S_IFSOCK)
                 class->kind = PL_FD_OTHER;
         else
                 return false;
@@ -341,6 +363,8 @@ const char *pl_fdclass_name(const struct pl_fdclass *class) {
                 return "device-dax memory";
         case PL_FD_CHARDEV:
                 return "a character device";
+        case PL_FD_DMABUF:
+                return "a dma-buf";
         case PL_FD_FILE:
         case PL_FD_OTHER:
                 break;

@@ -20,6 +20,7 @@ enum pl_fdkind {
         PL_FD_FILE,    /* a regular file of a file system that is not kept in memory */
         PL_FD_DEVDAX,  /* /dev/daxX.Y: a character device that is memory */
         PL_FD_CHARDEV, /* any other */
+        PL_FD_DMABUF,
         PL_FD_PATH,    /* O_PATH */
         PL_FD_OTHER,   /* pipe, socket, directory, block device, anonymous inode … */
         PL_FD_HANGING, /* may block in close: nothing more is known about it */
@@ -34,7 +35,7 @@ struct pl_fdclass {
         uint64_t fs_magic;   /* file system, see statfs(2); 0 where it does not matter */
         uint64_t page_size;  /* of hugetlb, else the base page size */
         uint64_t align;      /* of device-dax: mappings begin and end at multiples of it; else 0 */
-        uint64_t size;       /* bytes; regular files that do not hang, device-dax */
+        uint64_t size;       /* bytes; regular files that do not hang, device-dax, dma-bufs */
         int64_t changed_s;   /* ctime, of regular files that do not hang */
         uint32_t changed_ns;
         dev_t dev, rdev;
@@ -58,6 +59,11 @@ int pl_fdclass_again(int fd, const struct pl_fdclass *class, struct pl_fdclass *
 /* Of what a mapping's beginning, in the file and in memory, and its length are multiples. */
 static inline uint64_t pl_fdclass_map_unit(const struct pl_fdclass *class) {
         return class->align > class->page_size ? class->align : class->page_size;
+}
+
+/* Memory that is no file: nobody can make it larger or smaller. */
+static inline bool pl_fdclass_is_fixed(const struct pl_fdclass *class) {
+        return class->kind == PL_FD_DEVDAX || class->kind == PL_FD_DMABUF;
 }
 
 /* The present size of the file, or of the memory of a device. Only for descriptors that do not hang. */

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -84,6 +85,13 @@ static int make_dmabuf(void) {
 
         return heap < 0 || ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) < 0 ? -1 : (int)data.fd;
 }
+/* A file that is called like one. */
+static int make_called_dmabuf(void) {
+        int fd = open("/mnt/tmpfs/dmabuf:", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+        (void)unlink("/mnt/tmpfs/dmabuf:");
+        return fd < 0 || ftruncate(fd, 16 * PAGE) < 0 ? -1 : fd;
+}
 /* The guest's root is an overlay. */
 static int make_overlay(void) {
         char path[64];
@@ -108,6 +116,17 @@ static int make_memfd_of(int flags, unsigned int seals, bool present) {
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
         fd = open(path, flags | O_CLOEXEC);
         close(memory);
+        return fd;
+}
+/* Memory of this process, as a dma-buf. */
+static int make_udmabuf(void) {
+        struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = 16 * PAGE };
+        int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
+
+        create.memfd = (uint32_t)make_memfd_of(O_RDWR, F_SEAL_SHRINK, true);
+        fd = device < 0 ? -1 : ioctl(device, UDMABUF_CREATE, &create);
+        close((int)create.memfd);
+        close(device);
         return fd;
 }
 static int make_read_only(void) {
@@ -260,6 +279,9 @@ static void device_place_read(struct pl_register *r) {
         device_place(r);
         r->access = ACCESS_READ;
 }
+static void beyond_any(struct pl_register *r) {
+        r->length = UINT64_C(1) << 40;
+}
 static void device_dmabuf(struct pl_register *r) {
         device_place(r);
         r->methods = PINLEASE_METHOD_DMABUF;
@@ -281,7 +303,8 @@ static unsigned int fds_of(const struct session *session) {
 static bool unwatched(const void *session) {
         pid_t registrar = ((const struct session *)session)->registrar;
 
-        return process_fds(registrar, "pl-test") == 0 && process_fds(registrar, "/dev/dax") == 0;
+        return process_fds(registrar, "pl-test") == 0 && process_fds(registrar, "/dev/dax") == 0 &&
+                process_fds(registrar, "dmabuf:") == 0;
 }
 
 static void run_wrong(const void *argument) {
@@ -439,7 +462,11 @@ const struct test_case cases_memory[] = {
         { "memory: a block device", FD(make_block_device, NOT_MEMORY) },
         { "memory: /dev/zero", FD(make_zero, NOT_MEMORY) },
         { "memory: a verbs context", FD(make_verbs, NOT_MEMORY) },
-        { "memory: a dma-buf", FD(make_dmabuf, NOT_MEMORY) },
+        { "memory: a dma-buf", FD(make_dmabuf, NO_DMABUF) },
+        { "memory: a dma-buf of one's own memory", FD(make_udmabuf, NO_DMABUF) },
+        { "memory: a dma-buf, pinned", BOTH(make_dmabuf, pinned, NO_DMABUF) },
+        { "memory: a dma-buf, beyond its end", BOTH(make_dmabuf, beyond_any, BEYOND_END) },
+        { "memory: a file that is called like a dma-buf", BOTH(make_called_dmabuf, odp, NONE) },
         { "memory: a file of /proc", BOTH(make_proc, read_access, BAD_FS) },
         { "memory: a file on overlayfs", ENDS(make_overlay, NULL, HANGING_FILE) },
 

@@ -167,6 +167,7 @@ TEST(test_identify) {
                 { { .kind = PL_FD_FILE, .fs_magic = BTRFS_SUPER_MAGIC }, 0, PINLEASE_CODE_BAD_FS },
                 { { .kind = PL_FD_FILE, .fs_magic = FUSE_SUPER_MAGIC, .dax = true }, 0, PINLEASE_CODE_BAD_FS },
                 { { .kind = PL_FD_DEVDAX, .mode = S_IFCHR, .dax = true }, PINLEASE_BACKING_DEVDAX, 0 },
+                { { .kind = PL_FD_DMABUF }, PINLEASE_BACKING_DMABUF, 0 },
                 { { .kind = PL_FD_PATH }, 0, PINLEASE_CODE_PATH_FD },
                 { { .kind = PL_FD_CHARDEV, .mode = S_IFCHR }, 0, PINLEASE_CODE_NOT_MEMORY },
                 { { .kind = PL_FD_OTHER, .mode = S_IFIFO }, 0, PINLEASE_CODE_NOT_MEMORY },

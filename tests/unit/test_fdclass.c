@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -101,6 +102,38 @@ TEST(test_tmpfs) {
         assert_int_equal(class.kind, PL_FD_SHMEM);
         assert_int_equal(class.size, 100);
         assert_int_equal(class.seals & F_SEAL_SHRINK, 0);
+}
+
+/* POSIX shared memory is tmpfs; and SysV's is the same, for who may open it as a file. */
+TEST(test_shared_memory) {
+        char name[64], path[64];
+        struct pl_fdclass class;
+        uint8_t *start;
+        int fd, id;
+
+        (void)snprintf(name, sizeof name, "/pinlease-test-%d", (int)getpid());
+        fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+        assert_true(fd >= 0);
+        assert_int_equal(shm_unlink(name), 0);
+        assert_int_equal(ftruncate(fd, 4096), 0);
+        class = classify(fd);
+        assert_int_equal(class.kind, PL_FD_SHMEM);
+        assert_int_equal(class.size, 4096);
+
+        id = shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0600);
+        assert_true(id >= 0);
+        start = shmat(id, NULL, 0);
+        assert_int_equal(shmctl(id, IPC_RMID, NULL), 0);
+        assert_true(start != (void *)-1);
+        (void)snprintf(path, sizeof path, "/proc/self/map_files/%lx-%lx", (unsigned long)start, (unsigned long)start + 8192);
+        fd = open(path, O_RDWR | O_CLOEXEC);
+        assert_int_equal(fd < 0 ? errno : 0, fd < 0 ? EPERM : 0);
+        if (fd >= 0) {
+                class = classify(fd);
+                assert_int_equal(class.kind, PL_FD_SHMEM);
+                assert_int_equal(class.size, 8192);
+        }
+        assert_int_equal(shmdt(start), 0);
 }
 
 /* An ordinary file: by statmount where the kernel has it, else by the mount table. Where the build happens on something
@@ -369,6 +402,7 @@ int main(void) {
                 CHECKED(test_memfd_without_sealing),
                 CHECKED(test_hugetlb),
                 CHECKED(test_tmpfs),
+                CHECKED(test_shared_memory),
                 CHECKED(test_file),
                 CHECKED(test_open_modes),
                 CHECKED(test_path),

@@ -373,6 +373,7 @@ TEST(test_device) {
         f.files[0].class.kind = PL_FD_DEVDAX;
         f.files[0].class.dax = true;
         f.files[0].class.align = 4 * PAGE;
+        touch(0, 0, 8 * PAGE);
         map(0, 4 * PAGE, PAGE);
         for (unsigned int i = 1; i <= 2; i++) {
                 signal_at(f.start[0]);

@@ -38,6 +38,18 @@ static void find(struct fixture *f) {
         place_find(f->fd, &f->class, &f->place);
 }
 
+/* Its name is what its owner has made it. */
+TEST(test_dmabuf) {
+        struct fixture f;
+
+        fixture_init(&f);
+        f.class.kind = PL_FD_DMABUF;
+        find(&f);
+        assert_false(f.place.known);
+        assert_false(f.place.certain);
+        fixture_done(&f);
+}
+
 TEST(test_certain) {
         struct fixture f;
 
@@ -160,6 +172,7 @@ TEST(test_too_long) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
+                CHECKED(test_dmabuf),
                 CHECKED(test_certain), CHECKED(test_two_names), CHECKED(test_deleted),
                 CHECKED(test_another_file), CHECKED(test_no_path), CHECKED(test_too_long),
         };
