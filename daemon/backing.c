@@ -4,11 +4,8 @@
 #include <fcntl.h>
 #include <infiniband/verbs.h>
 #include <inttypes.h>
-#include <linux/magic.h>
 
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342
-#endif
+#include "fstype.h"
 
 #define ACCESS_WRITABLE (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_MW_BIND)
 #define ACCESS_ALLOWED                                                                                                 \
@@ -21,6 +18,29 @@
 
 bool backing_access_writable(uint32_t access) {
         return access & ACCESS_WRITABLE;
+}
+
+static int identify_file(const struct pl_fdclass *class,
+                         enum pinlease_backing *ret_backing,
+                         struct refusal *ret_refusal) {
+        switch (pl_fstype_use(class->fs_magic)) {
+        case PL_FS_PAGECACHE:
+                *ret_backing = class->dax ? PINLEASE_BACKING_FSDAX : PINLEASE_BACKING_PAGECACHE;
+                return 0;
+        case PL_FS_OTHER:
+                *ret_backing = PINLEASE_BACKING_OTHER;
+                return 0;
+        case PL_FS_NO_MEMORY:
+                break;
+        }
+        return refuse_rule(
+                ret_refusal,
+                PINLEASE_CODE_BAD_FS,
+                "builtin:other-fs",
+                "The descriptor is %s (type 0x%" PRIx64
+                "), which no rule allows to be registered. Use a memfd, tmpfs, huge pages, or a file on ext4 or xfs.",
+                pl_fdclass_name(class),
+                class->fs_magic);
 }
 
 int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_backing, struct refusal *ret_refusal) {
@@ -38,17 +58,7 @@ int backing_identify(const struct pl_fdclass *class, enum pinlease_backing *ret_
                 *ret_backing = PINLEASE_BACKING_DMABUF;
                 return 0;
         case PL_FD_FILE:
-                if (class->fs_magic != EXT4_SUPER_MAGIC && class->fs_magic != XFS_SUPER_MAGIC)
-                        return refuse_rule(ret_refusal,
-                                           PINLEASE_CODE_BAD_FS,
-                                           "builtin:other-fs",
-                                           "The descriptor is %s (type 0x%" PRIx64
-                                           "), which no rule allows to be registered. Use a memfd, tmpfs, huge pages, or "
-                                           "a file on ext4 or xfs.",
-                                           pl_fdclass_name(class),
-                                           class->fs_magic);
-                *ret_backing = class->dax ? PINLEASE_BACKING_FSDAX : PINLEASE_BACKING_PAGECACHE;
-                return 0;
+                return identify_file(class, ret_backing, ret_refusal);
         case PL_FD_PATH:
                 return refuse(ret_refusal,
                               PINLEASE_CODE_PATH_FD,
@@ -76,8 +86,7 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
         /* Room for rounding up to what is mapped, so that nothing after this needs to check again. */
         if (pl_overflows(request->offset, request->length) || pl_overflows(request->address, request->length) ||
             pl_overflows(request->offset + request->length, unit) ||
-            pl_overflows(request->address + request->length, unit) ||
-            request->offset + request->length > INT64_MAX)
+            pl_overflows(request->address + request->length, unit) || request->offset + request->length > INT64_MAX)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_RANGE_OVERFLOW,
                               "Offset 0x%" PRIx64 " (address 0x%" PRIx64 ") plus length 0x%" PRIx64
@@ -94,14 +103,17 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
                               request->offset + request->length,
                               pl_fdclass_is_fixed(class) ? "memory" : "file",
                               class->size,
-                              pl_fdclass_is_fixed(class) ? "Ask for less" : "Extend it first (ftruncate, fallocate), or ask for less");
+                              pl_fdclass_is_fixed(class) ? "Ask for less"
+                                                         : "Extend it first (ftruncate, fallocate), or ask for less");
 
         /* Of a device no mapping can exist that is not aligned. */
         if (class->align && request->address % unit != request->offset % unit)
                 return refuse(ret_refusal,
                               PINLEASE_CODE_MISALIGNED,
-                              "Address 0x%" PRIx64 " cannot be where offset %" PRIu64 " of the device is mapped: mappings begin at "
-                              "multiples of %" PRIu64 " bytes, in memory and in the device. Give the address at which that "
+                              "Address 0x%" PRIx64 " cannot be where offset %" PRIu64
+                              " of the device is mapped: mappings begin at "
+                              "multiples of %" PRIu64
+                              " bytes, in memory and in the device. Give the address at which that "
                               "offset lies.",
                               request->address,
                               request->offset,

@@ -143,6 +143,8 @@ static void show_wanted(const struct explanation *e,
                 (void)fprintf(out, "%" PRIu64 " bytes at least", rule->size_min);
         else if (mismatch == POLICY_OTHER_SIZE)
                 (void)fprintf(out, "%" PRIu64 " to %" PRIu64 " bytes", rule->size_min, rule->size_max);
+        else if (mismatch == POLICY_OTHER_FS_TYPE && list->n == 0)
+                (void)fputs("has to be named", out);
         else if (mismatch == POLICY_OTHER_FS_TYPE)
                 show_fs_types(e, list, out);
         else if (mismatch == POLICY_OTHER_UID || mismatch == POLICY_OTHER_GID)

@@ -256,9 +256,11 @@ static int read_blocks(struct builder *builder, int fd, const struct pl_fdclass 
         return 0;
 }
 
-/* In the page cache, not on persistent memory. */
-static bool is_ext4_cached(const struct pl_fdclass *class) {
-        return class->kind == PL_FD_FILE && class->fs_magic == EXT4_SUPER_MAGIC && !class->dax;
+/* In the page cache, not on persistent memory, and to be looked for there: but for xfs, whose blocks say more. On
+ * others FIEMAP waits for who is just writing; or blocks say nothing of the pages, as where each write goes to new ones
+ * (btrfs, f2fs). */
+static bool is_cached(const struct pl_fdclass *class) {
+        return class->kind == PL_FD_FILE && class->fs_magic != XFS_SUPER_MAGIC && !class->dax;
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------ */
@@ -294,7 +296,7 @@ int layout_read(int fd, const struct pl_fdclass *class, const struct mapping_tab
                 r = read_hugetlb(&builder, class, mappings);
                 break;
         case PL_FD_FILE:
-                if (is_ext4_cached(class))
+                if (is_cached(class))
                         r = read_cache(&builder, fd, class);
                 else if (class->fs_magic == XFS_SUPER_MAGIC || class->fs_magic == EXT4_SUPER_MAGIC)
                         r = read_blocks(&builder, fd, class);
@@ -348,7 +350,7 @@ static void lose(struct comparison *c, uint64_t start, uint64_t end) {
 static bool holes_count(const struct pl_fdclass *class, const struct layout *before, const struct layout *now) {
         if (class->kind == PL_FD_HUGETLB)
                 return now->blocks < before->blocks;
-        if (is_ext4_cached(class))
+        if (is_cached(class))
                 return now->blocks < before->blocks || (now->size != before->size && now->blocks == before->blocks);
         return true;
 }

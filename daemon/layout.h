@@ -13,7 +13,7 @@
  *   hugetlb       mincore(2) of this process's own mappings: nothing else tells of holes, and these only if the file has got smaller
  *   xfs           FIEMAP, which does without
  *   ext4, DAX     FIEMAP after a read that would have failed at once, had the lock been taken. What is left is an instant
- *   ext4          cachestat(2): where something is cut out, nothing remains in the page cache, while a page that has only been
+ *   ext4, others  cachestat(2): where something is cut out, nothing remains in the page cache, while a page that has only been
  *                 reclaimed leaves a trace. Believed only if the file has fewer blocks, or another size and no more blocks
  *
  * None of them waits for a frozen file system.

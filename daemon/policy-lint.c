@@ -24,6 +24,15 @@ static const struct {
         { BACKING(OTHER), GUARD(LEASE) | GUARD(MODIFY) | GUARD(POISON) },
 };
 
+void policy_lint_match(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
+        if (!rule->allow || rule->backings != BACKING(OTHER) || rule->fs_types.n > 0)
+                return;
+        policy_doubt(reader,
+                     node,
+                     "Other memory than is known by name is registered only by a rule that names its file system "
+                     "(\"fs_type\"): nothing that this rule matches is allowed.");
+}
+
 void policy_lint_guards(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
         if (!rule->allow || rule->guards == 0)
                 return;
@@ -154,6 +163,10 @@ bool policy_lint_covers(const char *data,
         if (!spend(&cover, 1))
                 return false;
         if (first->backings != 0 && (second->backings == 0 || (second->backings & ~first->backings)))
+                return false;
+        /* What rules for other memory have to name, this one does not. */
+        if (first->allow && first->fs_types.n == 0 && second->fs_types.n > 0 && second->allow &&
+            (second->backings == 0 || (second->backings & BACKING(OTHER))))
                 return false;
         if ((second->access & ~first->access) || first->size_min > second->size_min ||
             first->size_max < second->size_max)

@@ -7,6 +7,7 @@
 #include "policy-reader.h"
 
 /* Of a rule by itself; the node is the key's value. */
+void policy_lint_match(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule);
 void policy_lint_guards(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule);
 void policy_lint_methods(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule);
 void policy_lint_prefetch(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule);

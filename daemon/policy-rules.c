@@ -238,6 +238,8 @@ static void read_rule(struct policy_reader *reader, uint32_t node, struct policy
         }
         if (!rule->allow)
                 rule->n_methods = 0;
+        if (seen & 1U << MATCH)
+                policy_lint_match(reader, nodes[MATCH], rule);
         if (seen & 1U << GUARDS)
                 policy_lint_guards(reader, nodes[GUARDS], rule);
         if (seen & 1U << METHODS)

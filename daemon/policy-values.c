@@ -420,6 +420,12 @@ static void add_fs_type(struct policy_reader *reader, uint32_t node, const struc
                              "whoever touches them.");
                 return;
         }
+        if (magic != 0 && !pl_fstype_is_local(magic))
+                policy_doubt(reader,
+                             node,
+                             "Whether files of the file system \"%.60s\" could hold up whoever touches them is not known: they are "
+                             "never registered, whatever a rule says.",
+                             text);
         if (magic != 0 || pl_fstype_magic(text, &magic) == 0) {
                 items_add(reader, userdata, &magic);
                 return;

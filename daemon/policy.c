@@ -51,6 +51,9 @@ enum policy_mismatch policy_match(const struct policy_block *policy,
                 return POLICY_OTHER_BACKING;
         if (!(rule->access & (question->writable ? POLICY_ACCESS_WRITE : POLICY_ACCESS_READ)))
                 return POLICY_OTHER_ACCESS;
+        /* Of memory of which little is known only a rule that means it says that it is all right. */
+        if (question->backing == PINLEASE_BACKING_OTHER && rule->allow && rule->fs_types.n == 0)
+                return POLICY_OTHER_FS_TYPE;
         if (question->length < rule->size_min || question->length > rule->size_max)
                 return POLICY_OTHER_SIZE;
         if (rule->fs_types.n && !in_numbers(policy, &rule->fs_types, question->fs_type))
@@ -248,6 +251,15 @@ int policy_decide(const struct policy_block *policy,
                               question->accepted);
 
         rule = find_rule(policy, subject, question);
+        if (!rule && question->backing == PINLEASE_BACKING_OTHER)
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_BAD_FS,
+                                   "builtin:other",
+                                   "Files of this file system (type 0x%llx) are registered only by a rule that names "
+                                   "it (\"fs_type\"), "
+                                   "and there is none. Use %s, or a file on ext4 or xfs.",
+                                   (unsigned long long)question->fs_type,
+                                   pinnable);
         if (!rule)
                 return refuse_rule(ret_refusal, PINLEASE_CODE_BAD_FS, "builtin:other", "No rule allows this memory to be registered.");
         if (!rule->allow)

@@ -379,6 +379,10 @@ const char *pl_fdclass_name(const struct pl_fdclass *class) {
                         return "a file on xfs";
                 case BTRFS_SUPER_MAGIC:
                         return "a file on btrfs";
+                case F2FS_SUPER_MAGIC:
+                        return "a file on f2fs";
+                case MSDOS_SUPER_MAGIC:
+                        return "a file on vfat";
                 default:
                         return "a file on another file system";
                 }

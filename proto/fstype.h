@@ -16,6 +16,15 @@ int pl_fstype_magic(const char *name, uint64_t *ret_magic);
 
 bool pl_fstype_is_local(uint64_t magic);
 
+/* What a regular file of it is, if it is not on DAX. */
+enum pl_fsuse {
+        PL_FS_NO_MEMORY, /* made up by the kernel when it is read; or nothing is known of that file system */
+        PL_FS_PAGECACHE, /* pages of the page cache, which are written back after they have been written to: a fault
+                          * tells, and whoever has mapped them is told when they go */
+        PL_FS_OTHER,     /* something else, or nobody has looked: only for who names it in a rule */
+};
+enum pl_fsuse pl_fstype_use(uint64_t magic);
+
 /* The names, one after the other; NULL: there are no more. */
 const char *pl_fstype_name(size_t i);
 

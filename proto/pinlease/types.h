@@ -23,11 +23,11 @@ enum pinlease_method {
 
 /* What memory really is, as the broker found it. */
 enum pinlease_backing {
-        PINLEASE_BACKING_OTHER     = 0,
-        PINLEASE_BACKING_SHMEM     = 1, /* memfd, tmpfs, /dev/shm */
+        PINLEASE_BACKING_OTHER     = 0, /* a file of a local file system that is registered only by a rule that names it */
+        PINLEASE_BACKING_SHMEM     = 1, /* memfd, tmpfs, shm_open() */
         PINLEASE_BACKING_HUGETLB   = 2, /* hugetlbfs, memfd with MFD_HUGETLB */
         PINLEASE_BACKING_FSDAX     = 3, /* a file on ext4 or xfs whose pages are the persistent memory itself (S_DAX) */
-        PINLEASE_BACKING_PAGECACHE = 4, /* an ordinary file of ext4 or xfs */
+        PINLEASE_BACKING_PAGECACHE = 4, /* an ordinary file of ext2/3/4, xfs, btrfs, f2fs, vfat, exfat … */
         PINLEASE_BACKING_DEVDAX    = 5, /* /dev/daxX.Y: persistent or device memory without a file system */
         PINLEASE_BACKING_DMABUF    = 6, /* a dma-buf of another device or subsystem */
         PINLEASE_BACKING_ANON      = 7, /* private memory of a process, which no descriptor stands for */

@@ -14,6 +14,8 @@
 #include "harness.h"
 #include "process.h"
 #include "ruled.h"
+#include "service.h"
+#include "subject.h"
 
 #define PAGE UINT64_C(4096)
 #define HEAD "{\"version\": 1, \"rules\": ["
@@ -347,6 +349,114 @@ static void run_bind_mount(const void *argument _unused_) {
         player_stop(&p);
 }
 
+/* --- file systems
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static void fs_mount(const char *folder, const char *text) {
+        CHECK_CALL(mkdir(folder, 0755));
+        command(text);
+}
+
+static bool is_unmounted(const void *folder) {
+        return umount(folder) == 0;
+}
+
+/* The keeper may still have a file open that its registrar had a lease on. */
+static void fs_unmount(const char *folder) {
+        if (!eventually(is_unmounted, folder))
+                FAIL("umount of %s: %m", folder);
+        CHECK_CALL(rmdir(folder));
+}
+
+/* Registered by ODP, not by a pin, neither here nor by the kernel. */
+static void expect_page_cache(struct subject *s, enum pinlease_backing backing) {
+        struct pl_register request = fixture_request(&s->f, &s->memory, PINLEASE_METHOD_PINNED);
+        struct ibv_mr *mr = ibv_reg_mr(s->f.rdma.pd, s->memory.start, s->memory.length, ACCESS_READ_WRITE);
+
+        CHECK(!mr && errno == EFAULT);
+        CHECK_EQUAL(s->reply.backing, backing);
+        CHECK(pl_guards_held(s->reply.guards) & PINLEASE_GUARD_MODIFY);
+        rdma_transfer(&s->f.rdma, s->reply.iova, s->reply.rkey, s->memory.start, SUBJECT_LENGTH, 1);
+        expect_code(fixture_try(&s->f, &request, s->memory.fd, NULL), PINLEASE_CODE_PAGECACHE_WRITE_PIN);
+}
+
+/* Somebody truncates it, and waits until it is given back. */
+static void expect_waits(struct subject *s) {
+        struct app breaker;
+
+        breaker = subject_breaker(subject_truncates, s->path);
+        (void)subject_expect_revoking(s);
+        CHECK_EQUAL(subject_size(s->path), SUBJECT_LENGTH);
+        raw_release(&s->f.raw, s->reply.id);
+        await(breaker.channel);
+        app_finish(&breaker);
+        CHECK_EQUAL(raw_expect_event(&s->f.raw, PL_OP_SETTLED).body.settled.size, SUBJECT_CUT);
+}
+
+/* Nobody waits: it is cut off when it is heard of. */
+static void expect_told(struct subject *s, int changed) {
+        struct pl_packet event;
+
+        CHECK_EQUAL(changed, 0);
+        event = raw_expect_event(&s->f.raw, PL_OP_REVOKING);
+        CHECK_EQUAL(event.body.revoking.id, s->reply.id);
+        CHECK_EQUAL(event.body.revoking.reason, PL_REVOKED_LAYOUT_CHANGE);
+        raw_deregister(&s->f.raw, s->reply.id);
+}
+
+struct fs {
+        const char *folder, *mount;
+};
+
+/* One that is known as page cache by its number. What the app cuts off itself is heard of afterwards. */
+static void run_fs(const void *argument) {
+        const struct fs *fs = argument;
+        struct subject s;
+
+        fs_mount(fs->folder, fs->mount);
+        s = subject_new(fs->folder, NULL);
+        expect_page_cache(&s, PINLEASE_BACKING_PAGECACHE);
+        expect_waits(&s);
+        CHECK_CALL(ftruncate(s.memory.fd, SUBJECT_LENGTH));
+        s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
+        expect_told(&s, ftruncate(s.memory.fd, SUBJECT_CUT));
+        subject_free(&s);
+        fs_unmount(fs->folder);
+}
+
+/* One that only a rule allows, by its number. */
+static void run_named_fs(const void *argument _unused_) {
+        static const char folder[] = "/mnt/ramfs";
+        struct ruled ruled = ruled_start(HEAD "{\"match\": {\"backing\": \"pagecache\"}, \"allow\": false}, "
+                                              "{\"match\": {\"fs_type\": \"0x858458f6\"}, \"allow\": true}" TAIL);
+        struct subject s = { 0 };
+        struct fixture f = fixture_open(NULL);
+        struct pl_register request;
+
+        fs_mount(folder, "mount -t ramfs none /mnt/ramfs");
+        s.f = fixture_open(ruled.instance.path);
+        s.memory.length = SUBJECT_LENGTH;
+        s.memory.fd = memory_file(folder, s.path, SUBJECT_LENGTH);
+        subject_map(&s.memory);
+        rdma_connect(&s.f.rdma);
+        s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
+        expect_page_cache(&s, PINLEASE_BACKING_OTHER);
+        /* There are no leases. */
+        expect_told(&s, truncate(s.path, SUBJECT_CUT));
+
+        request = fixture_request(&f, &s.memory, PINLEASE_METHOD_ANY);
+        request.length = SUBJECT_CUT;
+        expect_code(fixture_try(&f, &request, s.memory.fd, NULL), PINLEASE_CODE_BAD_FS);
+        fixture_close(&f);
+        subject_free(&s);
+        fs_unmount(folder);
+        ruled_stop(&ruled);
+}
+
+static const struct fs btrfs = { "/mnt/btrfs",
+                                 "mkfs.btrfs -q -f /dev/ram2 >/dev/null 2>&1 && mount -t btrfs /dev/ram2 /mnt/btrfs" };
+static const struct fs ext3 = { "/mnt/ext3", "mkfs.ext3 -q -F /dev/ram3 16M && mount -t ext3 /dev/ram3 /mnt/ext3" };
+
 const struct test_case cases_policy[] = {
         { "policy: loaded anew while registrations live", run_reload, NULL, 0 },
         { "policy: loaded anew, an app that does not let go", run_forced, NULL, 0 },
@@ -355,6 +465,9 @@ const struct test_case cases_policy[] = {
         { "policy: prefetch, by the app's wish", run_prefetch, NULL, 0 },
         { "policy: a rule that pins files, ext4", run_pin_file, "/mnt/ext4", 0 },
         { "policy: a rule that pins files, xfs", run_pin_file, "/mnt/xfs", 0 },
+        { "policy: btrfs is page cache", run_fs, &btrfs, 0 },
+        { "policy: ext3 is page cache", run_fs, &ext3, 0 },
+        { "policy: a file system that only a rule names", run_named_fs, NULL, 0 },
         { "policy: a place, and names that lead there", run_place, NULL, 0 },
         { "policy: a place, and what is deleted", run_deleted, NULL, 0 },
         { "policy: a place, mounted over in another namespace", run_bind_mount, NULL, 0 },

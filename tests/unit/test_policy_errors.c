@@ -250,6 +250,16 @@ static const struct {
           "  { \"allow\": true, \"match\": { \"backing\": \"anon\" } } ] }",
           P "2:86: warning: $.rules[0].methods: Private memory is not pinned by this version of the service: of it, what this rule "
             "would have pinned is refused. Of these methods \"odp\" alone is for it.\n" },
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"backing\": [ \"other\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"backing\": [ \"other\", \"shmem\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"backing\": [ \"other\" ], \"fs_type\": \"udf\" } } ] }",
+          P "2:29: warning: $.rules[0].match: Other memory than is known by name is registered only by a rule that names "
+            "its file system (\"fs_type\"): nothing that this rule matches is allowed.\n" },
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"fs_type\": [ \"0x6969\", \"0xef53\" ] } } ] }",
+          P "2:44: warning: $.rules[0].match.fs_type[0]: Whether files of the file system \"0x6969\" could hold up "
+            "whoever touches them is not known: they are never registered, whatever a rule says.\n" },
 #define UNREACHED(name, line)                                                                                          \
         "No request gets to this rule: the rule \"" name "\" (policy.json:" line                                       \
         "), which is asked before, matches all that this one matches.\n"

@@ -177,8 +177,9 @@ TEST(test_kernel) {
                 { PINLEASE_BACKING_FSDAX, false, PINLEASE_CODE_FSDAX_PIN },
                 { PINLEASE_BACKING_FSDAX, true, PINLEASE_CODE_FSDAX_PIN },
         };
-        struct policy_block *policy = testing_policy_of("{\"version\": 1, \"rules\": [{\"name\": \"all\", \"allow\": "
-                                                        "true, \"methods\": [\"pinned\", \"odp\"]}]}");
+        struct policy_block *policy = testing_policy_of(
+                "{\"version\": 1, \"rules\": [{\"name\": \"all\", \"match\": {\"fs_type\": \"ext4\"}, \"allow\": true, "
+                "\"methods\": [\"pinned\", \"odp\"]}]}");
 
         for (size_t i = 0; i < ELEMENTSOF(table); i++) {
                 struct policy_question question = usual;
@@ -201,6 +202,47 @@ TEST(test_kernel) {
                 assert_string_equal(refusal.rule, "all");
         }
         free(policy);
+}
+
+/* Memory of which little is known is allowed by a rule that names its file system, and by no other; it is refused by
+ * any. */
+TEST(test_other) {
+        static const struct {
+                const char *rule;
+                enum pinlease_code code;
+        } table[] = {
+                { "{\"allow\": true}", PINLEASE_CODE_BAD_FS },
+                { "{\"match\": {\"backing\": \"other\"}, \"allow\": true}", PINLEASE_CODE_BAD_FS },
+                { "{\"match\": {\"fs_type\": \"0x5a4f4653\"}, \"allow\": true}", PINLEASE_CODE_NONE },
+                { "{\"match\": {\"fs_type\": [\"ext4\", \"zonefs\"], \"backing\": \"other\"}, \"allow\": true}",
+                  PINLEASE_CODE_NONE },
+                { "{\"match\": {\"fs_type\": \"ext4\", \"backing\": \"other\"}, \"allow\": true}",
+                  PINLEASE_CODE_BAD_FS },
+                { "{\"match\": {\"fs_type\": \"zonefs\", \"backing\": \"pagecache\"}, \"allow\": true}",
+                  PINLEASE_CODE_BAD_FS },
+                { "{\"allow\": false}, {\"match\": {\"fs_type\": \"zonefs\"}, \"allow\": true}", PINLEASE_CODE_POLICY },
+                { "{\"allow\": true}, {\"match\": {\"fs_type\": \"zonefs\"}, \"allow\": true}", PINLEASE_CODE_NONE },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                struct policy_question question = usual;
+                struct policy_decision decision;
+                struct policy_block *policy;
+                struct refusal refusal;
+                char text[300];
+                int r;
+
+                (void)snprintf(text, sizeof text, "{\"version\": 1, \"rules\": [%s]}", table[i].rule);
+                policy = testing_policy_of(text);
+                question.backing = PINLEASE_BACKING_OTHER;
+                question.fs_type = 0x5a4f4653;
+                r = policy_decide(policy, &alice, &question, &decision, &refusal);
+                if (table[i].code == PINLEASE_CODE_NONE)
+                        assert_int_equal(r, 0);
+                else
+                        testing_assert_refusal(r, &refusal, table[i].code);
+                free(policy);
+        }
 }
 
 /* The rule's own choice of methods, where the kernel has no say. */
@@ -267,7 +309,7 @@ TEST(test_on_its_own) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_match),  CHECKED(test_unknown), CHECKED(test_uncertain_path), CHECKED(test_first_rule),
-                CHECKED(test_kernel), CHECKED(test_methods), CHECKED(test_on_its_own),
+                CHECKED(test_kernel), CHECKED(test_other),   CHECKED(test_methods),        CHECKED(test_on_its_own),
         };
 
         return cmocka_run_group_tests_name("policy_rules", tests, NULL, NULL);
