@@ -46,7 +46,7 @@ static void run_bytes(const void *argument) {
         raw_deregister(&f.raw, second.id);
         second = raw_register(&f.raw, &request, big.fd);
         /* The other method's account is another. */
-        request.methods = (uint16_t)(PINLEASE_METHOD_ANY ^ l->method);
+        request.methods = (uint16_t)((PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED) ^ l->method);
         request.length = MIB;
         (void)raw_register(&f.raw, &request, big.fd);
 
