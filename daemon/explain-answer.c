@@ -8,8 +8,7 @@
 #include "backing.h"
 #include "credit.h"
 
-/* --- the device
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 static void choose_device(struct explanation *e) {
         const struct explain_options *o = e->options;
@@ -26,8 +25,7 @@ static void choose_device(struct explanation *e) {
         e->question.unsound = device ? device->unsound : 0;
 }
 
-/* --- asking
- * ------------------------------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 static int check_guards(const struct explanation *e, const struct policy_rule *rule, struct refusal *ret_refusal) {
         for (unsigned int i = 0; i < N_GUARDS; i++)
@@ -88,8 +86,7 @@ static const struct policy_rule *find_rule(const struct explanation *e) {
         return NULL;
 }
 
-/* --- what would work instead
- * -------------------------------------------------------------------------------------------- */
+/* --- what would work instead --- */
 
 enum {
         CHANGE_ACCEPT = 1 << 0,
@@ -166,8 +163,7 @@ static void find_ways(struct explanation *e) {
                 (void)try_memory(e, PINLEASE_BACKING_HUGETLB);
 }
 
-/* --- the answer
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the answer --- */
 
 static int identify(struct explanation *e) {
         int r;

@@ -12,8 +12,7 @@
 
 #define MAX_LINKS 40 /* as the kernel */
 
-/* --- the mount table
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the mount table --- */
 
 struct mount_key {
         const char *point; /* NULL: any */
@@ -76,8 +75,7 @@ static bool is_local(const char *type) {
         return pl_fstype_magic(type, &magic) == 0;
 }
 
-/* --- by path
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- by path --- */
 
 struct walk {
         int fd;              /* where we are, O_PATH */
@@ -212,8 +210,7 @@ int lookup_path(const char *path, struct lookup *ret_found) {
         return 0;
 }
 
-/* --- by descriptor
- * ------------------------------------------------------------------------------------------------------ */
+/* --- by descriptor --- */
 
 /* The mount is known by fdinfo without a look at the file. Returns 0 or a negative errno. */
 static int read_fdinfo(pid_t pid, unsigned int fd, int *ret_flags, unsigned int *ret_mount) {

@@ -291,8 +291,7 @@ void explain_options_done(struct explain_options *options) {
         free(options->gids);
 }
 
-/* --- who
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- who --- */
 
 static int groups_of_user(uid_t uid, struct subject *subject) {
         const struct passwd *user = getpwuid(uid);

@@ -6,8 +6,7 @@
 #include "utf8.h"
 #include "util.h"
 
-/* --- components: a text is one or more, with a / between
- * ------------------------------------------------------------------- */
+/* --- components: a text is one or more, with a / between --- */
 
 static size_t component(const char *text) {
         return (size_t)(strchrnul(text, '/') - text);
@@ -100,8 +99,7 @@ bool pattern_match(const char *pattern, const char *text) {
         return !pattern;
 }
 
-/* --- what is a pattern
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what is a pattern --- */
 
 static const char *wrong_component(const char *text, size_t n, bool last) {
         if (n == 0)
@@ -137,8 +135,7 @@ const char *pattern_wrong(const char *pattern, enum pattern_kind kind) {
         return NULL;
 }
 
-/* --- covering
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- covering --- */
 
 static bool is_literal(const char *pattern, size_t n) {
         return !memchr(pattern, '*', n) && !memchr(pattern, '?', n);

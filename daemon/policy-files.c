@@ -156,8 +156,7 @@ int policy_file_read(const char *path,
         return 0;
 }
 
-/* --- folders
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- folders --- */
 
 int policy_folder_check(const char *path, const struct policy_owner *owner, const char **ret_why) {
         struct stat st;

@@ -45,8 +45,7 @@ void policy_json_place(struct policy_json *json, uint32_t offset, uint32_t *ret_
         *ret_column = json->column;
 }
 
-/* --- the walk
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- the walk --- */
 
 struct walk {
         struct policy_json *json;
@@ -314,8 +313,7 @@ void policy_json_done(struct policy_json *json) {
         *json = (struct policy_json) { 0 };
 }
 
-/* --- what is there
- * --------------------------------------------------------------------------------------------------------- */
+/* --- what is there --- */
 
 int policy_json_text(struct policy_json *json, uint32_t node, char **ret_text) {
         const struct policy_json_node *n = json->nodes + node;
@@ -359,8 +357,7 @@ const char *policy_json_type_name(enum policy_json_type type) {
         return names[type];
 }
 
-/* --- paths
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- paths --- */
 
 /* A key as it is written, escapes and all; what is no plain word in brackets. */
 static void append_key(const struct policy_json *json, const struct policy_json_node *key, FILE *f) {

@@ -41,8 +41,7 @@ static void _printf_(4, 5)
         va_end(ap);
 }
 
-/* --- grace
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- grace --- */
 
 /* Who waits for a lease waits for lease-break-time at most, and then goes on whatever is registered: grace and force
  * have to end well before. */
@@ -111,8 +110,7 @@ static void fill_in(const struct policy_judge *judge, struct policy_draft *draft
         judge_grace(judge, draft);
 }
 
-/* --- names
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 struct name {
         const char *text;
@@ -166,8 +164,7 @@ int policy_judge(const struct policy_judge *judge) {
         return judge_names(judge);
 }
 
-/* --- order
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- order --- */
 
 void policy_judge_order(const struct policy_judge *judge) {
         const struct policy_draft *drafts = judge->whole->drafts;

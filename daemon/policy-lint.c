@@ -85,8 +85,7 @@ void policy_lint_prefetch(struct policy_reader *reader, uint32_t node, const str
                      "Only what is registered by ODP is prefetched, and the methods of this rule have no \"odp\".");
 }
 
-/* --- covering
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- covering --- */
 
 struct cover {
         const char *data;

@@ -75,8 +75,7 @@ static int read_text(struct loading *loading, int source, const char *text, size
         return r == -ENOMEM ? r : reader.error;
 }
 
-/* --- files
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- files --- */
 
 static struct policy_owner owner_of(const struct policy_source *source) {
         return (struct policy_owner) { .check = source->check_owner, .uid = source->owner };
@@ -164,8 +163,7 @@ static int read_folder(struct loading *loading, const char *folder) {
         return r < 0 ? r : read_more(loading, more);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 /* First, as it is below all others: what it says of defaults and limits is overridden. Its rules go to the end later.
  */

@@ -7,8 +7,7 @@
 
 #include "utf8.h"
 
-/* --- what is wrong
- * --------------------------------------------------------------------------------------------------------- */
+/* --- what is wrong --- */
 
 static void _printf_(4, 0)
         say(struct policy_reader *reader, uint32_t node, bool warning, const char *format, va_list ap) {
@@ -93,8 +92,7 @@ char *policy_text_of(struct policy_reader *reader, uint32_t node, const char *wh
         return NULL;
 }
 
-/* --- words that are nearly right
- * ------------------------------------------------------------------------------------------- */
+/* --- words that are nearly right --- */
 
 #define MAX_WORD 40
 
@@ -142,8 +140,7 @@ const char *policy_nearest(const char *text,
         return nearest;
 }
 
-/* --- objects
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- objects --- */
 
 static const char *next_key(const void *userdata, size_t i) {
         return ((const struct policy_key *)userdata)[i].name;

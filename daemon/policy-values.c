@@ -9,8 +9,7 @@
 #include "pattern.h"
 #include "proto.h"
 
-/* --- numbers
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- numbers --- */
 
 struct unit {
         const char *name;
@@ -160,8 +159,7 @@ void policy_read_flag(struct policy_reader *reader, uint32_t node, const struct 
                 *(uint8_t *)target = policy_json_boolean(&reader->json, node);
 }
 
-/* --- words
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- words --- */
 
 static const char *next_word(const void *userdata, size_t i) {
         return ((const struct policy_word *)userdata)[i].name;
@@ -246,8 +244,7 @@ void policy_read_order(struct policy_reader *reader, uint32_t node, const struct
         policy_each(reader, node, key, add_in_order, target);
 }
 
-/* --- texts
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- texts --- */
 
 static void put_text(struct policy_reader *reader, uint32_t node, size_t most, void *target) {
         _cleanup_(pl_freep) char *text = policy_text_of(reader, node, "a text");
@@ -274,8 +271,7 @@ void policy_read_message(struct policy_reader *reader, uint32_t node, const stru
         put_text(reader, node, POLICY_MAX_MESSAGE, target);
 }
 
-/* --- lists
- * ----------------------------------------------------------------------------------------------------------------- */
+/* --- lists --- */
 
 struct items {
         char *data;

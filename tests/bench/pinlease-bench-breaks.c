@@ -63,8 +63,7 @@ struct bench {
         json_object *rows;
 };
 
-/* --- the probe
- * --------------------------------------------------------------------------------------------------------- */
+/* --- the probe --- */
 
 static void write_text(const char *path, int flags, const char *text) {
         int fd = open(path, O_WRONLY | O_CLOEXEC | flags);
@@ -119,8 +118,7 @@ static double probe_last(size_t n) {
         return last;
 }
 
-/* --- the other program
- * ------------------------------------------------------------------------------------------------- */
+/* --- the other program --- */
 
 static _Noreturn void breaker_run(struct breaker *breaker, int channel) {
         char c;
@@ -154,8 +152,7 @@ static void breaker_start(struct bench *b) {
         b->channel = channel[0];
 }
 
-/* --- measuring
- * --------------------------------------------------------------------------------------------------------- */
+/* --- measuring --- */
 
 static double bare(struct bench *b, const struct target *target, const struct file *file, size_t n) {
         static struct ibv_mr *mrs[MAX_N];

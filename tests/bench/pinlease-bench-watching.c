@@ -65,8 +65,7 @@ struct bench {
         int other; /* by which the last of the files is read and written to: there since before it is registered */
 };
 
-/* --- states
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- states --- */
 
 static void systemctl(const char *verb) {
         pid_t pid = fork();
@@ -123,8 +122,7 @@ static void leave(struct bench *b, enum state state) {
                 systemctl("start");
 }
 
-/* --- operations
- * -------------------------------------------------------------------------------------------------------- */
+/* --- operations --- */
 
 static void open_and_close(const struct file *file) {
         int fd = open(file->path, O_RDONLY | O_CLOEXEC);
@@ -213,8 +211,7 @@ static double percent(struct bench *b, unsigned int ms, bool write) {
         return (service_cpu_us() - before) * 100 / (now_us() - begun);
 }
 
-/* --- rounds
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- rounds --- */
 
 static double values[N_STATES][N_OPERATIONS][MAX_ROUNDS], writing[N_STATES][MAX_ROUNDS], resting[N_STATES];
 

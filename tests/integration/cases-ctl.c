@@ -296,8 +296,7 @@ static void run_metrics(const void *argument _unused_) {
         json_object_put(after);
 }
 
-/* --- who may, and how it ends
- * ----------------------------------------------------------------------------------------- */
+/* --- who may, and how it ends --- */
 
 /* The answer comes before anything is asked. */
 static void says_nothing(int channel _unused_, const void *argument _unused_) {

@@ -19,8 +19,7 @@
 #include "linger.h"
 #include "process.h"
 
-/* --- processes
- * -------------------------------------------------------------------------------------------------------- */
+/* --- processes --- */
 
 #define CGROUP "/sys/fs/cgroup/pl-exhaust"
 

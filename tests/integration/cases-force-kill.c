@@ -45,8 +45,7 @@ static struct {
         int line[2]; /* the child lives as long as the case has this end */
 } k;
 
-/* --- the app
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the app --- */
 
 static void *queries(void *argument) {
         (void)call_query_mr_into(k.target.context->cmd_fd, k.reply.handle, argument);
@@ -107,8 +106,7 @@ static void be_app(int channel, const void *argument _unused_) {
         }
 }
 
-/* --- the case
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the case --- */
 
 static bool peer_reaches_it(void) {
         struct rdma peer = rdma_open("rxe_a");

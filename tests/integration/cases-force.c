@@ -66,8 +66,7 @@ static void on_continued(int number _unused_) {
         n_continued++;
 }
 
-/* --- windows
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- windows --- */
 
 static enum ibv_wc_status wait_for(struct ibv_cq *cq) {
         struct ibv_wc wc;
@@ -83,8 +82,7 @@ static struct ibv_mw *bind_window(struct rdma *rdma, const struct pl_register_re
                                       : rdma_bind_window)(rdma, r->handle, r->lkey, r->rkey, r->iova, r->length);
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- threads --- */
 
 /* Queue pairs of its own, on the same context and protection domain. They go with the process. */
 static struct rdma own_connection(void) {
@@ -168,8 +166,7 @@ static void rest(void) {
                 CHECK_EQUAL(pthread_join(state.threads[--state.n_threads], NULL), 0);
 }
 
-/* --- the app
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the app --- */
 
 static enum ibv_wc_status write_to(uint32_t rkey) {
         struct rdma *rdma = &state.f.rdma;
@@ -245,8 +242,7 @@ static void adversary(int channel, const void *argument) {
         serve(channel);
 }
 
-/* --- the case
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the case --- */
 
 static uint64_t ask(const struct app *app, enum word word) {
         tell_value(app->channel, word);
@@ -375,8 +371,7 @@ static void run_by_keeper(const void *argument) {
         bystander_stop(&other);
 }
 
-/* --- an app that ends, and leaves others with all that it had
- * ------------------------------------------------------------- */
+/* --- an app that ends, and leaves others with all that it had --- */
 
 /* The app: has a verbs context that its parent has opened, and a child that keeps context and session. */
 static _Noreturn void leave_child(int line, int childs_line, const struct rdma *target) {

@@ -23,8 +23,7 @@
 
 #define PAGE 4096
 
-/* --- a ledger that lies
- * ----------------------------------------------------------------------------------------------- */
+/* --- a ledger that lies --- */
 
 /* The keeper's own, which a registrar that is out of control can write as well. */
 static int open_ledger(pid_t keeper) {
@@ -235,8 +234,7 @@ static void run_orders(const void *argument _unused_) {
         holder_stop(&app);
 }
 
-/* --- administrators that do not read
- * ----------------------------------------------------------------------------------- */
+/* --- administrators that do not read --- */
 
 static void run_deaf_administrators(const void *argument _unused_) {
         struct app other = bystander_start(NULL), app = app_start(reads_nothing, NULL);
@@ -258,8 +256,7 @@ static void run_deaf_administrators(const void *argument _unused_) {
         bystander_stop(&other);
 }
 
-/* --- connections, more than enough
- * ------------------------------------------------------------------------------------ */
+/* --- connections, more than enough --- */
 
 #define SILENT 1000
 #define SILENT_PLACES 64 /* --silent-per-user */

@@ -23,8 +23,7 @@
 /* Long before lease-break-time, 45 s, after which the kernel does not wait any longer. */
 #define BOUND_MS 20000
 
-/* --- the registrar
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the registrar --- */
 
 /* Stands still, and does not even know that somebody waits. Nothing else is asked of it. */
 static void run_registrar_stopped(const void *argument) {
@@ -51,8 +50,7 @@ static void run_registrar_stopped(const void *argument) {
         subject_abandon(&s);
 }
 
-/* --- the app
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the app --- */
 
 enum end { EXITS, EXECUTES, FORKS, CLOSES_DEVICE, CLOSES_SOCKET };
 
@@ -124,8 +122,7 @@ static void run_ending(const void *argument) {
         (void)unlink(ending.path);
 }
 
-/* --- the device
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the device --- */
 
 /* One write of the device, waited for until it is done or there is something to be read. Returns false then, or when it
  * has failed. */
@@ -201,8 +198,7 @@ static void run_device_removed(const void *argument _unused_) {
         command("ip link delete pl-x");
 }
 
-/* --- no change
- * --------------------------------------------------------------------------------------------------------- */
+/* --- no change --- */
 
 /* Its name goes, or is another file's: the memory is still the app's. */
 static void run_name_lost(const void *argument) {
@@ -224,8 +220,7 @@ static void run_name_lost(const void *argument) {
         subject_free(&s);
 }
 
-/* --- before an unmount
- * ------------------------------------------------------------------------------------------------- */
+/* --- before an unmount --- */
 
 #define MOUNTED "/run/pl-lease-mount"
 
@@ -286,8 +281,7 @@ static void run_unmount(const void *argument _unused_) {
         bystander_stop(&other);
 }
 
-/* --- while it is being registered
- * -------------------------------------------------------------------------------------- */
+/* --- while it is being registered --- */
 
 #define TURNS 150
 

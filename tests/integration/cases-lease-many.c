@@ -18,8 +18,7 @@
 
 #define PAGE 4096
 
-/* --- breaks in a row
- * --------------------------------------------------------------------------------------------------- */
+/* --- breaks in a row --- */
 
 /* So many files are truncated at the same time: more signals than may be queued. */
 #define N_FILES 4
@@ -204,8 +203,7 @@ static void run_in_a_row(const void *argument) {
         instance_stop(&instance);
 }
 
-/* --- registrations of one file
- * ----------------------------------------------------------------------------------------- */
+/* --- registrations of one file --- */
 
 #define N_MANY 1000
 

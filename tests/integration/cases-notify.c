@@ -72,8 +72,7 @@ static struct subject open_subject(const struct instance *instance, const char *
         return s;
 }
 
-/* --- the cases
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- the cases --- */
 
 static void grows(int channel, const void *argument) {
         tell(channel);

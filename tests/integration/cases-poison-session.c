@@ -44,8 +44,7 @@ struct failure {
 static struct memory memory;
 static uint64_t unit; /* a page of it */
 
-/* --- the failure
- * ------------------------------------------------------------------------------------------------------- */
+/* --- the failure --- */
 
 static void on_bus_error(int number _unused_) {
 }
@@ -71,8 +70,7 @@ static bool is_hit(const struct failure *failure, const struct part *part) {
         return false;
 }
 
-/* --- the app
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the app --- */
 
 /* What is told is within the registration, and a failed page; which of several comes first is not said. */
 static void check_range(const struct failure *failure, const struct part *part, uint64_t offset, uint64_t length) {

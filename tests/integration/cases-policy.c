@@ -46,8 +46,7 @@ static void make_file(const char *path) {
         close(fd);
 }
 
-/* --- reload
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- reload --- */
 
 static void run_reload(const void *argument _unused_) {
         struct ruled ruled = ruled_start(HEAD TAIL);
@@ -215,8 +214,7 @@ static void run_prefetch(const void *argument) {
         ruled_stop(&ruled);
 }
 
-/* --- what a rule can allow
- * --------------------------------------------------------------------------------------------------- */
+/* --- what a rule can allow --- */
 
 /* The kernel pins a file for reading; the built-in rules do not, a rule may. For writing it does not, whatever a rule
  * says. */
@@ -239,8 +237,7 @@ static void run_pin_file(const void *argument) {
         ruled_stop(&ruled);
 }
 
-/* --- games with paths
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- games with paths --- */
 
 #define PLACE "/mnt/ext4/allowed"
 #define ELSEWHERE "/mnt/ext4/elsewhere"
@@ -349,8 +346,7 @@ static void run_bind_mount(const void *argument _unused_) {
         player_stop(&p);
 }
 
-/* --- file systems
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- file systems --- */
 
 static void fs_mount(const char *folder, const char *text) {
         CHECK_CALL(mkdir(folder, 0755));

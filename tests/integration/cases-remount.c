@@ -114,8 +114,7 @@ static void run_busy(const void *argument) {
         subject_free(&s);
 }
 
-/* --- unmounted
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- unmounted --- */
 
 #define IMAGE "/mnt/tmpfs/pl-image"
 #define MOUNT "/run/pl-remount"

@@ -28,8 +28,7 @@ static int writer(struct target *t) {
         return t->fd < 0 ? -errno : t->fd;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- opening --- */
 
 static int open_to_read(struct target *t) {
         return TRY(open(t->path, O_RDONLY | O_CLOEXEC));
@@ -45,8 +44,7 @@ static int open_empty(struct target *t) {
         return fd < 0 ? -errno : close(fd);
 }
 
-/* --- sizes and ranges
- * --------------------------------------------------------------------------------------------------- */
+/* --- sizes and ranges --- */
 
 static int truncate_path(struct target *t) {
         return TRY(truncate(t->path, (off_t)t->unit));
@@ -91,8 +89,7 @@ static int append(struct target *t) {
         return fd < 0 ? fd : TRY(pwrite(fd, page, sizeof page, (off_t)t->length));
 }
 
-/* --- names, attributes
- * --------------------------------------------------------------------------------------------------- */
+/* --- names, attributes --- */
 
 /* Another one, of the same length, that has its own blocks. */
 static int other_file(const struct target *t, char *path) {
@@ -129,8 +126,7 @@ static int change_mode(struct target *t) {
         return TRY(chmod(t->path, 0640));
 }
 
-/* --- blocks of other files
- * ------------------------------------------------------------------------------------------------ */
+/* --- blocks of other files --- */
 
 static int with_other(struct target *t, int (*function)(const struct target *t, int fd, int other)) {
         char path[80] = "";
@@ -247,8 +243,7 @@ static int exchange(struct target *t) {
         return with_other(t, exchange_ranges);
 }
 
-/* --- mounts
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- mounts --- */
 
 static int remount(struct target *t) {
         return TRY(mount(NULL, t->folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL));

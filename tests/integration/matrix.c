@@ -59,8 +59,7 @@ static struct {
         struct row *current; /* whose change is under way; NULL: none */
 } m;
 
-/* --- the other program
- * --------------------------------------------------------------------------------------------------- */
+/* --- the other program --- */
 
 enum { OTHER_OPENS = 1 << 8 };
 
@@ -94,8 +93,7 @@ static bool is_decided(const void *argument _unused_) {
         return has_come(m.other.channel) || process_waits_for_lease(m.other.pid);
 }
 
-/* --- the app
- * ------------------------------------------------------------------------------------------------------------- */
+/* --- the app --- */
 
 static struct row *row_of(uint64_t id) {
         for (size_t i = 0; i < N_OPERATIONS; i++)
@@ -208,8 +206,7 @@ static void register_it(struct row *row) {
         row->registered = true;
 }
 
-/* --- one change
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- one change --- */
 
 static const char *impossible(const struct operation *operation) {
         if (operation->flags & OPERATION_NAME && places[m.place].kind == MEMORY_MEMFD)
@@ -286,8 +283,7 @@ static void try_it(struct row *row, uint64_t number) {
                 change(row, number);
 }
 
-/* --- what came of it
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what came of it --- */
 
 static const char *notices_of(const struct row *row) {
         static const char *const names[] = {
@@ -371,8 +367,7 @@ static void run(int channel _unused_, const void *argument) {
                 matrix_subject_free(&m.rows[i].subject);
 }
 
-/* --- all of it
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- all of it --- */
 
 static void print_table(enum way way) {
         printf("| |");

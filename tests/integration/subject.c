@@ -81,8 +81,7 @@ uint64_t subject_size(const char *path) {
         return (uint64_t)st.st_size;
 }
 
-/* --- the other program
- * ------------------------------------------------------------------------------------------------- */
+/* --- the other program --- */
 
 void subject_truncates(int channel, const void *argument) {
         tell(channel);

@@ -22,8 +22,7 @@
 #define RKEY 0x22U
 #define DRIVER ((uint32_t)RDMA_DRIVER_MLX5)
 
-/* --- in place of the kernel: one memory region
- * ---------------------------------------------------------------------------- */
+/* --- in place of the kernel: one memory region --- */
 
 static struct {
         bool live;
@@ -109,8 +108,7 @@ int ioctl(int fd, unsigned long request, ...) {
         return errno ? -1 : 0;
 }
 
-/* --- the service's part
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the service's part --- */
 
 struct script {
         void *address;
@@ -335,8 +333,7 @@ TEST(test_session_ends) {
         end(&f);
 }
 
-/* --- what lies at an address
- * ------------------------------------------------------------------------------------------------ */
+/* --- what lies at an address --- */
 
 static char in_bss[4 * PAGE];
 static struct fake_device device;

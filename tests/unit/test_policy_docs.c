@@ -39,8 +39,7 @@ static struct json_object *read_schema(void) {
         return schema;
 }
 
-/* --- keys
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- keys --- */
 
 struct keys {
         struct {
@@ -200,8 +199,7 @@ TEST(test_manual_keys) {
         free(text);
 }
 
-/* --- examples
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- examples --- */
 
 struct examples {
         struct policy_fixture fixture;

@@ -158,8 +158,7 @@ TEST(test_values) {
         policy_fixture_end(&fixture);
 }
 
-/* --- too much
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- too much --- */
 
 /* prefix, n times the element, suffix. */
 static void load_repeated(
@@ -247,8 +246,7 @@ TEST(test_errors_first) {
         policy_problems_done(&problems);
 }
 
-/* --- blocks
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- blocks --- */
 
 /* Every four bytes of a right block, with numbers that are right nowhere or somewhere else: it is found out, or whoever
  * reads it stays within it (as a build with sanitizers sees). */
