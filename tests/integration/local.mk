@@ -15,7 +15,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-attach.c \
 	tests/integration/cases-campaign.c \
 	tests/integration/cases-changed.c \
-	tests/integration/cases-container.c \
+	tests/integration/cases-container.c tests/integration/cases-deregister.c \
 	tests/integration/cases-credit.c \
 	tests/integration/cases-ctl.c \
 	tests/integration/cases-drain.c \

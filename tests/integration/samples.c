@@ -55,10 +55,10 @@ const struct sample samples[] = {
         { PINLEASE_BACKING_FSDAX, "xfs-dax", NULL, MEMORY_XFS_DAX, NULL, true },
         { PINLEASE_BACKING_PAGECACHE, "ext4", NULL, MEMORY_EXT4, NULL, true },
         { PINLEASE_BACKING_PAGECACHE, "xfs", NULL, MEMORY_XFS, NULL, true },
-        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, "/dev/dax0.0", false },
-        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, "/dev/udmabuf", false },
+        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, "/dev/dax0.0", true },
+        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, "/dev/udmabuf", true },
         { PINLEASE_BACKING_ANON, "private memory", make_anon, 0, NULL, false },
-        { PINLEASE_BACKING_OTHER, "ramfs", make_ramfs, 0, NULL, false },
+        { PINLEASE_BACKING_OTHER, "ramfs", make_ramfs, 0, NULL, true },
 };
 const size_t n_samples = ELEMENTSOF(samples);
 

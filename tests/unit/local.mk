@@ -66,6 +66,7 @@ UNIT_TESTS = \
 	tests/unit/test_ledger_format \
 	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
+	tests/unit/test_mapping_names \
 	tests/unit/test_residency \
 	tests/unit/test_notify \
 	tests/unit/test_obituary \
@@ -234,10 +235,16 @@ tests_unit_test_guard_poison_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_guard_poison_LDFLAGS = -Wl,--wrap=madvise,--wrap=signalfd,--wrap=faccessat,--wrap=prctl,--wrap=realloc,--wrap=syscall
 tests_unit_test_guard_poison_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c tests/unit/wraps.c tests/unit/wraps.h
+MAPPING_TEST_FILES = tests/unit/mapping_fixture.c tests/unit/mapping_fixture.h tests/unit/wraps.c tests/unit/wraps.h
+tests_unit_test_mapping_SOURCES = tests/unit/test_mapping.c $(MAPPING_TEST_FILES)
 tests_unit_test_mapping_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mapping_LDFLAGS = $(WRAPS)
 tests_unit_test_mapping_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_mapping_names_SOURCES = tests/unit/test_mapping_names.c $(MAPPING_TEST_FILES)
+tests_unit_test_mapping_names_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_mapping_names_LDFLAGS = $(WRAPS)
+tests_unit_test_mapping_names_LDADD = $(UNIT_LIBS)
 
 EXPLAIN_TEST_FILES = tests/unit/explain_fixture.c tests/unit/explain_fixture.h
 

@@ -1,79 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "testing.h"
+#include "mapping_fixture.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mapping.h"
 #include "wraps.h"
 
-#define PAGE UINT64_C(4096)
-#define SIZE (16 * PAGE)
-
-struct fixture {
-        struct mapping_table table;
-        struct pl_fdclass class;
-        int fd;
-        uint64_t address; /* room for the whole file, nothing mapped there */
-};
-
-static void fixture_init(struct fixture *f) {
-        wraps_reset();
-        *f = (struct fixture) { .fd = testing_memfd(SIZE), .address = testing_free_address(SIZE) };
-        assert_int_equal(pl_fdclass_get(f->fd, &f->class), 0);
-}
-
-static void fixture_done(struct fixture *f) {
-        assert_int_equal(f->table.n_views, 0);
-        assert_null(f->table.objects);
-        pl_close(f->fd);
-}
-
-static int get(struct fixture *f,
-               uint64_t offset,
-               uint64_t length,
-               uint64_t address,
-               bool writable,
-               bool exact,
-               struct mapping **ret_mapping,
-               uint64_t *ret_start) {
-        return mapping_get(&f->table,
-                           &(struct mapping_request) {
-                                   .class = &f->class,
-                                   .fd = f->fd,
-                                   .offset = offset,
-                                   .length = length,
-                                   .address = address,
-                                   .writable = writable,
-                                   .exact_address = exact,
-                           },
-                           ret_mapping,
-                           ret_start);
-}
-
-static struct mapping *must(struct fixture *f,
-                            uint64_t offset,
-                            uint64_t length,
-                            uint64_t address,
-                            bool writable,
-                            bool exact,
-                            uint64_t *ret_start) {
-        struct mapping *mapping;
-
-        assert_int_equal(get(f, offset, length, address, writable, exact, &mapping, ret_start), 0);
-        return mapping;
-}
 
 TEST(test_address_is_honoured) {
         struct mapping *mapping;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
         char byte = 'z';
 
-        fixture_init(&f);
-        mapping = must(&f, 3 * PAGE + 5, 100, f.address + 3 * PAGE + 5, true, true, &start);
+        mapping_fixture_init(&f);
+        mapping = mapping_fixture_must(&f, 3 * PAGE + 5, 100, f.address + 3 * PAGE + 5, true, true, &start);
         assert_int_equal(start, f.address + 3 * PAGE + 5);
         assert_int_equal(f.table.n_views, 1);
 
@@ -84,21 +27,21 @@ TEST(test_address_is_honoured) {
         assert_int_equal(pread(f.fd, &byte, 1, (off_t)(3 * PAGE + 5)), 1);
         assert_int_equal(byte, 'y');
         assert_null(mapping_put(&f.table, mapping));
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 TEST(test_shared) {
         struct mapping *whole, *part, *again;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
-        whole = must(&f, 0, SIZE, f.address, true, true, &start);
-        part = must(&f, 5 * PAGE + 1, PAGE, f.address + 5 * PAGE + 1, true, true, &start);
+        mapping_fixture_init(&f);
+        whole = mapping_fixture_must(&f, 0, SIZE, f.address, true, true, &start);
+        part = mapping_fixture_must(&f, 5 * PAGE + 1, PAGE, f.address + 5 * PAGE + 1, true, true, &start);
         assert_ptr_equal(part, whole);
         assert_int_equal(start, f.address + 5 * PAGE + 1);
         /* Read-only access may use a writable view, at any address if that does not matter. */
-        again = must(&f, PAGE, PAGE, f.address + 9 * PAGE, false, false, &start);
+        again = mapping_fixture_must(&f, PAGE, PAGE, f.address + 9 * PAGE, false, false, &start);
         assert_ptr_equal(again, whole);
         assert_int_equal(start, f.address + PAGE);
         assert_int_equal(f.table.n_views, 1);
@@ -110,38 +53,38 @@ TEST(test_shared) {
         assert_int_equal(testing_count_views(), 1);
         mapping_put(&f.table, again);
         assert_int_equal(testing_count_views(), 0);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 TEST(test_not_covered) {
         struct mapping *first, *longer, *earlier;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
-        first = must(&f, 4 * PAGE, 2 * PAGE, f.address + 4 * PAGE, false, false, &start);
-        longer = must(&f, 5 * PAGE, 2 * PAGE, f.address + 8 * PAGE, false, false, &start);
-        earlier = must(&f, 3 * PAGE + 4095, 2, f.address + 12 * PAGE + 4095, false, false, &start);
+        mapping_fixture_init(&f);
+        first = mapping_fixture_must(&f, 4 * PAGE, 2 * PAGE, f.address + 4 * PAGE, false, false, &start);
+        longer = mapping_fixture_must(&f, 5 * PAGE, 2 * PAGE, f.address + 8 * PAGE, false, false, &start);
+        earlier = mapping_fixture_must(&f, 3 * PAGE + 4095, 2, f.address + 12 * PAGE + 4095, false, false, &start);
         assert_ptr_not_equal(first, longer);
         assert_ptr_not_equal(first, earlier);
         assert_int_equal(f.table.n_views, 3);
         /* Whole pages were mapped, and whole pages are shared. */
-        assert_ptr_equal(must(&f, 3 * PAGE, 1, f.address, false, false, &start), earlier);
+        assert_ptr_equal(mapping_fixture_must(&f, 3 * PAGE, 1, f.address, false, false, &start), earlier);
         mapping_put(&f.table, earlier);
         mapping_put(&f.table, earlier);
         mapping_put(&f.table, longer);
         mapping_put(&f.table, first);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 TEST(test_writable) {
         struct mapping *reader, *writer;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
-        reader = must(&f, 0, PAGE, f.address, false, true, &start);
-        writer = must(&f, 0, PAGE, f.address, true, false, &start);
+        mapping_fixture_init(&f);
+        reader = mapping_fixture_must(&f, 0, PAGE, f.address, false, true, &start);
+        writer = mapping_fixture_must(&f, 0, PAGE, f.address, true, false, &start);
         assert_ptr_not_equal(reader, writer);
         *(volatile char *)(uintptr_t)start = 1;
         mapping_put(&f.table, reader);
@@ -153,14 +96,14 @@ TEST(test_writable) {
 
         (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         f.fd = open(path, O_RDONLY | O_CLOEXEC);
-        assert_int_equal(get(&f, 0, PAGE, f.address, true, true, &writer, &start), -EACCES);
+        assert_int_equal(mapping_fixture_get(&f, 0, PAGE, f.address, true, true, &writer, &start), -EACCES);
         assert_int_equal(f.table.n_views, 0);
         assert_null(f.table.objects);
-        reader = must(&f, 0, PAGE, f.address, false, true, &start);
+        reader = mapping_fixture_must(&f, 0, PAGE, f.address, false, true, &start);
         mapping_put(&f.table, reader);
         pl_close(f.fd);
         f.fd = fd;
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* The app's address is taken in this process, or is none at all: any other will do, and nothing is mapped over. */
@@ -169,73 +112,73 @@ TEST(test_address_taken) {
                 PAGE, UINT64_C(0x7ffffffff000), UINT64_C(0xffff800000000000), UINT64_MAX - 2 * SIZE + 1, SIZE / 2,
         };
         struct mapping *mapping;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
         void *taken;
 
-        fixture_init(&f);
+        mapping_fixture_init(&f);
         taken = mmap((void *)(uintptr_t)(f.address + PAGE), PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
         assert_ptr_not_equal(taken, MAP_FAILED);
         memset(taken, 'm', PAGE);
-        mapping = must(&f, 0, 2 * PAGE, f.address, true, true, &start);
+        mapping = mapping_fixture_must(&f, 0, 2 * PAGE, f.address, true, true, &start);
         assert_int_not_equal(start, f.address);
         for (size_t i = 0; i < PAGE; i++)
                 assert_int_equal(((char *)taken)[i], 'm');
         /* An old view is better than a new one if neither can be where it should. */
-        assert_ptr_equal(must(&f, PAGE, PAGE, f.address + PAGE, true, true, &start), mapping);
+        assert_ptr_equal(mapping_fixture_must(&f, PAGE, PAGE, f.address + PAGE, true, true, &start), mapping);
         mapping_put(&f.table, mapping);
         mapping_put(&f.table, mapping);
         assert_int_equal(munmap(taken, PAGE), 0);
 
         for (size_t i = 0; i < ELEMENTSOF(impossible); i++) {
-                mapping = must(&f, 0, SIZE, impossible[i] / PAGE * PAGE, true, true, &start);
+                mapping = mapping_fixture_must(&f, 0, SIZE, impossible[i] / PAGE * PAGE, true, true, &start);
                 mapping_put(&f.table, mapping);
         }
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* With an exact address a second view of the same bytes is made where it should be. */
 TEST(test_exact_address) {
         struct mapping *elsewhere, *exact;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
-        elsewhere = must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start);
-        exact = must(&f, 0, PAGE, f.address, true, true, &start);
+        mapping_fixture_init(&f);
+        elsewhere = mapping_fixture_must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start);
+        exact = mapping_fixture_must(&f, 0, PAGE, f.address, true, true, &start);
         assert_ptr_not_equal(elsewhere, exact);
         assert_int_equal(start, f.address);
-        assert_ptr_equal(must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start), elsewhere);
+        assert_ptr_equal(mapping_fixture_must(&f, 0, PAGE, f.address + 8 * PAGE, true, true, &start), elsewhere);
         mapping_put(&f.table, elsewhere);
         mapping_put(&f.table, elsewhere);
         mapping_put(&f.table, exact);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* Views belong to a file, not to a descriptor, and not to another file. */
 TEST(test_files) {
         struct mapping *a, *b, *c;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
         int first;
 
-        fixture_init(&f);
-        a = must(&f, 0, PAGE, f.address, true, true, &start);
+        mapping_fixture_init(&f);
+        a = mapping_fixture_must(&f, 0, PAGE, f.address, true, true, &start);
         first = f.fd;
         f.fd = fcntl(first, F_DUPFD_CLOEXEC, 0);
-        b = must(&f, 0, PAGE, f.address, true, true, &start);
+        b = mapping_fixture_must(&f, 0, PAGE, f.address, true, true, &start);
         assert_ptr_equal(a, b);
         pl_close(f.fd);
 
         f.fd = testing_memfd(SIZE);
         assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
-        c = must(&f, 0, PAGE, f.address, true, false, &start);
+        c = mapping_fixture_must(&f, 0, PAGE, f.address, true, false, &start);
         assert_ptr_not_equal(a, c);
         mapping_put(&f.table, a);
         mapping_put(&f.table, b);
         mapping_put(&f.table, c);
         pl_close(first);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* Views of huge pages start and end on huge pages; seen with an ordinary file that says its pages are huge. */
@@ -244,17 +187,17 @@ TEST(test_device_rounding) {
         const uint64_t unit = 2 << 20;
         struct mapping *mapping;
         struct mapping_view view;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
+        mapping_fixture_init(&f);
         assert_int_equal(ftruncate(f.fd, (off_t)(4 * unit)), 0);
         assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
         f.class.kind = PL_FD_DEVDAX;
         f.class.align = unit;
         f.address = testing_free_address(6 * unit) / unit * unit + unit;
 
-        mapping = must(&f, 2 * unit - PAGE, 2 * PAGE, f.address + unit - PAGE, true, true, &start);
+        mapping = mapping_fixture_must(&f, 2 * unit - PAGE, 2 * PAGE, f.address + unit - PAGE, true, true, &start);
         assert_int_equal(start, f.address + unit - PAGE);
         view = mapping_view(mapping);
         assert_int_equal(view.base, f.address);
@@ -263,48 +206,48 @@ TEST(test_device_rounding) {
         mapping_put(&f.table, mapping);
 
         /* Not where no device can be mapped. */
-        mapping = must(&f, unit, PAGE, f.address + PAGE, true, true, &start);
+        mapping = mapping_fixture_must(&f, unit, PAGE, f.address + PAGE, true, true, &start);
         assert_int_not_equal(start, f.address + PAGE);
         mapping_put(&f.table, mapping);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 TEST(test_huge_rounding) {
         const uint64_t huge = 2 << 20;
         struct mapping *mapping;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
+        mapping_fixture_init(&f);
         assert_int_equal(ftruncate(f.fd, (off_t)(4 * huge)), 0);
         assert_int_equal(pl_fdclass_get(f.fd, &f.class), 0);
         f.class.page_size = huge;
         f.address = testing_free_address(4 * huge);
 
-        mapping = must(&f, huge + PAGE, PAGE, f.address + huge + PAGE, true, true, &start);
+        mapping = mapping_fixture_must(&f, huge + PAGE, PAGE, f.address + huge + PAGE, true, true, &start);
         assert_int_equal(start, f.address + huge + PAGE);
-        assert_ptr_equal(must(&f, huge, huge, f.address + huge, true, true, &start), mapping);
+        assert_ptr_equal(mapping_fixture_must(&f, huge, huge, f.address + huge, true, true, &start), mapping);
         mapping_put(&f.table, mapping);
         mapping_put(&f.table, mapping);
 
         /* An address that no huge page can have is not tried. */
-        mapping = must(&f, huge, huge, f.address + PAGE, true, true, &start);
+        mapping = mapping_fixture_must(&f, huge, huge, f.address + PAGE, true, true, &start);
         assert_int_not_equal(start, f.address + PAGE);
         mapping_put(&f.table, mapping);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* In the order in which they were made, without those that have gone; a number is not used again. */
 TEST(test_all_views) {
         struct mapping *views[4];
         struct mapping_view view;
-        struct fixture f;
+        struct mapping_fixture f;
         uint64_t start;
 
-        fixture_init(&f);
+        mapping_fixture_init(&f);
         assert_null(mapping_from(&f.table, 1));
         for (unsigned int i = 0; i < ELEMENTSOF(views); i++)
-                views[i] = must(&f, (2 * i + 1) * PAGE, PAGE, f.address, true, false, &start);
+                views[i] = mapping_fixture_must(&f, (2 * i + 1) * PAGE, PAGE, f.address, true, false, &start);
         for (unsigned int i = 0; i < ELEMENTSOF(views); i++) {
                 assert_ptr_equal(mapping_from(&f.table, i + 1), views[i]);
                 assert_ptr_equal(mapping_younger(views[i]), i + 1 < ELEMENTSOF(views) ? views[i + 1] : NULL);
@@ -326,147 +269,22 @@ TEST(test_all_views) {
         assert_null(mapping_younger(views[2]));
         mapping_put(&f.table, views[0]);
         assert_ptr_equal(mapping_from(&f.table, 1), views[2]);
-        views[0] = must(&f, 0, PAGE, f.address, true, false, &start);
+        views[0] = mapping_fixture_must(&f, 0, PAGE, f.address, true, false, &start);
         assert_int_equal(mapping_view(views[0]).number, 5);
         assert_ptr_equal(mapping_younger(views[2]), views[0]);
         mapping_put(&f.table, views[2]);
         mapping_put(&f.table, views[0]);
         assert_null(f.table.first);
         assert_null(f.table.last);
-        fixture_done(&f);
-}
-
-/* A file in memory with a name of n bytes in all, made of `unit`, which is a character of any length; the end is `tail`. */
-static void name_file(struct fixture *f, char *path, size_t n, const char *unit, const char *tail) {
-        size_t k;
-
-        k = (size_t)sprintf(path, "/dev/shm/pl-%d-", (int)getpid());
-        while (k + strlen(unit) + strlen(tail) <= n)
-                k += (size_t)sprintf(path + k, "%s", unit);
-        while (k + strlen(tail) < n)
-                path[k++] = 'x';
-        (void)strcpy(path + k, tail);
-        assert_int_equal(strlen(path), n);
-
-        pl_close(f->fd);
-        f->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        assert_true(f->fd >= 0);
-        assert_int_equal(ftruncate(f->fd, (off_t)SIZE), 0);
-        assert_int_equal(pl_fdclass_get(f->fd, &f->class), 0);
-}
-
-static void assert_filled_up(const char *name) {
-        size_t n = strlen(name);
-
-        assert_in_range(n, 0, MAPPING_NAME_MAX - 1);
-        for (; n < MAPPING_NAME_MAX; n++)
-                assert_int_equal(name[n], 0);
-}
-
-TEST(test_name) {
-        struct mapping *mapping;
-        struct fixture f;
-        uint64_t start;
-
-        fixture_init(&f);
-        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
-        assert_int_equal(strncmp(mapping_name(mapping), "/memfd:", 7), 0);
-        assert_non_null(strstr(mapping_name(mapping), " (deleted)"));
-        assert_filled_up(mapping_name(mapping));
-        mapping_put(&f.table, mapping);
-        fixture_done(&f);
-}
-
-/* What fits is there whole, of what does not the end; characters are not cut through. */
-TEST(test_long_names) {
-        static const char *const units[] = { "a", "ä", "…", "😀" };
-
-        for (size_t u = 0; u < ELEMENTSOF(units); u++)
-                for (size_t n = 96; n <= 200; n++) {
-                        struct mapping *mapping;
-                        struct fixture f;
-                        const char *name;
-                        char path[256];
-                        uint64_t start;
-
-                        fixture_init(&f);
-                        name_file(&f, path, n, units[u], "end");
-                        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
-                        assert_int_equal(unlink(path), 0);
-                        name = mapping_name(mapping);
-                        assert_filled_up(name);
-                        if (n < MAPPING_NAME_MAX)
-                                assert_string_equal(name, path);
-                        else {
-                                size_t tail = strlen(name) - strlen("…");
-
-                                assert_int_equal(strncmp(name, "…", strlen("…")), 0);
-                                assert_string_equal(name + strlen("…"), path + n - tail);
-                                assert_int_not_equal(path[n - tail] & 0xc0, 0x80);
-                                assert_in_range(tail, MAPPING_NAME_MAX - 1 - strlen("…") - (strlen(units[u]) - 1), MAPPING_NAME_MAX);
-                        }
-                        mapping_put(&f.table, mapping);
-                        fixture_done(&f);
-                }
-}
-
-/* Bytes that are no character at all: cut as they are. */
-TEST(test_odd_names) {
-        struct mapping *mapping;
-        struct fixture f;
-        char path[256];
-        uint64_t start;
-
-        fixture_init(&f);
-        name_file(&f, path, 180, "\x80", "\x1b[31m\n");
-        mapping = must(&f, 0, PAGE, f.address, true, false, &start);
-        assert_int_equal(unlink(path), 0);
-        assert_filled_up(mapping_name(mapping));
-        assert_string_equal(mapping_name(mapping) + strlen("…"), path + 180 - 97);
-        mapping_put(&f.table, mapping);
-        fixture_done(&f);
-}
-
-/* The name is asked for when a view is made, and only then: registering again costs no system call. */
-TEST(test_name_is_kept) {
-        struct mapping *first, *again, *other, *third;
-        char path[256], renamed[sizeof path + 4];
-        struct fixture f;
-        uint64_t start;
-
-        fixture_init(&f);
-        name_file(&f, path, 30, "a", "");
-        first = must(&f, 0, PAGE, f.address, true, false, &start);
-        assert_string_equal(mapping_name(first), path);
-        (void)snprintf(renamed, sizeof renamed, "%s.new", path);
-        assert_int_equal(rename(path, renamed), 0);
-
-        again = must(&f, 0, PAGE, f.address, true, false, &start);
-        assert_ptr_equal(first, again);
-        assert_string_equal(mapping_name(again), path);
-        other = must(&f, 4 * PAGE, PAGE, f.address + 4 * PAGE, true, false, &start);
-        assert_string_equal(mapping_name(other), renamed);
-
-        /* Nothing of a longer name is left behind a shorter one. */
-        assert_int_equal(rename(renamed, path), 0);
-        third = must(&f, 8 * PAGE, PAGE, f.address + 8 * PAGE, true, false, &start);
-        assert_string_equal(mapping_name(third), path);
-        assert_filled_up(mapping_name(third));
-
-        mapping_put(&f.table, third);
-        mapping_put(&f.table, first);
-        mapping_put(&f.table, again);
-        mapping_put(&f.table, other);
-        assert_int_equal(unlink(path), 0);
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 /* mapping_get(): object, its node of the tree, view, and two attempts to map. */
 TEST(test_failures) {
         unsigned int n_failed = 0;
-        struct fixture f;
+        struct mapping_fixture f;
 
-        fixture_init(&f);
+        mapping_fixture_init(&f);
         for (unsigned int n = 1; n <= 5; n++) {
                 struct mapping *mapping;
                 uint64_t start;
@@ -474,7 +292,7 @@ TEST(test_failures) {
 
                 wraps_n_allocations = 0;
                 wraps_fail_at = n;
-                r = get(&f, 0, PAGE, f.address, true, true, &mapping, &start);
+                r = mapping_fixture_get(&f, 0, PAGE, f.address, true, true, &mapping, &start);
                 wraps_fail_at = 0;
                 if (r == 0) {
                         /* The fourth is the attempt at the app's address, which may fail. */
@@ -488,7 +306,7 @@ TEST(test_failures) {
         }
         assert_int_equal(n_failed, 3);
         assert_null(mapping_put(&f.table, NULL));
-        fixture_done(&f);
+        mapping_fixture_done(&f);
 }
 
 int main(void) {
@@ -504,10 +322,6 @@ int main(void) {
                 CHECKED(test_device_rounding),
                 CHECKED(test_huge_rounding),
                 CHECKED(test_failures),
-                CHECKED(test_name),
-                CHECKED(test_long_names),
-                CHECKED(test_odd_names),
-                CHECKED(test_name_is_kept),
         };
 
         return cmocka_run_group_tests_name("mapping", tests, NULL, NULL);
