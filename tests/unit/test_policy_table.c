@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ static int decide(const struct policy_block *policy,
                 .accepted = row->accepted,
                 .offered = row->device.offered,
                 .unsound = row->device.unsound,
+                .fs_type = row->backing == PINLEASE_BACKING_OTHER ? RAMFS_MAGIC : 0,
         };
 
         memset(ret_decision, 0xaa, sizeof *ret_decision);
