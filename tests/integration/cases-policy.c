@@ -422,17 +422,15 @@ static void run_fs(const void *argument) {
 
 /* One that only a rule allows, by its number. */
 static void run_named_fs(const void *argument _unused_) {
-        static const char folder[] = "/mnt/ramfs";
         struct ruled ruled = ruled_start(HEAD "{\"match\": {\"backing\": \"pagecache\"}, \"allow\": false}, "
                                               "{\"match\": {\"fs_type\": \"0x858458f6\"}, \"allow\": true}" TAIL);
         struct subject s = { 0 };
         struct fixture f = fixture_open(NULL);
         struct pl_register request;
 
-        fs_mount(folder, "mount -t ramfs none /mnt/ramfs");
         s.f = fixture_open(ruled.instance.path);
         s.memory.length = SUBJECT_LENGTH;
-        s.memory.fd = memory_file(folder, s.path, SUBJECT_LENGTH);
+        s.memory.fd = memory_file("/mnt/ramfs", s.path, SUBJECT_LENGTH);
         subject_map(&s.memory);
         rdma_connect(&s.f.rdma);
         s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
@@ -445,7 +443,6 @@ static void run_named_fs(const void *argument _unused_) {
         expect_code(fixture_try(&f, &request, s.memory.fd, NULL), PINLEASE_CODE_BAD_FS);
         fixture_close(&f);
         subject_free(&s);
-        fs_unmount(folder);
         ruled_stop(&ruled);
 }
 
