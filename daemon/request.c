@@ -40,10 +40,14 @@ static int explain_kernel(const struct ledger_record *record,
                                             PINLEASE_CODE_KERNEL,
                                             error,
                                             "The kernel refused to pin %" PRIu64 " bytes of %s memory for reading (EFAULT). Before "
-                                            "Linux 6.2 it pins all memory as if it were written to: pass a descriptor that is open "
-                                            "for writing as well, and not sealed against it.",
+                                            "Linux 6.2 it pins all memory as if it were written to: %s.",
                                             record->length,
-                                            backing);
+                                            backing,
+                                            policy_kernel_forbids((enum pinlease_backing)record->backing, true) &
+                                                            PINLEASE_METHOD_PINNED ?
+                                                    "which is not done to ordinary files; use a memfd" :
+                                                    "pass a descriptor that is open for writing as well, and not sealed "
+                                                    "against it");
                 break;
         default:
                 break;

@@ -121,9 +121,19 @@ struct asking {
         const struct memory *memory;
 };
 
+/* Before Linux 6.2 all is pinned as if it were written to, which files whose writes are tracked never are. */
+static const struct table_outcome *outcome_of(const struct asking *asking, const struct table_row *row) {
+        static const struct table_outcome cannot = { .code = PINLEASE_CODE_KERNEL };
+        const struct table_outcome *outcome = row->outcomes + asking->policy;
+        bool tracked = row->backing == PINLEASE_BACKING_PAGECACHE || row->backing == PINLEASE_BACKING_OTHER;
+
+        return tracked && outcome->methods[0] == PINLEASE_METHOD_PINNED && table_kernel() < TABLE_VERSION(6, 2) ? &cannot :
+                                                                                                                  outcome;
+}
+
 static void ask_service(const struct asking *asking, const struct table_row *row) {
         struct pl_register request = fixture_request(asking->f, asking->memory, row->accepted);
-        const struct table_outcome *should = row->outcomes + asking->policy;
+        const struct table_outcome *should = outcome_of(asking, row);
         struct table_outcome is = { .code = PINLEASE_CODE_NONE };
         struct pl_register_reply reply;
 

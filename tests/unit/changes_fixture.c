@@ -5,6 +5,7 @@
 
 #include "codec.h"
 #include "fake_uverbs.h"
+#include "wraps.h"
 
 struct fixture f;
 struct guards guards;
@@ -48,6 +49,7 @@ static int on_send(void *userdata _unused_, const struct control_message *messag
 
 void begin_test(void) {
         fixture_init(&f);
+        wraps_clock->stands = true;
         f.revoker.settles = true;
         n_sent = n_let_go = 0;
         lease_back = true;

@@ -24,7 +24,7 @@ void wraps_reset(void) {
                         abort();
                 wraps_clock = p;
         }
-        wraps_clock->fast = false;
+        wraps_clock->fast = wraps_clock->stands = false;
         wraps_clock->jumped_ms = 0;
         wraps_in_a_hurry = false;
 }
@@ -78,9 +78,15 @@ WRAP(FILE *, fopen, const char *path, const char *mode) {
 }
 
 WRAP(int, clock_gettime, clockid_t clock, struct timespec *now) {
+        static struct timespec stood[CLOCK_BOOTTIME + 1];
         unsigned int ms = wraps_clock ? wraps_clock->jumped_ms : 0;
         int r = __real_clock_gettime(clock, now);
 
+        if (wraps_clock && clock >= 0 && clock <= CLOCK_BOOTTIME) {
+                if (!wraps_clock->stands || stood[clock].tv_sec == 0)
+                        stood[clock] = *now;
+                *now = stood[clock];
+        }
         now->tv_sec += ms / 1000;
         now->tv_nsec += ms % 1000 * 1000000L;
         if (now->tv_nsec >= 1000000000L) {

@@ -26,6 +26,7 @@ extern bool wraps_verbs_devices;
 #define WRAPS_REAL_MS 50
 struct wraps_clock {
         volatile bool fast;
+        volatile bool stands; /* for processes that do not take part, too: only jumps move it */
         volatile unsigned int jumped_ms;
 };
 extern struct wraps_clock *wraps_clock;
