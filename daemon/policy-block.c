@@ -51,10 +51,10 @@ static bool are_ranges(const struct check *c, struct policy_list list) {
 static bool are_actions(const struct policy_rule *rule) {
         unsigned int seen = 0;
 
-        if (rule->allow > 1 || rule->prefetch > 1 || rule->builtin > 1)
+        if (rule->allow > 1 || rule->prefetch > 1 || rule->builtin > 1 || rule->pins_private > 1)
                 return false;
         if (!rule->allow)
-                return rule->n_methods == 0;
+                return rule->n_methods == 0 && !rule->pins_private;
         if (rule->n_methods < 1 || rule->n_methods > POLICY_MAX_METHODS)
                 return false;
         for (unsigned int i = 0; i < rule->n_methods; i++) {
@@ -65,6 +65,8 @@ static bool are_actions(const struct policy_rule *rule) {
                         return false;
                 seen |= method;
         }
+        if (rule->pins_private && (!(seen & PINLEASE_METHOD_PINNED) || !(rule->backings & 1U << PINLEASE_BACKING_ANON)))
+                return false;
         return (rule->on_layout_change == POLICY_LAYOUT_REVOKE || rule->on_layout_change == POLICY_LAYOUT_NOTIFY) &&
                (rule->force == POLICY_FORCE_STOP || rule->force == POLICY_FORCE_KILL) &&
                (rule->guards & ~(uint32_t)PINLEASE_GUARD_ALL) == 0;
@@ -87,7 +89,8 @@ int policy_block_check(const void *data, size_t size) {
                 return -EBADMSG;
         if (block->magic != POLICY_MAGIC || block->version != POLICY_VERSION || block->size != size)
                 return -EBADMSG;
-        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1)
+        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1 ||
+            block->pins_private > 1)
                 return -EBADMSG;
         if (!is_array(&c,
                       (struct policy_list) { block->rules, block->n_rules },
@@ -102,7 +105,8 @@ int policy_block_check(const void *data, size_t size) {
         for (uint32_t i = 0; i < block->n_rules; i++) {
                 if (!is_rule(&c, rules + i))
                         return -EBADMSG;
-                if ((rules[i].paths.n > 0 && !block->paths) || (rules[i].cgroups.n > 0 && !block->cgroups))
+                if ((rules[i].paths.n > 0 && !block->paths) || (rules[i].cgroups.n > 0 && !block->cgroups) ||
+                    (rules[i].pins_private && !block->pins_private))
                         return -EBADMSG;
         }
         return 0;

@@ -16,7 +16,7 @@
 #include "pinlease/types.h"
 
 #define POLICY_MAGIC   UINT64_C(0x6963696c6f706c70)
-#define POLICY_VERSION 2
+#define POLICY_VERSION 3
 
 /* Bounds of what is loaded; see pinlease-policy(5). */
 #define POLICY_MAX_RULES   100000
@@ -73,7 +73,9 @@ struct policy_rule {
         uint8_t force;            /* enum policy_force */
         uint8_t prefetch;         /* of ODP: ADVISE_MR right after the registration */
         uint8_t builtin;
-        uint8_t reserved[3];
+        uint8_t pins_private; /* it names both private memory and pins; else it has none pinned, whatever else it matches and allows:
+                               * what children of a process inherit is not given by who may not have meant it */
+        uint8_t reserved[2];
         uint32_t guards;   /* enum pinlease_guard: those that have to hold */
         uint32_t grace_ms; /* for a change of the file's layout */
 };
@@ -94,6 +96,8 @@ struct policy_block {
         uint32_t n_rules;
         uint32_t paths;   /* 1: some rule asks for a path; else nobody needs to find it out */
         uint32_t cgroups; /* 1: some rule asks for a control group */
+        uint32_t pins_private; /* 1: some rule has private memory pinned; else nobody raises a limit for it */
+        uint32_t reserved;
 };
 
 static inline const void *policy_at(const struct policy_block *block, uint32_t offset) {

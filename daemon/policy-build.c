@@ -67,6 +67,7 @@ int policy_build_finish(struct policy_build *build,
         for (size_t i = 0; i < n_rules; i++) {
                 block.paths |= rules[i].paths.n > 0;
                 block.cgroups |= rules[i].cgroups.n > 0;
+                block.pins_private |= rules[i].pins_private;
         }
         block.size = end + 1;
         memcpy(build->data, &block, sizeof block);

@@ -48,22 +48,10 @@ void policy_lint_guards(struct policy_reader *reader, uint32_t node, const struc
                      (rule->guards & (rule->guards - 1)) ? "all these guards at once" : "this guard");
 }
 
-static bool has_pinned(const struct policy_rule *rule) {
-        for (unsigned int i = 0; i < rule->n_methods; i++)
-                if (rule->methods[i] == PINLEASE_METHOD_PINNED)
-                        return true;
-        return false;
-}
-
 /* Written so, nothing is left of the rule when the kernel's own rule has been applied, see policy.h. */
 void policy_lint_methods(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
         bool dax = rule->backings & BACKING(FSDAX), cache = rule->backings & BACKING(PAGECACHE);
 
-        if (rule->allow && rule->backings & BACKING(ANON) && has_pinned(rule))
-                policy_doubt(reader,
-                             node,
-                             "Private memory is not pinned by this version of the service: of it, what this rule would have pinned "
-                             "is refused. Of these methods \"odp\" alone is for it.");
         if (!rule->allow || rule->n_methods != 1 || rule->methods[0] != PINLEASE_METHOD_PINNED || rule->backings == 0)
                 return;
         if ((rule->backings & ~(BACKING(FSDAX) | BACKING(PAGECACHE))) || (cache && (rule->access & POLICY_ACCESS_READ)))

@@ -91,6 +91,13 @@ static void read_methods(struct policy_reader *reader, uint32_t node, const stru
         memcpy(rule->methods, order.values, sizeof rule->methods);
 }
 
+static bool has_pinned(const struct policy_rule *rule) {
+        for (unsigned int i = 0; i < rule->n_methods; i++)
+                if (rule->methods[i] == PINLEASE_METHOD_PINNED)
+                        return true;
+        return false;
+}
+
 enum rule_key { NAME, MATCH, ALLOW, MESSAGE, METHODS, GUARDS, LAYOUT, GRACE, FORCE, PREFETCH, N_RULE_KEYS };
 
 static const struct policy_key rule_keys[] = {
@@ -236,6 +243,8 @@ static void read_rule(struct policy_reader *reader, uint32_t node, struct policy
                 rule->methods[1] = PINLEASE_METHOD_ODP;
                 rule->methods[2] = PINLEASE_METHOD_PINNED;
         }
+        else
+                rule->pins_private = rule->allow && rule->backings & 1U << PINLEASE_BACKING_ANON && has_pinned(rule);
         if (!rule->allow)
                 rule->n_methods = 0;
         if (seen & 1U << MATCH)

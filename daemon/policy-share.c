@@ -61,6 +61,13 @@ int policy_map(int fd, const struct policy_block **ret_block) {
         return 0;
 }
 
+bool policy_pins_private(int fd) {
+        struct policy_block head;
+
+        return pread(fd, &head, sizeof head, 0) == (ssize_t)sizeof head && head.magic == POLICY_MAGIC &&
+               head.version == POLICY_VERSION && head.pins_private;
+}
+
 const struct policy_block *policy_unmap(const struct policy_block *block) {
         if (block)
                 (void)munmap((void *)(uintptr_t)block, block->size);

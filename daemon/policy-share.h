@@ -15,6 +15,9 @@ int policy_share(const struct policy_block *block);
  */
 int policy_map(int fd, const struct policy_block **ret_block);
 
+/* Has some rule of it private memory pinned? Of one that comes from pinleased: only its head is read. False also if it is none. */
+bool policy_pins_private(int fd);
+
 /* NULL is accepted. Returns NULL. */
 const struct policy_block *policy_unmap(const struct policy_block *block);
 

@@ -122,8 +122,8 @@ static enum pinlease_code no_pin(const struct policy_question *question, const c
                 return PINLEASE_CODE_PAGECACHE_READ_PIN;
         }
         if (question->backing == PINLEASE_BACKING_ANON) {
-                *ret_why = "Private memory is not pinned: the limit of locked memory of its process would have to be raised, which this "
-                           "version of the service does not do";
+                *ret_why = "Private memory is pinned only by a rule that names it (\"anon\") and \"pinned\": the limit of locked "
+                           "memory of its process is raised for that, and its children inherit it";
                 return PINLEASE_CODE_ANON_PIN;
         }
         *ret_why = "The rule allows no pin of this memory";
@@ -135,8 +135,7 @@ static unsigned int methods_of(const struct policy_rule *rule, const struct poli
 
         for (unsigned int i = 0; i < rule->n_methods; i++)
                 methods |= rule->methods[i];
-        /* What children of the process inherit is not given by a rule that means other memory. */
-        if (question->backing == PINLEASE_BACKING_ANON && !(rule->backings & 1U << PINLEASE_BACKING_ANON))
+        if (question->backing == PINLEASE_BACKING_ANON && !rule->pins_private)
                 methods &= ~(unsigned int)PINLEASE_METHOD_PINNED;
         return methods & ~policy_kernel_forbids(question->backing, question->writable);
 }

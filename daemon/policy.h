@@ -13,8 +13,8 @@
  *   page cache, reading  by rule only          the kernel allows it, but the file can be truncated under the pin
  *   shmem, hugetlb       yes                   no dirty tracking, no write-protection by writeback
  *   device-dax           yes                   no file system, which could want the memory back
- *   private memory       by a rule that names  the kernel allows it, but its owner's RLIMIT_MEMLOCK has to be raised for it; nobody does
- *                        it                    that yet: grant.h refuses what the rule allows, and policy-lint.h warns
+ *   private memory       by a rule that names  the kernel allows it, but its owner's RLIMIT_MEMLOCK has to be raised for it, see
+ *                        it                    memlock.h
  *   dma-buf              -                     its exporter maps it: it is not memory of a process
  */
 
