@@ -14,7 +14,7 @@
 
 #define CONTROL_MAGIC   UINT64_C(0x6c72746e6f636c70)
 #ifndef CONTROL_VERSION /* tests build others */
-#define CONTROL_VERSION 4
+#define CONTROL_VERSION 5
 #endif
 
 enum control_type {
@@ -54,6 +54,10 @@ enum control_type {
         CONTROL_UNLEND = 20,      /* registrar → keeper: id; the lease is given up. No ACK */
         CONTROL_FREEZE = 21,      /* registrar → keeper: value: enum control_freeze. ACK, but to RELEASE;
                                    * EPERM: the app may not be killed */
+
+        CONTROL_MEMLOCK_RAISE = 23, /* registrar → keeper: length: so many bytes the app is to be able to pin by itself, in all. ACK;
+                                     * EACCES: no rule has private memory pinned; ESRCH: the app is not known */
+        CONTROL_MEMLOCK_LOWER = 24, /* registrar → keeper: length: the same, of what is needed still. No ACK */
 
         CONTROL_POLICY = 22, /* with a descriptor, see policy-share.h: it replaces the one before. Comes after every WELCOME, too */
 

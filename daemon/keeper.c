@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -14,7 +13,9 @@
 #include "custody.h"
 #include "freeze.h"
 #include "log.h"
+#include "memlock.h"
 #include "overdue.h"
+#include "policy-share.h"
 #include "relay.h"
 #include "request.h"
 #include "uplink.h"
@@ -50,6 +51,7 @@ struct keeper {
         struct custody custody;
         struct freeze freeze;
         struct force force;
+        struct memlock memlock;
         unsigned int orphan_tries;
 
         enum phase phase;
@@ -97,6 +99,7 @@ static unsigned int clean(struct keeper *k) {
         result = cleanup_ledger(k->ledger, &k->force, k->custody.contexts, ELEMENTSOF(k->custody.contexts));
         if (result.destroyed > 0)
                 log_line(LOG_INFO, "destroyed %u memory regions that its registrar left", result.destroyed);
+        memlock_lower(&k->memlock, 0);
         return result.kept;
 }
 
@@ -134,16 +137,20 @@ static int acknowledge(struct keeper *k, int error) {
                             -1);
 }
 
-/* The kernel's own ceiling on what the registrar can pin follows the credit. */
-static void set_ceiling(const struct keeper *k) {
-        uint64_t pinned = k->uplink.introduction.credit.pinned;
-        const struct rlimit limit = { pinned, pinned };
+/* The kernel's own ceilings on what the registrar can pin, and the app, follow the credit. */
+static void set_ceiling(struct keeper *k) {
+        memlock_ceiling(&k->memlock, k->uplink.introduction.credit.pinned);
+}
 
-        /* Its number may be somebody else's. */
-        if (k->config.registrar < 0)
-                return;
-        if (prlimit((pid_t)k->config.introduction.registrar_pid, RLIMIT_MEMLOCK, &limit, NULL) < 0)
-                log_line(LOG_ERR, "cannot set its registrar's pin ceiling to %" PRIu64 " bytes: %s", pinned, strerror(errno));
+static int raise_limit(struct keeper *k, uint64_t total) {
+        int r;
+
+        if (total > k->uplink.introduction.credit.pinned)
+                return -EPROTO;
+        r = k->phase > PHASE_ENDING ? -ESRCH : memlock_raise(&k->memlock, total);
+        if (r == 0)
+                set_ceiling(k);
+        return acknowledge(k, r);
 }
 
 static int take_back(struct keeper *k, const struct credit_amount *credit) {
@@ -211,6 +218,12 @@ static int handle_registrar(struct keeper *k, const struct control_message *mess
                 return custody_lend(&k->custody, k->config.control, message, fd);
         case CONTROL_UNLEND:
                 return custody_unlend(&k->custody, message);
+        case CONTROL_MEMLOCK_RAISE:
+                return raise_limit(k, message->length);
+        case CONTROL_MEMLOCK_LOWER:
+                memlock_lower(&k->memlock, message->length);
+                set_ceiling(k);
+                return 0;
         case CONTROL_WANT:
                 return uplink_want(&k->uplink, &message->credit);
         case CONTROL_RETURN:
@@ -264,6 +277,7 @@ static void drain_uplink(struct keeper *k) {
         if (uplink_recv(&k->uplink, &message, &fd) < 0)
                 return;
         if (message.type == CONTROL_POLICY) {
+                k->memlock.allowed = policy_pins_private(fd);
                 relay_hold(&k->relay, fd);
                 return;
         }
@@ -460,6 +474,13 @@ int keeper_run(const struct keeper_config *config, const struct uverbs_ops *uver
                 .ledger = ledger,
                 .freeze = FREEZE_INIT(&k.config.app, config->app_state),
                 .force = { .uverbs = uverbs, .ops = &freeze_ops, .userdata = &k.freeze },
+                .memlock = {
+                        .app = &k.config.app,
+                        .registrar = &k.config.registrar,
+                        .app_pid = (pid_t)config->introduction.app_pid,
+                        .registrar_pid = (pid_t)config->introduction.registrar_pid,
+                        .allowed = config->pins_private,
+                },
                 .relay.policy = -1,
                 .next_ping = pl_now_ms() + config->heartbeat_ms,
         };

@@ -5,7 +5,8 @@
 /*
  * The registrar's parent. Parses nothing from the app. Holds a copy of every command fd, closes for the registrar what may
  * take long, watches the app, the registrar and pinleased, and when the registrar ends, is killed or hangs, destroys what it
- * leaves registered and gives up its leases. Sets the registrar's pin ceiling to what pinleased hands out.
+ * leaves registered and gives up its leases. Sets the registrar's pin ceiling to what pinleased hands out, and the
+ * app's own where a rule has private memory pinned.
  *
  * A registrar that hangs is found by heartbeat only: a process that is stuck in the kernel dies of no signal, so its pidfd
  * stays silent and its sockets stay open.
@@ -27,6 +28,7 @@ struct keeper_config {
         int app;        /* pidfd of the app; -1: not known; owned */
         int app_state;  /* freeze_open_state(); owned */
         int registrar;  /* pidfd; owned */
+        bool pins_private; /* policy_pins_private(), of what the registrar began with */
         unsigned int heartbeat_ms; /* how often the registrar is asked */
         unsigned int hang_ms;      /* how long it may owe the answer, on top of what a running ioctl may take */
 };

@@ -115,6 +115,7 @@ static int run(const struct session_args *args) {
                         .credit = args->credit,
                 },
                 .app = fcntl(SESSION_FD_APP, F_GETFD) < 0 ? -1 : SESSION_FD_APP,
+                .pins_private = policy_pins_private(SESSION_FD_POLICY),
                 .heartbeat_ms = args->heartbeat_ms,
                 .hang_ms = args->hang_ms,
         };

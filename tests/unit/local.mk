@@ -57,6 +57,7 @@ UNIT_TESTS = \
 	tests/unit/test_freeze \
 	tests/unit/test_keeper \
 	tests/unit/test_keeper_ends \
+	tests/unit/test_keeper_memlock \
 	tests/unit/test_keeper_supervisor \
 	tests/unit/test_layout \
 	tests/unit/test_ledger \
@@ -66,6 +67,7 @@ UNIT_TESTS = \
 	tests/unit/test_ledger_format \
 	tests/unit/test_ledger_reader \
 	tests/unit/test_mapping \
+	tests/unit/test_memlock \
 	tests/unit/test_mapping_names \
 	tests/unit/test_residency \
 	tests/unit/test_notify \
@@ -380,10 +382,19 @@ tests_unit_test_keeper_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_ends_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_ends_LDADD = $(UNIT_LIBS)
 
+tests_unit_test_keeper_memlock_SOURCES = tests/unit/test_keeper_memlock.c $(TRIO_FILES)
+tests_unit_test_keeper_memlock_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_keeper_memlock_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
+tests_unit_test_keeper_memlock_LDADD = $(UNIT_LIBS)
+
 tests_unit_test_keeper_supervisor_SOURCES = tests/unit/test_keeper_supervisor.c $(TRIO_FILES)
 tests_unit_test_keeper_supervisor_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_keeper_supervisor_LDFLAGS = $(WRAPS) -Wl,--wrap=prlimit
 tests_unit_test_keeper_supervisor_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_memlock_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_memlock_LDFLAGS = -Wl,--wrap=prlimit
+tests_unit_test_memlock_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_uplink_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_uplink_LDADD = $(UNIT_LIBS)

@@ -24,9 +24,28 @@ int report_line;
 
 struct ceiling *trio_ceiling;
 
+static int app_limit(const struct rlimit *limit, struct rlimit *old) {
+        trio_ceiling->n_app++;
+        if (old) {
+                old->rlim_cur = trio_ceiling->app_soft;
+                old->rlim_max = trio_ceiling->app_hard;
+        }
+        if (limit) {
+                trio_ceiling->app_soft = limit->rlim_cur;
+                trio_ceiling->app_hard = limit->rlim_max;
+                if (limit->rlim_max > trio_ceiling->app_most)
+                        trio_ceiling->app_most = limit->rlim_max;
+        }
+        return 0;
+}
+
 int __wrap_prlimit(pid_t pid, int resource, const struct rlimit *limit, struct rlimit *old);
 int __wrap_prlimit(pid_t pid, int resource, const struct rlimit *limit, struct rlimit *old) {
-        if (resource != RLIMIT_MEMLOCK || !limit || old)
+        if (resource != RLIMIT_MEMLOCK)
+                abort();
+        if (pid == trio_ceiling->app)
+                return app_limit(limit, old);
+        if (!limit || old)
                 abort();
         trio_ceiling->pid = pid;
         trio_ceiling->soft = limit->rlim_cur;
@@ -143,7 +162,7 @@ static _Noreturn void be_keeper(struct trio *t, struct keeper_config *config) {
         _exit(keeper_run(config, &fake_ops, &t->ledger));
 }
 
-const struct times trio_usual = { HEARTBEAT_MS, HANG_MS, false, NULL };
+const struct times trio_usual = { HEARTBEAT_MS, HANG_MS, false, NULL, false };
 
 static const struct credit_amount initial = CREDIT_INITIAL;
 
@@ -151,6 +170,7 @@ void trio_start_with(struct trio *t, behaviour_t behaviour, const struct times *
         struct keeper_config config = { .app_state = -1, .heartbeat_ms = times->heartbeat_ms, .hang_ms = times->hang_ms };
         int client[2], control[2], supervisor[2], line[2];
 
+        config.pins_private = times->pins_private;
         config.session_socket = times->successor;
         config.introduction.magic = CONTROL_MAGIC;
         config.introduction.version = CONTROL_VERSION;
@@ -164,6 +184,7 @@ void trio_start_with(struct trio *t, behaviour_t behaviour, const struct times *
                 assert_ptr_not_equal(trio_ceiling, MAP_FAILED);
         }
         memset(trio_ceiling, 0, sizeof *trio_ceiling);
+        trio_ceiling->app_soft = trio_ceiling->app_hard = TRIO_APP_LIMIT;
         assert_int_equal(ledger_create(16, &t->ledger), 0);
         t->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_ptr_not_equal(t->page, MAP_FAILED);
@@ -193,6 +214,8 @@ void trio_start_with(struct trio *t, behaviour_t behaviour, const struct times *
         config.app = pidfd_open(t->app, 0);
         config.registrar = stuck ? eventfd(0, EFD_CLOEXEC) : pidfd_open(t->registrar, 0);
         config.introduction.registrar_pid = (uint32_t)t->registrar;
+        config.introduction.app_pid = (uint32_t)t->app;
+        trio_ceiling->app = t->app;
         t->keeper = testing_fork();
         if (t->keeper == 0) {
                 wraps_in_a_hurry = true;

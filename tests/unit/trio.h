@@ -26,11 +26,17 @@ struct trio {
         unsigned int kept; /* so many memory regions may be left when the keeper ends */
 };
 
+#define TRIO_APP_LIMIT UINT64_C(65536)
+
 /* The limit of locked memory that the keeper has set, in memory that it shares with the test. */
 struct ceiling {
         volatile unsigned int n;
         volatile pid_t pid;
         volatile uint64_t soft, hard;
+        /* That of the app, which is TRIO_APP_LIMIT at first; and the highest that it has been. */
+        volatile unsigned int n_app;
+        volatile pid_t app;
+        volatile uint64_t app_soft, app_hard, app_most;
 };
 extern struct ceiling *trio_ceiling;
 
@@ -41,6 +47,7 @@ struct times {
         unsigned int heartbeat_ms, hang_ms;
         bool idle; /* the app has not said anything */
         const char *successor; /* where a pinleased listens */
+        bool pins_private; /* its policy has private memory pinned */
 };
 extern const struct times trio_usual;
 
