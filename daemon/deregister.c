@@ -13,7 +13,10 @@ static void forget(struct registrar_state *state, uint32_t slot) {
         ledger_free(entry);
         stats_deregistered(&state->ledger.header->stats, entry->record.method, registration->charged);
         registration->mapping = mapping_put(&state->mappings, registration->mapping);
-        credit_refund(&state->credit, entry->record.method, registration->charged);
+        if (entry->record.backing == PINLEASE_BACKING_ANON)
+                grant_refund(state, slot);
+        else
+                credit_refund(&state->credit, entry->record.method, registration->charged);
         if (registration->file)
                 registration->file = guards_put(state->guards, registration->file);
         if (state->gone && state->gone(state->gone_userdata, slot))

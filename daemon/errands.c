@@ -43,6 +43,35 @@ bool errands_are_run(const struct registrar *r) {
         return poll(&p, 1, 0) == 0;
 }
 
+/* --- what the app may pin by itself --- */
+
+int errands_raise(void *userdata, uint64_t total, int *ret_error) {
+        struct registrar *r = userdata;
+        int k, come;
+
+        r->raised = total;
+        k = line_try(&r->line,
+                     &(const struct control_message) { .type = CONTROL_MEMLOCK_RAISE, .length = total },
+                     -1,
+                     ret_error,
+                     &come);
+        if (k == 0)
+                pl_close(come);
+        return k;
+}
+
+int errands_lower(struct registrar *r) {
+        int k;
+
+        if (r->raised <= r->state.private_pinned)
+                return 0;
+        k = line_send(&r->line,
+                      &(const struct control_message) { .type = CONTROL_MEMLOCK_LOWER, .length = r->state.private_pinned });
+        if (k == 0)
+                r->raised = r->state.private_pinned;
+        return k == -EAGAIN ? 0 : k;
+}
+
 /* --- leases --- */
 
 int errands_lend(void *userdata, const struct guarded *file, int *ret_bell) {

@@ -46,23 +46,6 @@ static int check_request(const struct registrar_state *state,
         return backing_check(&grant_class, &range, ret_refusal);
 }
 
-/* A pin would be one by the app itself, within its own limit of locked memory, which nobody raises for it. */
-static int choose_method(const struct policy_block *policy,
-                         const struct policy_decision *decision,
-                         struct refusal *ret_refusal) {
-        for (unsigned int i = 0; i < decision->n_methods; i++)
-                if (decision->methods[i] == PINLEASE_METHOD_ODP)
-                        return 0;
-        return refuse_rule(
-                ret_refusal,
-                PINLEASE_CODE_ANON_PIN,
-                policy_text(policy, decision->rule->name),
-                "The rule allows private memory to be pinned, which this version of the service does not do: the limit "
-                "of "
-                "locked memory of the process would have to be raised. Accept ODP where the device has it, or use a "
-                "memfd, tmpfs or huge pages, which may be pinned.");
-}
-
 static int decide(const struct registrar_state *state,
                   const struct pl_grant *request,
                   struct policy_decision *ret_decision,
@@ -84,9 +67,6 @@ static int decide(const struct registrar_state *state,
         if (r < 0)
                 return r;
 
-        r = choose_method(state->policy, ret_decision, ret_refusal);
-        if (r < 0)
-                return r;
         if (request->guards | ret_decision->rule->guards)
                 return refuse_rule(ret_refusal,
                                    PINLEASE_CODE_NO_GUARD,
@@ -98,7 +78,54 @@ static int decide(const struct registrar_state *state,
         return 0;
 }
 
-static int charge(struct registrar_state *state, uint64_t bytes, uint32_t *ret_slot, struct refusal *ret_refusal) {
+static int refuse_raise(uint64_t bytes, int error, struct refusal *ret_refusal) {
+        if (error == -EACCES)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_ANON_PIN,
+                              "No rule of the policy has private memory pinned any more. Accept ODP where the device has it, "
+                              "or use a memfd, tmpfs or huge pages, which may be pinned.");
+        return refuse_errno(ret_refusal,
+                            PINLEASE_CODE_KERNEL,
+                            error,
+                            "The service could not raise the process's limit of locked memory by %" PRIu64
+                            " bytes for the pin (%s). Accept ODP where the device has it, or use a memfd, tmpfs or huge "
+                            "pages, which may be pinned.",
+                            bytes,
+                            strerror(-error));
+}
+
+/* A pin is one by the app itself, within its own limit of locked memory, which is raised for it. It is counted from before the
+ * keeper is asked: while that is waited for, the limit is lowered to what is counted. */
+static int charge_private(struct registrar_state *state, uint64_t bytes, struct refusal *ret_refusal) {
+        int r = 0, error = -EOPNOTSUPP;
+
+        state->private_pinned += bytes;
+        if (state->raise)
+                r = state->raise(state->raise_userdata, state->private_pinned, &error);
+        if (r == 0 && error < 0)
+                r = refuse_raise(bytes, error, ret_refusal);
+        if (r < 0)
+                state->private_pinned -= bytes;
+        return r;
+}
+
+static void refund(struct registrar_state *state, enum pinlease_method method, uint64_t bytes) {
+        credit_refund(&state->credit, method, bytes);
+        if (method == PINLEASE_METHOD_PINNED)
+                state->private_pinned -= bytes;
+}
+
+void grant_refund(struct registrar_state *state, uint32_t slot) {
+        const struct ledger_record *record = &state->ledger.entries[slot].record;
+
+        refund(state, (enum pinlease_method)record->method, state->registrations[slot].charged);
+}
+
+static int charge(struct registrar_state *state,
+                  enum pinlease_method method,
+                  uint64_t bytes,
+                  uint32_t *ret_slot,
+                  struct refusal *ret_refusal) {
         int r;
 
         if (state->n_grants == ELEMENTSOF(state->grants))
@@ -108,13 +135,19 @@ static int charge(struct registrar_state *state, uint64_t bytes, uint32_t *ret_s
                               "or give them back.",
                               state->n_grants);
 
-        r = credit_charge(&state->credit, PINLEASE_METHOD_ODP, bytes, ret_refusal);
+        r = credit_charge(&state->credit, method, bytes, ret_refusal);
         if (r < 0)
                 return r;
+        if (method == PINLEASE_METHOD_PINNED)
+                r = charge_private(state, bytes, ret_refusal);
+        if (r < 0) {
+                credit_refund(&state->credit, method, bytes);
+                return r;
+        }
         r = state_slot_get(state, ret_slot);
         if (r == 0)
                 return 0;
-        credit_refund(&state->credit, PINLEASE_METHOD_ODP, bytes);
+        refund(state, method, bytes);
         return refuse_errno(ret_refusal,
                             PINLEASE_CODE_KERNEL,
                             r,
@@ -122,13 +155,48 @@ static int charge(struct registrar_state *state, uint64_t bytes, uint32_t *ret_s
                             strerror(-r));
 }
 
+static void open_grant(struct registrar_state *state,
+                       const struct pl_grant *request,
+                       const struct policy_rule *rule,
+                       enum pinlease_method method,
+                       uint32_t slot) {
+        bool odp = method == PINLEASE_METHOD_ODP;
+        const struct ledger_record record = {
+                .id = state_next_id(state, slot),
+                .start = request->address,
+                .iova = request->address,
+                .length = request->length,
+                .owner = state->subject.uid,
+                .context = request->context,
+                .pd = request->pd,
+                .access = request->access | (odp ? (uint32_t)IBV_ACCESS_ON_DEMAND : 0U),
+                .method = (uint16_t)method,
+                .backing = PINLEASE_BACKING_ANON,
+                .created_ms = pl_boottime_ms(),
+                .bytes = credit_bytes(request->address, request->length, grant_class.page_size),
+                .flags = rule->force == POLICY_FORCE_KILL ? LEDGER_MAY_KILL : 0,
+        };
+
+        (void)ledger_intent(&state->ledger, slot, &record);
+        state->registrations[slot] = (struct registration) {
+                .id = record.id,
+                .charged = record.bytes,
+                .terms = question_terms(rule, method),
+                .flags = REGISTRATION_OPEN,
+        };
+        state->grants[state->n_grants++] = (struct open_grant) {
+                .slot = slot,
+                .deadline = pl_now_ms() + LAPSE_MS,
+                .prefetch = odp && rule->prefetch,
+        };
+}
+
 int grant_make(struct registrar_state *state,
                const struct pl_grant *request,
                struct pl_grant_reply *ret_reply,
                struct refusal *ret_refusal) {
         struct policy_decision decision;
-        struct ledger_record record;
-        uint64_t bytes;
+        enum pinlease_method method;
         uint32_t slot;
         int r;
 
@@ -137,42 +205,21 @@ int grant_make(struct registrar_state *state,
                 r = decide(state, request, &decision, ret_refusal);
         if (r < 0)
                 return r;
-        bytes = credit_bytes(request->address, request->length, grant_class.page_size);
-        r = charge(state, bytes, &slot, ret_refusal);
+        /* If the device cannot do it after all, the app finds out, and may ask for another. */
+        method = decision.methods[0];
+        r = charge(state,
+                   method,
+                   credit_bytes(request->address, request->length, grant_class.page_size),
+                   &slot,
+                   ret_refusal);
         if (r < 0)
                 return r;
 
-        record = (struct ledger_record) {
-                .id = state_next_id(state, slot),
-                .start = request->address,
-                .iova = request->address,
-                .length = request->length,
-                .owner = state->subject.uid,
-                .context = request->context,
-                .pd = request->pd,
-                .access = request->access | (uint32_t)IBV_ACCESS_ON_DEMAND,
-                .method = PINLEASE_METHOD_ODP,
-                .backing = PINLEASE_BACKING_ANON,
-                .created_ms = pl_boottime_ms(),
-                .bytes = bytes,
-                .flags = decision.rule->force == POLICY_FORCE_KILL ? LEDGER_MAY_KILL : 0,
-        };
-        (void)ledger_intent(&state->ledger, slot, &record);
-        state->registrations[slot] = (struct registration) {
-                .id = record.id,
-                .charged = bytes,
-                .terms = question_terms(decision.rule, PINLEASE_METHOD_ODP),
-                .flags = REGISTRATION_OPEN,
-        };
-        state->grants[state->n_grants++] = (struct open_grant) {
-                .slot = slot,
-                .deadline = pl_now_ms() + LAPSE_MS,
-                .prefetch = decision.rule->prefetch,
-        };
+        open_grant(state, request, decision.rule, method, slot);
         *ret_reply = (struct pl_grant_reply) {
-                .id = record.id,
-                .iova = record.iova,
-                .method = PINLEASE_METHOD_ODP,
+                .id = state->registrations[slot].id,
+                .iova = request->address,
+                .method = method,
                 .lapse_ms = LAPSE_MS,
         };
         return 0;
@@ -195,7 +242,7 @@ static struct open_grant close_grant(struct registrar_state *state, uint32_t slo
 void grant_drop(struct registrar_state *state, uint32_t slot) {
         (void)close_grant(state, slot);
         ledger_free(state->ledger.entries + slot);
-        credit_refund(&state->credit, PINLEASE_METHOD_ODP, state->registrations[slot].charged);
+        grant_refund(state, slot);
         state_slot_put(state, slot);
 }
 
@@ -323,7 +370,9 @@ int grant_commit(struct registrar_state *state,
         ledger_guards(entry, no_guards());
         ledger_keys(entry, &keys);
         ledger_live(entry);
-        stats_registered(&state->ledger.header->stats, PINLEASE_METHOD_ODP, state->registrations[slot].charged);
+        stats_registered(&state->ledger.header->stats,
+                         (enum pinlease_method)record->method,
+                         state->registrations[slot].charged);
         if (grant.prefetch)
                 (void)prefetch(state, record, &keys, -1);
         *ret_reply = (struct pl_grant_commit_reply) { .backing = PINLEASE_BACKING_ANON, .guards = no_guards() };

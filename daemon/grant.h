@@ -10,6 +10,9 @@
  * A grant is an entry of the ledger without a handle, and a registration that is OPEN. What is known of the memory is
  * the app's word; what is known of the memory region is the kernel's (QUERY_MR), and it is destroyed only while the
  * kernel says the same of it. From the commit on it is a registration like any other.
+ *
+ * A pin is charged to the app by the kernel, too, and held against the app's own limit, which the keeper raises (memlock.h)
+ * before the grant is made.
  */
 
 #include "state.h"
@@ -28,6 +31,9 @@ int grant_commit(struct registrar_state *state,
                  const struct pl_grant_commit *commit,
                  struct pl_grant_commit_reply *ret_reply,
                  struct refusal *ret_refusal);
+
+/* The credit of a registration of private memory, open or committed. */
+void grant_refund(struct registrar_state *state, uint32_t slot);
 
 /* Undoes an open grant. */
 void grant_drop(struct registrar_state *state, uint32_t slot);

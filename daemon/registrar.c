@@ -177,7 +177,9 @@ static int attend(struct registrar *r) {
         if (r->failed < 0)
                 return r->failed;
         grant_lapse(&r->state, pl_now_ms());
-        k = answer_revocations(r);
+        k = errands_lower(r);
+        if (k == 0)
+                k = answer_revocations(r);
         if (k < 0 || r->n_waiting > 0)
                 return k;
         return send_events(r);
@@ -272,6 +274,7 @@ static int serve_client(struct registrar *r, bool *ret_release) {
 
                 count_latency(r, opcode, pl_now_us() - began);
                 *ret_release = opcode == PL_OP_RELEASE || opcode == PL_OP_DEREGISTER;
+                k = errands_lower(r);
         }
         state_idle(&r->state);
         r->worked = pl_now_ms();
@@ -312,7 +315,7 @@ static int expire(struct registrar *r) {
 }
 
 int registrar_prepare(const struct registrar *r, struct pollfd ret_fds[REGISTRAR_N_FDS]) {
-        bool answer = r->revoker.n_over > 0, blocked = r->n_waiting > 0 || r->blocked;
+        bool answer = r->revoker.n_over > 0 || r->raised > r->state.private_pinned, blocked = r->n_waiting > 0 || r->blocked;
         int guards[N_GUARDS], to_client = blocked ? POLLOUT : has_events(r) ? POLLIN | POLLOUT : POLLIN;
 
         ret_fds[0] = (struct pollfd) { .fd = r->line.fd, .events = (short)(answer ? POLLIN | POLLOUT : POLLIN) };
@@ -421,6 +424,8 @@ void registrar_init(struct registrar *r,
                      &r->guards,
                      &r->revoker,
                      &r->state);
+        r->state.raise = errands_raise;
+        r->state.raise_userdata = r;
         r->revoker.force.ops = &errands_force;
         r->revoker.force.userdata = r;
         line_init(&r->line, config->control, config->client, &r->state.credit, &line_ops, r);

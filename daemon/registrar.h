@@ -50,6 +50,7 @@ struct registrar {
         uint64_t hello_deadline; /* 0: none */
         uint64_t away_deadline;  /* 0: none */
         uint64_t worked;         /* when the app last had something done */
+        uint64_t raised; /* bytes that the app is able to pin by itself, as the keeper was told last */
         struct pl_packet waiting[REGISTRAR_MAX_WAITING];
         size_t n_waiting;
         bool corked;  /* what is sent waits until serve_releases() is over */

@@ -78,6 +78,13 @@ struct registrar_state {
         struct open_grant grants[MAX_GRANTS];
         unsigned int n_grants;
 
+        /* Bytes of what is granted or registered of private memory by pin. The app's limit follows: raise() has it be able to
+         * pin so many in all. Returns 0, and *ret_error 0 or a negative errno that is no matter of the session's; or a negative
+         * errno that ends the session. NULL: nobody can. */
+        uint64_t private_pinned;
+        int (*raise)(void *userdata, uint64_t total, int *ret_error);
+        void *raise_userdata;
+
         struct registration *registrations; /* grows up to the ledger's capacity */
         uint32_t n_registrations;           /* slots allocated */
         uint32_t first_free;

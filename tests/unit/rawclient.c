@@ -117,6 +117,20 @@ void rawclient_keep(struct rawclient *c) {
                 case CONTROL_FREEZE:
                         freeze(c, message.value);
                         continue;
+                case CONTROL_MEMLOCK_RAISE:
+                        c->n_raises++;
+                        c->private_pinned = message.length;
+                        /* So that it waits, and does what is due meanwhile. */
+                        (void)poll(NULL, 0, 20);
+                        (void)control_send(
+                                c->keeper,
+                                &(struct control_message) { .type = CONTROL_ACK, .value = c->raise_error },
+                                -1);
+                        continue;
+                case CONTROL_MEMLOCK_LOWER:
+                        c->n_lowers++;
+                        c->private_pinned = message.length;
+                        continue;
                 case CONTROL_BYE:
                         c->n_byes++;
                         continue;

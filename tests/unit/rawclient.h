@@ -28,6 +28,11 @@ struct rawclient {
         struct control_message revoked[32];
         unsigned int n_revoked;
 
+        /* What the app is to be able to pin by itself. */
+        unsigned int n_raises, n_lowers;
+        uint64_t private_pinned;
+        uint32_t raise_error; /* a positive errno that RAISE is answered with */
+
         /* What is to be done to the app. */
         unsigned int n_stops, n_releases;
         uint32_t stop_error;  /* a positive errno that STOP is answered with */

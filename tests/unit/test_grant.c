@@ -3,6 +3,7 @@
 
 #include <rdma/ib_user_ioctl_verbs.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cleanup.h"
 #include "fake_uverbs.h"
@@ -17,8 +18,26 @@
 static struct fixture f;
 static uint32_t context;
 
+/* What the keeper was asked for: all that the app may pin by itself. */
+static struct {
+        unsigned int n;
+        uint64_t total;
+        int error, fatal;
+} raised;
+
+static int raise_limit(void *userdata, uint64_t total, int *ret_error) {
+        assert_ptr_equal(userdata, &raised);
+        raised.n++;
+        raised.total = total;
+        *ret_error = raised.error;
+        return raised.fatal;
+}
+
 static void begin_test(void) {
         fixture_init(&f, &generous);
+        memset(&raised, 0, sizeof raised);
+        f.state.raise = raise_limit;
+        f.state.raise_userdata = &raised;
         context = must_attach(&f, "/dev/null");
 }
 
@@ -325,9 +344,11 @@ TEST(test_meddled) {
 
 TEST(test_refused) {
         struct pl_grant request;
-        struct policy_block *pins =
-                testing_policy_of("{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, "
-                                  "\"allow\": true, \"methods\": [\"pinned\"]}]}");
+        static const char *const others[] = {
+                "{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, \"allow\": true}]}",
+                "{\"version\": 1, \"rules\": [{\"match\": {}, \"allow\": true, \"methods\": [\"odp\", \"pinned\"]}]}",
+                "{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, \"allow\": true, \"methods\": [\"odp\"]}]}",
+        };
 
         begin_test();
         request = ask_for(PAGE);
@@ -358,16 +379,111 @@ TEST(test_refused) {
         request.methods = 0;
         refused_grant(&request, PINLEASE_CODE_NO_METHOD);
 
-        /* Pinned: not by the built-in rule, and by none until somebody raises the app's limit. */
+        /* Pinned: not by the built-in rule, nor by one that does not name it. */
         request.methods = PINLEASE_METHOD_PINNED;
         refused_grant(&request, PINLEASE_CODE_ANON_PIN);
-        f.state.policy = pins;
+        for (size_t i = 0; i < ELEMENTSOF(others); i++) {
+                struct policy_block *policy = testing_policy_of(others[i]);
+
+                f.state.policy = policy;
+                refused_grant(&request, PINLEASE_CODE_ANON_PIN);
+                free(policy);
+        }
+        assert_nothing(&f);
+        assert_int_equal(raised.n, 0);
+        fixture_done(&f);
+}
+
+static const char pins[] = "{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, \"allow\": true, "
+                           "\"methods\": [\"pinned\"], \"prefetch\": true}]}";
+
+static uint64_t must_grant_pin(uint64_t length) {
+        const struct pl_grant request = ask_for(length);
+        struct pl_grant_reply reply;
+        struct refusal refusal;
+
+        assert_int_equal(grant_make(&f.state, &request, &reply, &refusal), 0);
+        assert_int_equal(reply.method, PINLEASE_METHOD_PINNED);
+        assert_int_equal(reply.iova, ADDRESS);
+        return reply.id;
+}
+
+/* The limit is raised before the grant is made, by all that is granted; what goes is not in it any more. */
+TEST(test_pinned) {
+        const struct policy_block *usual;
+        struct policy_block *policy;
+        struct ledger_record record;
+        struct uverbs_mr_keys keys;
+        enum ledger_state state;
+        struct fake_mr *mr;
+        uint64_t id, other;
+        uint32_t handle;
+
+        begin_test();
+        policy = testing_policy_of(pins);
+        usual = f.state.policy;
+        f.state.policy = policy;
+        id = must_grant_pin(3 * PAGE);
+        assert_int_equal(raised.n, 1);
+        assert_int_equal(raised.total, 3 * PAGE);
+        assert_int_equal(f.state.credit.used.pinned, 3 * PAGE);
+        assert_int_equal(f.state.credit.used.odp, 0);
+        assert_int_equal(f.state.private_pinned, 3 * PAGE);
+
+        mr = fake_app_reg(command_fd(), 3 * PAGE, ADDRESS);
+        must_commit(&(struct pl_grant_commit) { id, mr->handle, mr->lkey, mr->rkey, 0 });
+        assert_live(&f, STATS_PINNED, 1, 3 * PAGE);
+        assert_live(&f, STATS_ODP, 0, 0);
+        assert_true(ledger_read(&f.keeper, 0, &state, &record, &keys));
+        assert_int_equal(record.method, PINLEASE_METHOD_PINNED);
+        assert_int_equal(record.backing, PINLEASE_BACKING_ANON);
+        assert_int_equal(record.access, WRITING);
+        assert_int_equal(keys.handle, mr->handle);
+
+        /* One that is open counts as one that is committed; by ODP none does. */
+        other = must_grant_pin(2 * PAGE);
+        assert_int_equal(raised.total, 5 * PAGE);
+        f.state.policy = usual;
+        must_have(PAGE, &handle);
+        assert_int_equal(raised.n, 2);
+        assert_int_equal(f.state.private_pinned, 5 * PAGE);
+        must_deregister(&f, id);
+        assert_false(mr->live);
+        assert_int_equal(f.state.private_pinned, 2 * PAGE);
+        must_deregister(&f, other);
+        assert_int_equal(f.state.private_pinned, 0);
+        assert_int_equal(f.state.credit.used.pinned, 0);
+        fixture_done(&f);
+        free(policy);
+}
+
+/* No limit, no grant; and nothing is left of it. */
+TEST(test_not_raised) {
+        struct pl_grant request;
+        struct pl_grant_reply reply;
+        struct policy_block *policy;
+        struct refusal refusal;
+
+        begin_test();
+        policy = testing_policy_of(pins);
+        f.state.policy = policy;
+        request = ask_for(PAGE);
+        raised.error = -EACCES;
         refused_grant(&request, PINLEASE_CODE_ANON_PIN);
-        request.methods = PINLEASE_METHOD_ANY;
-        refused_grant(&request, PINLEASE_CODE_ANON_PIN);
+        raised.error = -ESRCH;
+        refused_grant(&request, PINLEASE_CODE_KERNEL);
+        request.length = generous.pinned + 1;
+        refused_grant(&request, PINLEASE_CODE_PINNED_LIMIT);
+        assert_int_equal(raised.n, 2);
+        request = ask_for(PAGE);
+        raised.fatal = -ECONNRESET;
+        assert_int_equal(grant_make(&f.state, &request, &reply, &refusal), -ECONNRESET);
+        f.state.raise = NULL;
+        refused_grant(&request, PINLEASE_CODE_KERNEL);
+        assert_int_equal(f.state.private_pinned, 0);
         assert_nothing(&f);
         fixture_done(&f);
-        free(pins);
+        free(policy);
 }
 
 TEST(test_rxe) {
@@ -451,6 +567,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_committed), CHECKED(test_mismatch), CHECKED(test_taken),   CHECKED(test_once),
                 CHECKED(test_many),      CHECKED(test_detached), CHECKED(test_busy),    CHECKED(test_meddled),
+                CHECKED(test_pinned),    CHECKED(test_not_raised),
                 CHECKED(test_refused),   CHECKED(test_rxe),      CHECKED(test_revoked), CHECKED(test_keeper),
         };
 

@@ -3,8 +3,11 @@
 
 #include <fcntl.h>
 #include <infiniband/verbs.h>
+#include <stdlib.h>
 
 #include "fake_uverbs.h"
+#include "policy-share.h"
+#include "testing_policy.h"
 #include "wraps.h"
 
 /* Private memory, by packets. */
@@ -43,6 +46,15 @@ static void ask_for(struct pl_packet *ret_answer) {
                 .methods = PINLEASE_METHOD_ANY,
         };
         rawclient_ask(&c, &request, -1, ret_answer);
+}
+
+static void ping(void) {
+        struct pl_packet request, answer;
+
+        pl_packet_init(&request, PL_OP_PING, 0);
+        rawclient_ask(&c, &request, -1, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_PING);
+        rawclient_keep(&c);
 }
 
 static uint64_t grant(void) {
@@ -176,12 +188,71 @@ TEST(test_credit) {
         end_test();
 }
 
+/* By a rule: the keeper is asked before the answer, and told of what is not needed any more. */
+TEST(test_pinned) {
+        struct policy_block *policy =
+                testing_policy_of("{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, "
+                                  "\"allow\": true, \"methods\": [\"pinned\"]}]}");
+        int fd = policy_share(policy);
+        struct pl_packet answer;
+        struct fake_mr *mr;
+        uint64_t id, other;
+
+        begin_test();
+        assert_int_equal(control_send(c.keeper, &(struct control_message) { .type = CONTROL_POLICY }, fd), 0);
+        pl_close(fd);
+        free(policy);
+        ask_for(&answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_GRANT);
+        assert_int_equal(answer.body.grant_reply.method, PINLEASE_METHOD_PINNED);
+        assert_int_equal(c.n_raises, 1);
+        assert_int_equal(c.private_pinned, PAGE);
+        id = answer.body.grant_reply.id;
+        mr = fake_app_reg(null, PAGE, ADDRESS);
+        commit(id, mr, &answer);
+        assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_GRANT_COMMIT);
+
+        ask_for(&answer);
+        other = answer.body.grant_reply.id;
+        assert_int_equal(c.private_pinned, 2 * PAGE);
+        assert_int_equal(c.n_lowers, 0);
+        give_back(id);
+        assert_false(mr->live);
+        /* What is said after it is heard after it. */
+        ping();
+        assert_int_equal(c.n_lowers, 1);
+        assert_int_equal(c.private_pinned, PAGE);
+
+        /* The keeper refuses, and what was asked for is not needed. */
+        c.raise_error = EACCES;
+        ask_for(&answer);
+        rawclient_assert_refused(&answer, PL_OP_GRANT, PINLEASE_CODE_ANON_PIN);
+        ping();
+        assert_int_equal(c.n_raises, 3);
+        assert_int_equal(c.private_pinned, PAGE);
+        c.raise_error = EPERM;
+        ask_for(&answer);
+        rawclient_assert_refused(&answer, PL_OP_GRANT, PINLEASE_CODE_KERNEL);
+        c.raise_error = 0;
+
+        /* The app lets the other lapse. */
+        wraps_clock->jumped_ms += 60000;
+        ping();
+        ping();
+        commit(other, mr, &answer);
+        rawclient_assert_refused(&answer, PL_OP_GRANT_COMMIT, PINLEASE_CODE_NO_SUCH_GRANT);
+        ping();
+        assert_int_equal(c.private_pinned, 0);
+        end_test();
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_session),
                 CHECKED(test_lapse),
                 CHECKED(test_going_away),
                 CHECKED(test_credit),
+                CHECKED(test_pinned),
         };
 
         return cmocka_run_group_tests_name("registrar: private memory", tests, NULL, NULL);
