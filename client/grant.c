@@ -39,6 +39,7 @@ static int find_driver(const struct pinlease *p, struct pl_context *context) {
 
 static int ask(struct pinlease *p, const struct pl_wish *wish, uint32_t context, struct pl_grant_reply *ret_grant) {
         struct pl_packet request, reply;
+        unsigned int method;
         int r;
 
         pl_packet_init(&request, PL_OP_GRANT, 0);
@@ -54,7 +55,8 @@ static int ask(struct pinlease *p, const struct pl_wish *wish, uint32_t context,
         r = pl_session_call(p, &request, -1, &reply);
         if (r < 0)
                 return r;
-        if (reply.body.grant_reply.method != PINLEASE_METHOD_ODP || !(pl_wish_methods(wish) & PINLEASE_METHOD_ODP))
+        method = reply.body.grant_reply.method;
+        if ((method != PINLEASE_METHOD_ODP && method != PINLEASE_METHOD_PINNED) || !(pl_wish_methods(wish) & method))
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a grant by another method");
         *ret_grant = reply.body.grant_reply;
         return 0;
@@ -69,7 +71,7 @@ static void give_back(struct pinlease *p, uint64_t id) {
         (void)pl_session_call(p, &request, -1, &reply);
 }
 
-static int refuse_kernel(const struct pinlease *p, const struct pl_wish *wish, int error) {
+static int refuse_kernel(const struct pinlease *p, const struct pl_wish *wish, unsigned int method, int error) {
         if (error == -ENOENT)
                 return pl_refuse(p->serial,
                                  PINLEASE_CODE_NO_SUCH_PD,
@@ -77,14 +79,24 @@ static int refuse_kernel(const struct pinlease *p, const struct pl_wish *wish, i
                                  "Protection domain %" PRIu32
                                  " does not exist on this verbs context. Pass a PD that was allocated on it.",
                                  wish->pd->handle);
+        if (error == -ENOMEM && method == PINLEASE_METHOD_PINNED)
+                return pl_refuse(p->serial,
+                                 PINLEASE_CODE_KERNEL,
+                                 ENOMEM,
+                                 "The kernel refused to pin %" PRIu64
+                                 " bytes of private memory (ENOMEM): either memory is short, for this process's control group "
+                                 "or for all; or the process has pinned so much by itself, or lowered its limit of locked "
+                                 "memory (ulimit -l), that the service's raise of the limit does not suffice.",
+                                 wish->length);
         return pl_refuse(p->serial,
                          PINLEASE_CODE_KERNEL,
                          -error,
                          "The kernel refused to register %" PRIu64
-                         " bytes of private memory by ODP (access 0x%x): %s. See what access and length the device "
+                         " bytes of private memory by %s (access 0x%x): %s. See what access and length the device "
                          "supports (ibv_devinfo "
                          "-v), and the kernel log.",
                          wish->length,
+                         pl_method_name(method),
                          wish->access,
                          strerror(-error));
 }
@@ -155,11 +167,11 @@ static int register_private(struct pinlease *p, const struct pl_wish *wish, stru
                                  (uintptr_t)wish->address,
                                  wish->length,
                                  grant.iova,
-                                 wish->access | (uint32_t)IBV_ACCESS_ON_DEMAND,
+                                 wish->access | (grant.method == PINLEASE_METHOD_ODP ? (uint32_t)IBV_ACCESS_ON_DEMAND : 0U),
                                  &keys);
         if (r < 0) {
                 give_back(p, grant.id);
-                return refuse_kernel(p, wish, r);
+                return refuse_kernel(p, wish, grant.method, r);
         }
         r = commit(p, &grant, &keys, &reply);
         if (r < 0) {

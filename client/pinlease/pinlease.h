@@ -301,8 +301,13 @@ int pinlease_reg_fd_ex(struct pinlease *p,
  *
  * No descriptor stands for such memory, so it is this process that registers it, on its own verbs context, after the service has
  * granted and charged it; the service then checks what has been registered, and is the one who deregisters it. That is done by ODP
- * only (pinlease_mr.method): on a device without ODP, or with one that is known to misplace bytes (rdma_rxe; see options->methods), use a memfd and
- * pinlease_reg_fd(). Nothing is faulted in ahead.
+ * (pinlease_mr.method), and nothing is faulted in ahead. On a device without ODP, or with one that is known to misplace bytes (rdma_rxe; see
+ * options->methods), use a memfd and pinlease_reg_fd().
+ *
+ * By a pin it is done only where a rule of the administrator has private memory pinned. The pages are faulted in, and charged to this
+ * process and its control group. The service raises the process's limit of locked memory (RLIMIT_MEMLOCK) by as much for as long as it
+ * is registered; children that are started meanwhile inherit the raised limit and keep it. The process may change its limit meanwhile;
+ * lowered, it may not suffice for the next pin.
  *
  * What lies at address is looked up in /proc/self/maps, which takes the longer the more mappings there are. Memory that is shared, or that comes from a file, is refused: register
  * it by its descriptor, with pinlease_reg_fd(). So are private mappings of files (MAP_PRIVATE; the data of programs and libraries): pages
@@ -319,11 +324,11 @@ int pinlease_reg_fd_ex(struct pinlease *p,
  *   -ENODEV     (PINLEASE_CODE_NOT_PRIVATE) it is not private anonymous memory, or the service is older than this call
  *   -EFAULT     the range is not mapped as a whole, or not with the protection that access needs
  *   -EOPNOTSUPP only ODP would do, and the device has none, or one that is used only for methods == PINLEASE_METHOD_ODP
- *   -EPERM      (PINLEASE_CODE_ANON_PIN) only a pin was acceptable, or is all that the rule allows
+ *   -EPERM      (PINLEASE_CODE_ANON_PIN) only a pin was acceptable, or is all that the device has, and no rule has private memory pinned
  *   -EACCES     a rule of the administrator refuses it
  *   -EBUSY      (PINLEASE_CODE_NO_GUARD) a guard is insisted on, by options or a rule; (PINLEASE_CODE_BUSY) other threads work on the new memory
  *               region's handle without end
- *   -ENOMEM, -ENOSPC  a limit, which the sentence names
+ *   -ENOMEM, -ENOSPC  a limit, which the sentence names; or no memory to pin, of the control group or at all
  *   -ENOENT     no such protection domain; or (PINLEASE_CODE_NO_SUCH_GRANT) it was taken back while it was being registered: try again
  *   -EAGAIN     the service is just being restarted: try again
  *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)

@@ -150,7 +150,7 @@ enum pinlease_code {
         PINLEASE_CODE_CHANGING = 66, /* [EAGAIN] the file's layout is just being changed, and its registrations are being taken
                                       * back: register when it has settled */
 
-        PINLEASE_CODE_ANON_PIN  = 68, /* [EPERM] private memory is registered by ODP only */
+        PINLEASE_CODE_ANON_PIN  = 68, /* [EPERM] private memory is pinned only by a rule that says so */
         PINLEASE_CODE_NO_DMABUF = 69, /* [EOPNOTSUPP] a dma-buf, and the device or the request has no way to register one; or no
                                        * dma-buf, and nothing else would do */
 

@@ -116,6 +116,7 @@ struct script {
         unsigned int access, methods;
         enum pinlease_code refuse_grant, refuse_commit;
         bool no_registration, end_at_commit;
+        enum pinlease_method method; /* 0: ODP */
 };
 
 /* What follows is given back, or refused, as often as the other side asks. */
@@ -141,7 +142,7 @@ static void expect_grant(struct fake *f, const struct script *s) {
         reply.body.grant_reply = (struct pl_grant_reply) {
                 .id = ID,
                 .iova = (uintptr_t)s->address,
-                .method = PINLEASE_METHOD_ODP,
+                .method = s->method ? s->method : PINLEASE_METHOD_ODP,
                 .lapse_ms = 30000,
         };
         fake_send(f, &reply, reply.header.length, NULL, 0);
@@ -186,6 +187,10 @@ static void serve(struct fake *f) {
         fake_greet(f);
         fake_expect_attach(f, CONTEXT);
         expect_grant(f, s);
+        if (s->method == PINLEASE_METHOD_DMABUF) {
+                fake_expect_end(f);
+                return;
+        }
         if (!s->refuse_grant && !s->no_registration)
                 expect_commit(f, s);
         if (s->end_at_commit) {
@@ -270,6 +275,34 @@ TEST(test_registered) {
         /* It is the service that deregisters it. */
         assert_int_equal(pinlease_dereg(f.p, mr), 0);
         assert_int_equal(kernel.n_destroyed, 0);
+        end(&f);
+}
+
+/* A rule has it pinned. */
+TEST(test_pinned) {
+        struct pinlease_mr *mr;
+        struct fixture f;
+
+        begin(&f, &(const struct script) { .method = PINLEASE_METHOD_PINNED });
+        assert_int_equal(reg(&f, &mr), 0);
+        assert_int_equal(mr->method, PINLEASE_METHOD_PINNED);
+        assert_int_equal(kernel.reg.access_flags, f.script.access);
+        assert_int_equal(pinlease_dereg(f.p, mr), 0);
+        assert_int_equal(kernel.n_destroyed, 0);
+        end(&f);
+
+        /* The limit does not suffice after all, or the control group has no more memory: the grant goes back. */
+        begin(&f, &(const struct script) { .method = PINLEASE_METHOD_PINNED, .no_registration = true });
+        kernel.error = ENOMEM;
+        assert_int_equal(reg(&f, &mr), -ENOMEM);
+        client_assert_refusal(f.p, PINLEASE_CODE_KERNEL, ENOMEM);
+        assert_non_null(strstr(pinlease_refusal(f.p)->sentence, "ulimit -l"));
+        end(&f);
+
+        /* Not what was asked for, nor known. */
+        begin(&f, &(const struct script) { .method = PINLEASE_METHOD_DMABUF });
+        assert_int_equal(reg(&f, &mr), -EPROTO);
+        assert_int_equal(kernel.n_registered, 0);
         end(&f);
 }
 
@@ -481,7 +514,8 @@ TEST(test_forked) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_registered),     CHECKED(test_grant_refused), CHECKED(test_kernel_refuses),
+                CHECKED(test_registered),     CHECKED(test_pinned),
+                CHECKED(test_grant_refused), CHECKED(test_kernel_refuses),
                 CHECKED(test_commit_refused), CHECKED(test_session_ends),  CHECKED(test_places),
                 CHECKED(test_old_service),    CHECKED(test_forked),
         };
