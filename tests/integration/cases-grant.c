@@ -12,77 +12,28 @@
 #include <sys/pidfd.h>
 #include <unistd.h>
 
-#include <pinlease/pinlease.h>
-
 #include "calls.h"
 #include "ctl.h"
 #include "fixture.h"
 #include "harness.h"
 #include "instance.h"
 #include "leftovers.h"
+#include "private.h"
 #include "process.h"
 
 #define PAGE UINT64_C(4096)
 #define LENGTH (16 * PAGE)
 
-static uint8_t *private_new(void) {
-        void *at = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        CHECK(at != MAP_FAILED);
-        return at;
-}
-
-/* --- by the library --- */
-
-struct user {
-        struct rdma rdma;
-        struct pinlease *p;
-        uint8_t *memory;
-};
-
-static struct user user_open(const char *path, const struct pinlease_listener *listener, void *userdata) {
-        struct user u = { .memory = private_new() };
-
-        enter_host("hosta");
-        u.rdma = rdma_open("rxe_a");
-        rdma_connect(&u.rdma);
-        CHECK_EQUAL(pinlease_connect(path, listener, userdata, &u.p), 0);
-        return u;
-}
-
-static void user_close(struct user *u) {
-        pinlease_disconnect(u->p);
-        rdma_close(&u->rdma);
-        CHECK_CALL(munmap(u->memory, LENGTH));
-}
-
-static int try_reg(struct user *u, void *address, uint64_t length, unsigned int methods, struct pinlease_mr **ret_mr) {
-        const struct pinlease_reg_options options = { .methods = methods };
-
-        return pinlease_reg_mr(u->p, u->rdma.pd, address, length, ACCESS_READ_WRITE, &options, ret_mr);
-}
-
 static struct pinlease_mr *reg(struct user *u) {
-        struct pinlease_mr *mr;
-
-        if (try_reg(u, u->memory, LENGTH, PINLEASE_METHOD_ODP, &mr) < 0)
-                FAIL("%s", pinlease_refusal(u->p)->sentence);
-        return mr;
+        return user_reg(u, PINLEASE_METHOD_ODP);
 }
 
 static enum ibv_wc_status transfer(struct user *u, const struct pinlease_mr *mr, uint64_t seed) {
         return rdma_try_transfer(&u->rdma, mr->iova, mr->mr.rkey, u->memory, LENGTH, seed);
 }
 
-static void expect_refusal(struct user *u, void *address, unsigned int methods, enum pinlease_code code) {
-        struct pinlease_mr *mr;
-
-        CHECK(try_reg(u, address, PAGE, methods, &mr) < 0);
-        expect_code(pinlease_refusal(u->p)->code, code);
-}
-
 static void run_transfer(const void *argument _unused_) {
-        struct user u = user_open(NULL, NULL, NULL);
+        struct user u = user_open(NULL, LENGTH, NULL, NULL);
         long long pins = leftovers_pinned();
         struct pinlease_mr *mr = reg(&u), *part, *heap;
         uint8_t *at = NULL;
@@ -98,10 +49,10 @@ static void run_transfer(const void *argument _unused_) {
         CHECK_EQUAL(leftovers_pinned(), pins);
 
         /* Several at a time, of memory that overlaps; and what malloc() has. */
-        CHECK_EQUAL(try_reg(&u, u.memory + PAGE, 2 * PAGE, PINLEASE_METHOD_ODP, &part), 0);
+        CHECK_EQUAL(user_try_reg(&u, u.memory + PAGE, 2 * PAGE, PINLEASE_METHOD_ODP, &part), 0);
         rdma_transfer(&u.rdma, part->iova, part->mr.rkey, u.memory + PAGE, 2 * PAGE, 3);
         CHECK_EQUAL(posix_memalign((void **)&at, PAGE, PAGE), 0);
-        CHECK_EQUAL(try_reg(&u, at, PAGE, PINLEASE_METHOD_ODP, &heap), 0);
+        CHECK_EQUAL(user_try_reg(&u, at, PAGE, PINLEASE_METHOD_ODP, &heap), 0);
         rdma_transfer(&u.rdma, heap->iova, heap->mr.rkey, at, PAGE, 4);
         CHECK_EQUAL(pinlease_dereg(u.p, mr), 0);
         rdma_transfer(&u.rdma, part->iova, part->mr.rkey, u.memory + PAGE, 2 * PAGE, 5);
@@ -109,15 +60,15 @@ static void run_transfer(const void *argument _unused_) {
                     IBV_WC_REM_ACCESS_ERR);
         free(at);
 
-        /* rxe's ODP misplaces bytes: it is for who asks for nothing else. And nobody raises a limit for a pin. */
-        expect_refusal(&u, u.memory, PINLEASE_METHOD_ANY, PINLEASE_CODE_ODP_UNSOUND);
-        expect_refusal(&u, u.memory, PINLEASE_METHOD_PINNED, PINLEASE_CODE_ANON_PIN);
+        /* rxe's ODP misplaces bytes: it is for who asks for nothing else. And only a rule has a limit raised for a pin. */
+        user_expect_refusal(&u, u.memory, PINLEASE_METHOD_ANY, PINLEASE_CODE_ODP_UNSOUND);
+        user_expect_refusal(&u, u.memory, PINLEASE_METHOD_PINNED, PINLEASE_CODE_ANON_PIN);
         user_close(&u);
 }
 
 /* What an administrator sees. */
 static void run_listed(const void *argument _unused_) {
-        struct user u = user_open(NULL, NULL, NULL);
+        struct user u = user_open(NULL, LENGTH, NULL, NULL);
         struct json_object *documents, *item;
         struct pinlease_mr *mr = reg(&u);
         char pid[16];
@@ -184,7 +135,7 @@ static void await_order(struct ctl_job *job) {
 static void run_forced(const void *argument _unused_) {
         const struct pinlease_listener listener = { .revoking = on_revoking, .revoked = on_revoked };
         struct told told = { 0 };
-        struct user u = user_open(NULL, &listener, &told);
+        struct user u = user_open(NULL, LENGTH, &listener, &told);
         struct pinlease_mr *mr = reg(&u);
         struct ctl_job job = order_back("100ms");
         struct ibv_mr *own;
@@ -210,7 +161,7 @@ static void run_forced(const void *argument _unused_) {
 static void run_default(const void *argument _unused_) {
         const struct pinlease_listener listener = { .revoked = on_revoked };
         struct told told = { 0 };
-        struct user u = user_open(NULL, &listener, &told);
+        struct user u = user_open(NULL, LENGTH, &listener, &told);
         struct pinlease_mr *mr = reg(&u);
         struct ctl_job job = order_back("20s");
 
@@ -222,7 +173,7 @@ static void run_default(const void *argument _unused_) {
 }
 
 static void run_registrar_killed(const void *argument _unused_) {
-        struct user u = user_open(NULL, NULL, NULL);
+        struct user u = user_open(NULL, LENGTH, NULL, NULL);
         struct pinlease_mr *mr = reg(&u);
         struct session session = session_of(getpid());
 
@@ -249,7 +200,7 @@ static void run_policy(const void *argument _unused_) {
         f = fopen(path, "we");
         CHECK(f && fputs("{\"version\": 1}", f) >= 0 && fclose(f) == 0);
         instance = instance_start((const char *const[]) { "--policy", folder, NULL });
-        u = user_open(instance.path, NULL, NULL);
+        u = user_open(instance.path, LENGTH, NULL, NULL);
         mr = reg(&u);
         CHECK_EQUAL(transfer(&u, mr, 1), IBV_WC_SUCCESS);
 
@@ -265,12 +216,12 @@ static void run_policy(const void *argument _unused_) {
         CHECK(pinlease_dispatch(u.p) >= 0);
         CHECK(!call_mr_is_there(u.rdma.context->cmd_fd, mr->mr.handle));
         CHECK_EQUAL(pinlease_dereg(u.p, mr), 0);
-        expect_refusal(&u, u.memory, PINLEASE_METHOD_ODP, PINLEASE_CODE_POLICY);
+        user_expect_refusal(&u, u.memory, PINLEASE_METHOD_ODP, PINLEASE_CODE_POLICY);
 
         f = fopen(path, "we");
         CHECK(f && fputs("{\"version\": 1}", f) >= 0 && fclose(f) == 0);
         CHECK_CALL(pidfd_send_signal(instance.pidfd, SIGHUP, NULL, 0));
-        while (try_reg(&u, u.memory, LENGTH, PINLEASE_METHOD_ODP, &mr) < 0)
+        while (user_try_reg(&u, u.memory, LENGTH, PINLEASE_METHOD_ODP, &mr) < 0)
                 CHECK_EQUAL(pinlease_ping(u.p), 0);
         answer = ctl_run(&(const struct ctl) { .directory = instance.directory }, "drain", "--grace", "100ms", NULL);
         ctl_expect(&answer, CTL_DONE);
@@ -326,7 +277,7 @@ static struct ibv_mr *register_own(struct fixture *f, uint8_t *memory, uint64_t 
 /* What is not what was granted is not taken, and not touched. */
 static void run_hostile(const void *argument _unused_) {
         struct fixture f = fixture_open(NULL);
-        uint8_t *memory = private_new();
+        uint8_t *memory = private_new(LENGTH);
         struct memory shared = memory_new(MEMORY_MEMFD, LENGTH);
         struct pl_register_reply brokered = fixture_register(&f, &shared, PINLEASE_METHOD_PINNED);
         struct ibv_mr *right = register_own(&f, memory, LENGTH), *shorter = register_own(&f, memory, LENGTH - 1),
@@ -375,7 +326,7 @@ static void run_hostile(const void *argument _unused_) {
 /* The app meddles with what it has committed. */
 static void run_meddled(const void *argument _unused_) {
         struct fixture f = fixture_open(NULL);
-        uint8_t *memory = private_new();
+        uint8_t *memory = private_new(LENGTH);
         struct ibv_mr *mr, *other;
         uint64_t id;
 
@@ -429,7 +380,7 @@ static void *churn(void *argument) {
 }
 
 static void run_threads(const void *argument _unused_) {
-        struct user u = user_open(NULL, NULL, NULL);
+        struct user u = user_open(NULL, LENGTH, NULL, NULL);
         struct churn c = { .u = &u };
         pthread_t thread;
 
@@ -450,7 +401,7 @@ static void run_threads(const void *argument _unused_) {
 static void die_at(int channel, const void *argument) {
         unsigned int stage = *(const unsigned int *)argument;
         struct fixture f = fixture_open(NULL);
-        uint8_t *memory = private_new();
+        uint8_t *memory = private_new(LENGTH);
         struct ibv_mr *mr;
         uint64_t id;
 

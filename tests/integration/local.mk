@@ -38,6 +38,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-lease-shared.c \
 	tests/integration/cases-lease-ending.c \
 	tests/integration/cases-limits.c \
+	tests/integration/cases-memlock.c \
 	tests/integration/cases-memory.c \
 	tests/integration/cases-model.c \
 	tests/integration/cases-notify.c \
@@ -74,6 +75,7 @@ pl_raw_SOURCES = \
 	tests/integration/memory.c tests/integration/memory.h \
 	tests/integration/mrs.c tests/integration/mrs.h \
 	tests/integration/proc.c tests/integration/proc.h \
+	tests/integration/private.c tests/integration/private.h \
 	tests/integration/process.c tests/integration/process.h \
 	tests/integration/puppet.c tests/integration/puppet.h \
 	tests/integration/raw.c tests/integration/raw.h \
