@@ -8,8 +8,8 @@
 
 #include "admin-params.h"
 #include "admin-report.h"
-#include "log.h"
 #include "proto.h"
+#include "session-ledger.h"
 #include "supervisor.h"
 #include "util.h"
 
@@ -63,19 +63,11 @@ static struct session *next_session(struct admin_call *call) {
         return session;
 }
 
-static int read_totals(const struct session *session, struct stats_totals *ret_totals) {
+static int read_totals(struct session *session, struct stats_totals *ret_totals) {
         struct ledger_reader reader;
         int r;
 
-        if (session->ledger < 0 || session->state == SESSION_OTHER_VERSION)
-                return -ENOENT;
-        r = ledger_reader_init(&reader, session->ledger);
-        if (r == -EBADMSG)
-                log_subject_event(&(const struct log_subject) { session->id, session->app_pid, session->account->uid, NULL },
-                                  LOG_ERR,
-                                  EVENT_LEDGER_LIES,
-                                  "its ledger is not one any more: its registrar, process %d, is out of control",
-                                  (int)session->registrar_pid);
+        r = session_ledger_open(session, &reader);
         return r < 0 ? r : ledger_reader_stats(&reader, ret_totals);
 }
 
@@ -83,7 +75,7 @@ static int read_totals(const struct session *session, struct stats_totals *ret_t
 
 /* One session's part of the sums. */
 static bool sum_up(struct admin_call *call) {
-        const struct session *session = next_session(call);
+        struct session *session = next_session(call);
         struct stats_totals totals;
 
         if (!session)
@@ -125,12 +117,11 @@ static enum admin_step end_list(struct admin_call *call, struct json_object **re
 }
 
 /* More of the present session's registrations. Returns false at their end. */
-static bool read_listings(struct admin_call *call, const struct session *session) {
+static bool read_listings(struct admin_call *call, struct session *session) {
         struct ledger_reader reader;
         int n = -ENOENT;
 
-        if (session && session->ledger >= 0 && session->state != SESSION_OTHER_VERSION &&
-            ledger_reader_init(&reader, session->ledger) == 0)
+        if (session && session_ledger_open(session, &reader) == 0)
                 n = ledger_reader_next(&reader, &call->cursor, call->listings, ELEMENTSOF(call->listings));
         call->next_listing = 0;
         call->n_listings = n > 0 ? (unsigned int)n : 0;
@@ -139,7 +130,7 @@ static bool read_listings(struct admin_call *call, const struct session *session
 
 /* A session is shown before its registrations, but by file or registration only if one of these matches. */
 static enum admin_step step_listing(struct admin_call *call, struct json_object **ret_object) {
-        const struct session *session = sessions_find(&call->supervisor->sessions, call->session);
+        struct session *session = sessions_find(&call->supervisor->sessions, call->session);
         const struct ledger_listing *listing;
 
         if (!session) {
@@ -193,7 +184,7 @@ static bool takes_back(const struct admin_call *call) {
 }
 
 /* The id on the wire of the registration with this number; 0: there is none. */
-static uint64_t find_registration(struct admin_call *call, const struct session *session) {
+static uint64_t find_registration(struct admin_call *call, struct session *session) {
         call->cursor = 0;
         while (read_listings(call, session))
                 for (unsigned int i = 0; i < call->n_listings; i++)
@@ -202,7 +193,7 @@ static uint64_t find_registration(struct admin_call *call, const struct session 
         return 0;
 }
 
-static bool has_matching(struct admin_call *call, const struct session *session) {
+static bool has_matching(struct admin_call *call, struct session *session) {
         call->cursor = 0;
         while (read_listings(call, session))
                 for (unsigned int i = 0; i < call->n_listings; i++)

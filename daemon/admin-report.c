@@ -111,8 +111,8 @@ static const char *state_of(const struct session *session) {
         return session->ending ? "ending" : "serving";
 }
 
-struct json_object *admin_report_session(const struct session *session,
-                                         int (*read_totals)(const struct session *session, struct stats_totals *ret_totals)) {
+struct json_object *admin_report_session(struct session *session,
+                                         int (*read_totals)(struct session *session, struct stats_totals *ret_totals)) {
         uint64_t now = pl_boottime_ms();
         struct stats_totals totals;
         struct builder b = builder_object();

@@ -9,8 +9,8 @@
 
 struct json_object *admin_report_status(const struct admin_call *call);
 struct json_object *admin_report_metrics(const struct admin_call *call);
-struct json_object *admin_report_session(const struct session *session,
-                                         int (*read_totals)(const struct session *session, struct stats_totals *ret_totals));
+struct json_object *admin_report_session(struct session *session,
+                                         int (*read_totals)(struct session *session, struct stats_totals *ret_totals));
 struct json_object *admin_report_counts(const struct admin_call *call);
 struct json_object *admin_report_revoked(const struct admin_call *call);
 struct json_object *admin_report_drained(const struct admin_call *call);

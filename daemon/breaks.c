@@ -5,9 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "ledger-reader.h"
 #include "log.h"
 #include "proto.h"
+#include "session-ledger.h"
 #include "timer.h"
 #include "util.h"
 
@@ -246,13 +246,19 @@ static void look_in_session(struct breaks *b, struct breaks_change *change) {
         struct session *session = sessions_find(b->sessions, change->session);
         struct ledger_listing listings[LEDGER_READER_STRETCH];
         struct ledger_reader reader;
-        int n = -ENOENT;
+        int n;
 
         change->in_session = false;
         if (!session || !is_to_be_looked_at(change, session))
                 return;
-        if (ledger_reader_init(&reader, session->ledger) == 0)
+        n = session_ledger_open(session, &reader);
+        if (n == 0)
                 n = ledger_reader_next(&reader, &change->cursor, listings, ELEMENTSOF(listings));
+        /* Nobody knows what it has: it is asked for what it has of this file, and finds that out by itself. */
+        if (n < 0 && n != -EAGAIN) {
+                add_holder(change, session);
+                return;
+        }
         for (int i = 0; i < n; i++)
                 if (is_meant(change, session, listings + i)) {
                         add_holder(change, session);

@@ -9,11 +9,12 @@
  * One change of a file is one matter, however many sessions hear of it: the second that asks joins, and what it waits
  * for is looked for once more.
  *
- * Who asks may be a registrar out of control. So it is not believed that it has anything of that file. What others have
- * registered is taken back only on the word of a user that could have a lease on the file by the kernel's rules: its
- * owner, as those others have seen it themselves when they registered (ledger_record.owner); or the very user whose
- * they are. And asking is cheap while answering is not: ledgers are read for a short while and then no less long not,
- * each user's breaks in turn, and open ones are bounded.
+ * Who asks may be a registrar out of control. So it is not believed that it has anything of that file. What others
+ * have registered is taken back only on the word of a user that could have a lease on the file by the kernel's rules:
+ * its owner, as those others have seen it themselves when they registered (ledger_record.owner); or the very user
+ * whose they are. A session whose ledger cannot be read is told whoever asks: what a registrar that is out of control
+ * has is to be gone, too, and its keeper sees to that. And asking is cheap while answering is not: ledgers are read
+ * for a short while and then no less long not, each user's breaks in turn, and open ones are bounded.
  */
 
 #include "sessions.h"

@@ -79,9 +79,42 @@ TEST(test_ledger_lies) {
         (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
         expect_field(&e, "PINLEASE_PID", pid);
         expect_field(&e, "PINLEASE_SESSION", "1");
+        /* Once. */
+        assert_int_equal(admin_ask_number(fd, STATUS, "in_use.registrations"), 3);
+        assert_false(journal_has(LEDGER_LIES, "3"));
         for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
                 keeper_forget(keepers + i);
         pl_close(fd);
+        end(&r);
+}
+
+/* The same, where nobody asks but a session whose file is about to be changed. */
+TEST(test_ledger_lies_in_a_break) {
+        const struct fake_keeper_command asks = {
+                .what = FAKE_TELL,
+                .message = { .type = CONTROL_BREAK,
+                             .cookie = 5,
+                             .value = 5000,
+                             .device = 7,
+                             .inode = 11,
+                             .length = UINT64_MAX },
+        };
+        struct fake_keeper keepers[2];
+        static struct entry e;
+        struct running r;
+
+        begin(&r);
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
+                running_app(&r, geteuid(), keepers + i);
+        keeper_command(keepers, FAKE_LIE, 0);
+        (void)keeper_state(keepers);
+        keeper_say(keepers + 1, &asks);
+        while (keeper_state(keepers).n_revoke == 0)
+                ;
+        find(&e, LEDGER_LIES, "3");
+        expect_field(&e, "PINLEASE_SESSION", "1");
+        for (unsigned int i = 0; i < ELEMENTSOF(keepers); i++)
+                keeper_forget(keepers + i);
         end(&r);
 }
 
@@ -116,6 +149,7 @@ TEST(test_sessions_left) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_ledger_lies),
+                CHECKED(test_ledger_lies_in_a_break),
                 CHECKED(test_sessions_left),
         };
 

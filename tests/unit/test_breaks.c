@@ -166,6 +166,39 @@ TEST(test_who) {
         finish(&s, keepers, N);
 }
 
+/* Registrars that are out of control have spoilt their ledgers: they are told, whoever they are, and waited for. */
+TEST(test_no_ledger) {
+        enum { ASKS, LIES, OTHERS_LIES, N };
+        struct fake_keeper keepers[N];
+        struct service s;
+
+        service_setup(&s);
+        for (unsigned int i = 0; i < N; i++)
+                keeper_begin(&s, i == OTHERS_LIES ? BOB : ALICE, keepers + i);
+        for (unsigned int i = LIES; i < N; i++) {
+                keeper_command(keepers + i, FAKE_LIE, 0);
+                (void)keeper_state(keepers + i);
+        }
+        for (unsigned int n = 1; n <= 2; n++) {
+                asks(keepers, n, 5000, &whole);
+                for (unsigned int i = LIES; i < N; i++) {
+                        struct control_message told;
+
+                        await_revoke(&s, keepers + i, n);
+                        told = keeper_state(keepers + i).revoke;
+                        assert_int_equal(told.selector, CONTROL_SELECT_FILE);
+                        assert_int_equal(told.device, 7);
+                        assert_int_equal(told.inode, 11);
+                }
+                gives_back(keepers + LIES);
+                service_settle(&s);
+                assert_int_equal(keeper_state(keepers).n_break_over, n - 1);
+                gives_back(keepers + OTHERS_LIES);
+                await_over(&s, keepers, n, n, 0);
+        }
+        finish(&s, keepers, N);
+}
+
 /* Two sessions hear of the same change, and a third of neither. */
 TEST(test_one_change) {
         struct fake_keeper keepers[3];
@@ -406,7 +439,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_nobody_else), CHECKED(test_who),      CHECKED(test_one_change),
                 CHECKED(test_answers),     CHECKED(test_too_many), CHECKED(test_too_many_of_a_user),
-                CHECKED(test_again),       CHECKED(test_random),
+                CHECKED(test_again),       CHECKED(test_random),   CHECKED(test_no_ledger),
         };
 
         return cmocka_run_group_tests_name("breaks", tests, make_pages, NULL);
