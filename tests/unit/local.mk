@@ -317,7 +317,7 @@ tests_unit_test_registrar_force_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_force_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_force_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_registrar_keeper_SOURCES = tests/unit/test_registrar_keeper.c $(ORDERS_FILES)
+tests_unit_test_registrar_keeper_SOURCES = tests/unit/test_registrar_keeper.c $(ORDERS_FILES) tests/unit/journal.c tests/unit/journal.h
 tests_unit_test_registrar_keeper_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_registrar_keeper_LDFLAGS = $(WRAPS)
 tests_unit_test_registrar_keeper_LDADD = $(UNIT_LIBS)

@@ -10,6 +10,7 @@
 
 #include "fake_uverbs.h"
 #include "fds.h"
+#include "log.h"
 #include "testing_policy.h"
 #include "wire.h"
 #include "wraps.h"
@@ -20,7 +21,7 @@ static _Noreturn void be_registrar(struct rawclient *c,
                                    const struct credit_amount *credit,
                                    unsigned int hello_timeout_ms) {
         struct ledger *ledger = &c->ledger;
-        const int keep[] = { 0, 1, 2, client, control, ledger->fd };
+        const int keep[] = { 0, 1, 2, client, control, ledger->fd, log_fd() };
         const struct registrar_config config = {
                 .client = client,
                 .control = control,

@@ -16,6 +16,7 @@
 #define STATUS "{\"method\":\"status\"}"
 
 #define LEDGER_LIES "171f5a4a357b4a52a52731cd020ad7f3"
+#define POLICY_BROKEN "8aadcdd91ace4a95b9ad0510e4f0c485"
 #define SESSIONS_LEFT "51555281b77849a0b6c1e974c3800f89"
 
 /* Its timers run a hundred times as fast: nobody wants to wait for sessions that do not end. */
@@ -34,11 +35,17 @@ static void listen_to_log(void) {
         log_open("pinleased", journal.path);
 }
 
-static void begin(struct running *r) {
+/* folder: of its policy; NULL: the built-in one. */
+static void begin_with(struct running *r, const char *folder) {
         journal_setup(NULL);
         running_setup(r);
+        r->config.policy.folder = folder;
         r->prepare = listen_to_log;
         running_start(r);
+}
+
+static void begin(struct running *r) {
+        begin_with(r, NULL);
 }
 
 static void end(struct running *r) {
@@ -146,11 +153,49 @@ TEST(test_sessions_left) {
         end(&r);
 }
 
+static void write_policy(const char *path, const char *text) {
+        FILE *f = fopen(path, "we");
+
+        assert_non_null(f);
+        (void)fputs(text, f);
+        assert_int_equal(fclose(f), 0);
+}
+
+/* All that is wrong with it, each by itself, with its place. */
+TEST(test_policy_broken) {
+        char folder[] = "/tmp/pinlease-test-XXXXXX", path[64], message[512];
+        static struct entry e;
+        struct running r;
+        int fd;
+
+        assert_non_null(mkdtemp(folder));
+        (void)snprintf(path, sizeof path, "%s/policy.json", folder);
+        write_policy(path, "{\"version\": 1}");
+        begin_with(&r, folder);
+        fd = admin_connect(&r);
+        admin_expect_code(fd, "{\"method\":\"reload\"}", "");
+        assert_false(journal_has(POLICY_BROKEN, "3"));
+
+        write_policy(path, "{\"version\": 1, \"first\": 1,\n \"second\": 2}");
+        admin_expect_code(fd, "{\"method\":\"reload\"}", "policy");
+        for (unsigned int line = 1; line <= 2; line++) {
+                find(&e, POLICY_BROKEN, "3");
+                (void)snprintf(message, sizeof message, "%s:%u:", path, line);
+                assert_memory_equal(journal_field(&e, "MESSAGE"), message, strlen(message));
+        }
+        assert_false(journal_has(POLICY_BROKEN, "3"));
+        pl_close(fd);
+        end(&r);
+        (void)unlink(path);
+        assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_ledger_lies),
                 CHECKED(test_ledger_lies_in_a_break),
                 CHECKED(test_sessions_left),
+                CHECKED(test_policy_broken),
         };
 
         wraps_reset();

@@ -4,11 +4,14 @@
 #include <fcntl.h>
 #include <infiniband/verbs.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fake_uverbs.h"
-#include "testing_policy.h"
+#include "journal.h"
 #include "orders.h"
+#include "policy-share.h"
+#include "testing_policy.h"
 #include "wraps.h"
 
 /* What a registrar does on its keeper's word, as an app and a keeper see it: credit and revocations. */
@@ -415,6 +418,53 @@ TEST(test_returns) {
         pl_close(memory);
 }
 
+static void send_policy(struct rawclient *c, int fd) {
+        struct pl_packet request, answer;
+
+        assert_int_equal(control_send(c->keeper, &(const struct control_message) { .type = CONTROL_POLICY }, fd), 0);
+        /* What the app says is heard after that. */
+        pl_packet_init(&request, PL_OP_PING, 0);
+        rawclient_ask(c, &request, -1, &answer);
+}
+
+/* One that is none changes nothing; one that refuses what is registered has it given back. The administrator is told of
+ * both. */
+TEST(test_policies) {
+        struct policy_block *block = testing_policy_of(
+                "{\"version\": 1, \"rules\": [{\"match\": {\"access\": \"write\"}, \"allow\": false}]}");
+        int memory = testing_memfd(PAGE), none = testing_memfd(PAGE), policy = policy_share(block);
+        struct pl_packet request, answer;
+        bool not_taken, refused;
+        struct rawclient c;
+        uint64_t id;
+
+        assert_true(policy >= 0);
+        journal_setup(NULL);
+        orders_start(&c, &orders_large);
+        id = orders_register(&c, memory);
+        send_policy(&c, none);
+        not_taken = journal_has("e368cef59d1744c68e7cc9c7c0765198", "3");
+        orders_deregister(&c, id);
+
+        /* With the one that it has. */
+        id = orders_register(&c, memory);
+        assert_int_equal(control_send(c.keeper, &(const struct control_message) { .type = CONTROL_POLICY }, policy), 0);
+        orders_expect_event(&c, PL_OP_REVOKING, id);
+        orders_deregister(&c, id);
+        refused = journal_has("86f429e9543747bd910458767d29bafd", "5");
+        rawclient_make_register(&request, 0);
+        rawclient_ask(&c, &request, memory, &answer);
+        rawclient_assert_refused(&answer, PL_OP_REGISTER, PINLEASE_CODE_POLICY);
+        orders_end(&c);
+        journal_teardown(NULL);
+        assert_true(not_taken);
+        assert_true(refused);
+        pl_close(memory);
+        pl_close(none);
+        pl_close(policy);
+        free(block);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_revoke),
@@ -428,6 +478,7 @@ int main(void) {
                 CHECKED(test_credit),
                 CHECKED(test_waits_for_credit),
                 CHECKED(test_returns),
+                CHECKED(test_policies),
         };
 
         return cmocka_run_group_tests_name("registrar and keeper", tests, NULL, NULL);
