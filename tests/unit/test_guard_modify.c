@@ -26,6 +26,7 @@ static struct {
         struct guard_report reports[64];
         const struct guarded *of[64];
         unsigned int n;
+        unsigned int cost_ms; /* what a report costs */
 } f;
 
 void guards_report(struct guards *guards _unused_, struct guarded *file, const struct guard_report *report) {
@@ -33,6 +34,8 @@ void guards_report(struct guards *guards _unused_, struct guarded *file, const s
         assert_int_equal(report->guard, GUARD_MODIFY);
         f.of[f.n] = file;
         f.reports[f.n++] = *report;
+        for (uint64_t until = pl_now_us() + f.cost_ms * UINT64_C(1000); pl_now_us() < until;)
+                ;
 }
 
 static struct guarded *add(struct guarded *file, int fd) {
@@ -45,6 +48,7 @@ static struct guarded *add(struct guarded *file, int fd) {
 static int setup(void **state) {
         f.guards = (struct guards) { .inotify = -1 };
         f.n = 0;
+        f.cost_ms = 0;
         f.fd = -1;
         f.path[0] = 0;
         return testing_leak_setup(state);
@@ -369,6 +373,34 @@ TEST(test_events_are_taken_together) {
         assert_int_equal(guard_modify.due(&f.guards), f.files[0].modify.due);
 }
 
+/* A tenth of a processor: it rests ten times as long as it has worked, however often somebody writes meanwhile. */
+TEST(test_a_tenth) {
+        enum { COST_MS = 10 };
+        uint64_t begun, ended, worked = 0;
+        unsigned int n_turns = 0;
+
+        given();
+        f.cost_ms = COST_MS;
+        begun = pl_now_ms();
+        do {
+                struct pollfd p = { .fd = guard_modify.fd(&f.guards), .events = POLLIN };
+
+                assert_int_equal(pwrite(f.fd, "x", 1, 0), 1);
+                /* Left alone, or there is something to do. */
+                if (poll(&p, 1, 0) != 1)
+                        continue;
+                let_pass();
+                f.n = 0;
+                assert_int_equal(guard_modify.event(&f.guards), 0);
+                assert_true(f.n > 0);
+                worked += f.n * COST_MS;
+                assert_true(f.guards.inotify_rest >= begun + worked + 10 * f.n * COST_MS);
+                ended = f.guards.inotify_rest;
+                n_turns++;
+        } while (n_turns < 4);
+        assert_true(ended - begun >= 11 * worked);
+}
+
 TEST(test_lost_events) {
         FILE *limit = fopen("/proc/sys/fs/inotify/max_queued_events", "re");
         struct pollfd p = { .events = POLLIN };
@@ -451,7 +483,7 @@ int main(void) {
                 GUARDED(test_any_file),
                 GUARDED(test_too_many_pieces),
                 GUARDED(test_comparing_is_put_off),
-                GUARDED(test_events_are_taken_together),
+                GUARDED(test_events_are_taken_together), GUARDED(test_a_tenth),
                 GUARDED(test_lost_events),
                 GUARDED(test_nothing_to_watch),
                 GUARDED(test_no_descriptors),
