@@ -4,12 +4,6 @@
 #include <inttypes.h>
 #include <poll.h>
 
-void line_init(struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
-        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata, .ack_fd = -1 };
-        credit->ask = line_ask;
-        credit->userdata = line;
-}
-
 int line_send(const struct line *line, const struct control_message *message) {
         return control_send(line->fd, message, -1);
 }
@@ -181,7 +175,8 @@ static bool still_needed(const struct line *line,
         return !amount_is_zero(ret_rest);
 }
 
-int line_ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal) {
+/* credit_ask_t; userdata is the line. REFUSED with what the user may have and has, or because no answer came in time. */
+static int ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal) {
         struct line *line = userdata;
         const struct credit_amount before = line->credit->held;
         uint64_t deadline = pl_now_ms() + CREDIT_TIMEOUT_MS;
@@ -212,6 +207,12 @@ int line_ask(void *userdata, const struct credit_amount *need, struct refusal *r
         if (!still_needed(line, need, &before, &more))
                 return 0;
         return line->asking ? refuse_unanswered(ret_refusal) : refuse_used_up(&line->answer, &more, ret_refusal);
+}
+
+void line_init(struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
+        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata, .ack_fd = -1 };
+        credit->ask = ask;
+        credit->userdata = line;
 }
 
 bool line_has_surplus(const struct line *line) {

@@ -60,9 +60,6 @@ int line_tell(struct line *line, const struct control_message *message, int fd);
  * for what comes back with the answer: *ret_fd is the caller's, -1: nothing. */
 int line_try(struct line *line, const struct control_message *message, int fd, int *ret_error, int *ret_fd);
 
-/* credit_ask_t; userdata is the line. REFUSED with what the user may have and has, or because no answer came in time. */
-int line_ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal);
-
 /* Is there something to give back? Not while a question is open. */
 bool line_has_surplus(const struct line *line);
 

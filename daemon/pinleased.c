@@ -157,6 +157,16 @@ static int parse_files(int n, char *files[], struct options *options) {
         return 0;
 }
 
+static int set_named_number(struct options *options, const struct number *number, const char *text) {
+        uint64_t value;
+        int r;
+
+        r = parse_number(number->name, text, number->min, number->max, &value);
+        if (r == 0)
+                set_number(options, number, value);
+        return r;
+}
+
 /* Returns 0 to go on, 1 when all is done (help), or a negative errno. */
 static int parse_options(int argc, char *argv[], struct options *options) {
         struct option longs[ELEMENTSOF(numbers) + N_WORDS + 1] = {
@@ -227,15 +237,10 @@ static int parse_options(int argc, char *argv[], struct options *options) {
                         return 1;
                 case '?':
                         return -EINVAL;
-                default: {
-                        const struct number *number = numbers + (c - OPT_NUMBER);
-                        uint64_t value;
-
-                        r = parse_number(number->name, optarg, number->min, number->max, &value);
+                default:
+                        r = set_named_number(options, numbers + (c - OPT_NUMBER), optarg);
                         if (r < 0)
                                 return r;
-                        set_number(options, number, value);
-                }
                 }
         return parse_files(argc - optind, argv + optind, options);
 }

@@ -44,10 +44,6 @@ struct policy_list policy_build_list(
         return offset ? (struct policy_list) { .offset = offset, .n = (uint32_t)n } : (struct policy_list) { 0 };
 }
 
-void policy_build_back(struct policy_build *build, size_t size) {
-        build->size = size;
-}
-
 int policy_build_finish(struct policy_build *build,
                         const struct policy_rule *rules,
                         size_t n_rules,

@@ -20,9 +20,6 @@ uint32_t policy_build_text(struct policy_build *build, const char *text);
 struct policy_list policy_build_list(
         struct policy_build *build, const void *elements, size_t n, size_t size, size_t alignment);
 
-/* What has been put in since then is taken out again. */
-void policy_build_back(struct policy_build *build, size_t size);
-
 /* The block, the caller's to free; the limits and the generation are still to be filled in. Returns 0 or a negative
  * errno. */
 int policy_build_finish(struct policy_build *build,

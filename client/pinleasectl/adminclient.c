@@ -52,7 +52,7 @@ static enum status unreachable(const char *path, int error) {
         }
 }
 
-enum status admin_open(const char *path, struct admin **ret_admin) {
+static enum status admin_open(const char *path, struct admin **ret_admin) {
         _cleanup_(pl_freep) char *printable = text_printable(path, strlen(path));
         struct timeval patience = { .tv_sec = CONNECT_SECONDS };
         struct sockaddr_un address = { .sun_family = AF_UNIX };

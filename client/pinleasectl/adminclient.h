@@ -13,8 +13,7 @@
 
 struct admin;
 
-/* Both are NULL-safe; the second returns NULL. */
-enum status admin_open(const char *path, struct admin **ret_admin);
+/* NULL-safe; returns NULL. */
 struct admin *admin_close(struct admin *admin);
 
 static inline void admin_closep(struct admin **admin) {
