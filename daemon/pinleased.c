@@ -265,15 +265,11 @@ static int get_identity(struct options *options) {
         return 0;
 }
 
-/*
- * Who waits for a lease waits so long at most (lease-break-time, seconds; 0: for ever), and then goes on whatever is registered.
- * So the grace time, and what force takes after it, have to end well before.
- */
 static void fit_grace(struct options *options) {
         uint32_t wait_ms = policy_lease_break_ms(), grace_ms = options->config.grace_ms;
 
         options->config.policy.lease_break_ms = wait_ms;
-        options->base.grace_ms = wait_ms && grace_ms > wait_ms / 2 ? wait_ms / 2 : grace_ms;
+        options->base.grace_ms = policy_fit_grace(grace_ms, wait_ms);
         if (options->base.grace_ms < grace_ms)
                 log_line(LOG_WARNING,
                          "--grace is %u ms, but /proc/sys/fs/lease-break-time is %u ms: for changes of files apps get %u ms",

@@ -271,6 +271,10 @@ uint32_t policy_lease_break_ms(void) {
         return seconds < UINT32_MAX / 1000 ? seconds * 1000 : 0;
 }
 
+uint32_t policy_fit_grace(uint32_t grace_ms, uint32_t lease_break_ms) {
+        return lease_break_ms && grace_ms > lease_break_ms / 2 ? lease_break_ms / 2 : grace_ms;
+}
+
 int policy_load_builtin(uint32_t lease_break_ms, uint64_t generation, struct policy_block **ret_block) {
         const struct policy_source source = { .lease_break_ms = lease_break_ms, .generation = generation };
         struct policy_problems problems = { 0 };

@@ -158,6 +158,22 @@ static void run_idle(const void *argument) {
         instance_stop(&instance);
 }
 
+/* Longer than whoever changes the file would wait: what the app is given is half of that. */
+static void run_long_grace(const void *argument) {
+        static const char *const options[] = { "--grace", "40000", NULL };
+        struct instance instance = instance_start(options);
+        struct subject s = subject_new(argument, instance.path);
+        struct app breaker = subject_breaker(subject_truncates, s.path);
+        struct pl_packet event = subject_expect_revoking(&s);
+
+        CHECK(event.body.revoking.grace_ms <= 22500 && event.body.revoking.grace_ms > 12500);
+        raw_release(&s.f.raw, s.reply.id);
+        await(breaker.channel);
+        app_finish(&breaker);
+        subject_free(&s);
+        instance_stop(&instance);
+}
+
 /* The registrar, or the keeper, dies while somebody waits: the other takes the registration away, and that one goes on. */
 static void run_killed(const void *argument) {
         const bool keeper = argument != NULL;
@@ -255,6 +271,7 @@ const struct test_case cases_lease[] = {
         { "lease: ways to change a file", run_ways, NULL, 0 },
         { "lease: a reader", run_reader, "/mnt/ext4-dax", 0 },
         { "lease: nothing is registered any more", run_idle, "/mnt/ext4-dax", 0 },
+        { "lease: a grace time that is too long", run_long_grace, "/mnt/ext4-dax", 0 },
         { "lease: the registrar is killed", run_killed, NULL, 0 },
         { "lease: the keeper is killed", run_killed, "", 0 },
         { "lease: meddled with", run_meddling, "/mnt/ext4-dax", 0 },

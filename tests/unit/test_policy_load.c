@@ -83,6 +83,16 @@ TEST(test_builtin) {
         free(block);
 }
 
+TEST(test_grace_fits) {
+        assert_int_equal(policy_fit_grace(3000, 45000), 3000);
+        assert_int_equal(policy_fit_grace(22500, 45000), 22500);
+        assert_int_equal(policy_fit_grace(22501, 45000), 22500);
+        assert_int_equal(policy_fit_grace(600000, 1000), 500);
+        assert_int_equal(policy_fit_grace(0, 1000), 0);
+        /* For ever. */
+        assert_int_equal(policy_fit_grace(600000, 0), 600000);
+}
+
 TEST(test_values) {
         static const char text[] = "{ \"version\": 1, \"rules\": [\n"
                                    "  { \"name\": \"all of it\", \"match\": { \"backing\": [ \"fsdax\", \"other\" ], "
@@ -299,7 +309,7 @@ TEST(test_block_check) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_builtin),      CHECKED(test_values),      CHECKED(test_too_much),
-                CHECKED(test_errors_first), CHECKED(test_block_check),
+                CHECKED(test_errors_first), CHECKED(test_block_check), CHECKED(test_grace_fits),
         };
 
         return cmocka_run_group_tests_name("policy-load", tests, NULL, NULL);
