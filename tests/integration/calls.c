@@ -62,6 +62,13 @@ bool call_mr_is_there(int command_fd, uint32_t handle) {
         return false;
 }
 
+int call_deregister_mr(int command_fd, uint32_t handle) {
+        struct call call = call_to(UVERBS_OBJECT_MR, UVERBS_METHOD_MR_DESTROY);
+
+        add(&call, UVERBS_ATTR_DESTROY_MR_HANDLE, 0, handle);
+        return issue(command_fd, &call);
+}
+
 int call_change_access(int command_fd, uint32_t handle, uint32_t access) {
         struct ib_uverbs_rereg_mr in = { .mr_handle = handle,
                                          .flags = IBV_REREG_MR_CHANGE_ACCESS,

@@ -15,6 +15,9 @@ bool call_mr_is_there(int command_fd, uint32_t handle);
 int call_query_mr(int command_fd, uint32_t handle);
 int call_change_access(int command_fd, uint32_t handle, uint32_t access);
 
+/* What ibv_dereg_mr() asks of the kernel, without its books. */
+int call_deregister_mr(int command_fd, uint32_t handle);
+
 /* The answer, which may go to memory that is not there yet. */
 struct call_mr {
         uint64_t length, iova;
