@@ -16,6 +16,7 @@
 #include "chance.h"
 #include "ctl.h"
 #include "instance.h"
+#include "mrs.h"
 #include "process.h"
 #include "service.h"
 #include "subject.h"
@@ -58,6 +59,7 @@ struct ending {
         enum end end;
         char path[64];
         struct memory memory;
+        uint32_t rkey; /* of the registration, for who truncates the file */
 };
 
 /* What it leaves to its child, which does nothing: socket, command fd, file, mapping. */
@@ -74,7 +76,7 @@ static void ends(int channel, const void *argument) {
         struct pl_register_reply reply = fixture_register(&f, &ending->memory, PINLEASE_METHOD_ODP);
 
         subject_expect_lease(&reply);
-        tell(channel);
+        tell_value(channel, reply.rkey);
         (void)raw_expect_event(&f.raw, PL_OP_REVOKING);
         switch (ending->end) {
         case EXITS:
@@ -97,6 +99,25 @@ static void ends(int channel, const void *argument) {
         }
 }
 
+#define MANY 256
+
+/* What is registered is gone when this goes on. It has no descriptor of the app's device: that would be in the way of its
+ * end. */
+static void truncates_and_looks(int channel, const void *argument) {
+        const struct ending *ending = argument;
+        struct mr_entry entries[MANY];
+        size_t n;
+
+        tell(channel);
+        CHECK_CALL(truncate(ending->path, SUBJECT_CUT));
+        n = mrs_list("rxe_a", entries, MANY);
+        CHECK(n <= MANY);
+        for (size_t i = 0; i < n; i++)
+                if (entries[i].rkey == ending->rkey)
+                        FAIL("the file is truncated, and the registration is still there");
+        tell(channel);
+}
+
 static void run_ending(const void *argument) {
         struct ending ending = { .end = (enum end)(uintptr_t)argument };
         struct session session;
@@ -107,10 +128,11 @@ static void run_ending(const void *argument) {
         app = app_start(ends, &ending);
         /* The description is the app's alone to close; the mapping that stays here is no open file of another program.
          */
-        await(app.channel);
+        ending.rkey = (uint32_t)await_value(app.channel);
         session = session_of(app.pid);
         began = pl_now_ms();
-        breaker = subject_breaker(subject_truncates, ending.path);
+        breaker = app_start(truncates_and_looks, &ending);
+        await(breaker.channel);
         await(breaker.channel);
         CHECK_EQUAL(subject_size(ending.path), SUBJECT_CUT);
         CHECK(pl_now_ms() - began < BOUND_MS);
@@ -285,11 +307,52 @@ static void run_unmount(const void *argument _unused_) {
 
 #define TURNS 150
 
-static void truncates_and_grows(int channel, const void *path) {
+/* What the app shows to who truncates its file. */
+struct shown {
+        /* A number, one more for each registration that a lease guards, and below it its handle: from the answer to the
+         * request until that to its end; 0: none. */
+        _Atomic uint64_t region;
+        _Atomic uint64_t n_looked; /* so often one was shown after a truncation */
+};
+
+struct pipeline {
+        const char *path;
+        int command_fd;
+        struct shown *shown;
+};
+
+/*
+ * What was registered is gone when this goes on. As long as the app shows the same, nothing else can have its handle; and
+ * what is registered from now on cannot be as long as it was.
+ */
+static void look(const struct pipeline *pipeline) {
+        uint64_t region = pipeline->shown->region;
+        bool is_there;
+
+        if (region == 0)
+                return;
+        is_there = call_mr_is_there(pipeline->command_fd, (uint32_t)region);
+        if (pipeline->shown->region != region)
+                return;
+        if (is_there)
+                FAIL("the file is truncated, and the registration is still there");
+        pipeline->shown->n_looked++;
+}
+
+static void truncates_and_grows(int channel, const void *argument) {
+        const struct pipeline *pipeline = argument;
+
         for (uint64_t round = 0; round_done(channel, round, 1); round++) {
-                CHECK_CALL(truncate(path, SUBJECT_CUT));
-                CHECK_CALL(truncate(path, SUBJECT_LENGTH));
+                CHECK_CALL(truncate(pipeline->path, SUBJECT_CUT));
+                look(pipeline);
+                CHECK_CALL(truncate(pipeline->path, SUBJECT_LENGTH));
         }
+}
+
+/* The answer says that there is a lease. If the file has been cut off meanwhile, it has been waited for. */
+static void expect_gone_if_cut(const struct pipeline *pipeline, uint32_t handle) {
+        if (subject_size(pipeline->path) < SUBJECT_LENGTH && call_mr_is_there(pipeline->command_fd, handle))
+                FAIL("the file was truncated, and the registration was still there");
 }
 
 /* Whatever comes: events are taken, and what is to be given back is given back. Returns the reply or refusal to the
@@ -312,17 +375,22 @@ static struct pl_packet converse(struct raw *raw, struct pl_packet *request, int
 static void run_in_the_pipeline(const void *argument) {
         static const char *const options[] = { "--grace", "200", NULL };
         struct instance instance = instance_start(options);
-        unsigned int n_registered = 0, n_refused = 0, turns = soak_rounds(TURNS, 10000);
+        unsigned int n_registered = 0, n_refused = 0, n_guarded = 0, turns = soak_rounds(TURNS, 10000);
         const uint32_t method = subject_method(argument);
         struct fixture f = fixture_open(instance.path);
+        struct pipeline pipeline = { .command_fd = f.rdma.context->cmd_fd };
         struct memory memory;
         struct app breaker;
         char path[64];
 
         memory = subject_file(argument, path, SUBJECT_LENGTH);
-        breaker = app_start(truncates_and_grows, path);
+        pipeline.path = path;
+        pipeline.shown =
+                mmap(NULL, sizeof *pipeline.shown, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        CHECK(pipeline.shown != MAP_FAILED);
+        breaker = app_start(truncates_and_grows, &pipeline);
         await_rounds(&breaker, 1);
-        while (n_registered < turns) {
+        while (n_registered < turns || (pipeline.shown->n_looked == 0 && n_registered < 4 * turns)) {
                 struct pl_packet packet, answer;
                 uint64_t live = 0;
                 uint32_t handle;
@@ -346,6 +414,11 @@ static void run_in_the_pipeline(const void *argument) {
                 live = answer.body.register_reply.id;
                 handle = answer.body.register_reply.handle;
                 n_registered++;
+                if (pl_guards_held(answer.body.register_reply.guards) & PINLEASE_GUARD_LEASE) {
+                        pipeline.shown->region = (uint64_t)n_registered << 32 | handle;
+                        expect_gone_if_cut(&pipeline, handle);
+                        n_guarded++;
+                }
                 pl_packet_init(&packet, n_registered % 2 ? PL_OP_RELEASE : PL_OP_DEREGISTER, 0);
                 packet.body.release.id = live;
                 answer = converse(&f.raw, &packet, -1, &live);
@@ -353,12 +426,18 @@ static void run_in_the_pipeline(const void *argument) {
                         FAIL("not given back: %s", answer.body.refused.sentence);
                 if (call_mr_is_there(f.rdma.context->cmd_fd, handle))
                         FAIL("given back, and still there");
+                pipeline.shown->region = 0;
         }
         await_rounds(&breaker, 1);
         app_hang_up(&breaker);
         app_finish(&breaker);
-        (void)printf("%u times refused\n", n_refused);
-        CHECK(n_refused > 0);
+        (void)printf("%u times refused, %u times with a lease, %u times looked for after a truncation\n",
+                     n_refused,
+                     n_guarded,
+                     (unsigned int)pipeline.shown->n_looked);
+        (void)fflush(stdout);
+        CHECK(n_refused > 0 && n_guarded > 0 && pipeline.shown->n_looked > 0);
+        CHECK_CALL(munmap(pipeline.shown, sizeof *pipeline.shown));
         (void)unlink(path);
         memory_free(&memory);
         fixture_close(&f);
