@@ -175,7 +175,8 @@ static bool still_needed(const struct line *line,
         return !amount_is_zero(ret_rest);
 }
 
-/* credit_ask_t; userdata is the line. REFUSED with what the user may have and has, or because no answer came in time. */
+/* credit_ask_t; userdata is the line. REFUSED with what the user may have and has, or because no answer came in time.
+ */
 static int ask(void *userdata, const struct credit_amount *need, struct refusal *ret_refusal) {
         struct line *line = userdata;
         const struct credit_amount before = line->credit->held;
@@ -209,8 +210,11 @@ static int ask(void *userdata, const struct credit_amount *need, struct refusal 
         return line->asking ? refuse_unanswered(ret_refusal) : refuse_used_up(&line->answer, &more, ret_refusal);
 }
 
-void line_init(struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
-        *line = (struct line) { .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata, .ack_fd = -1 };
+void line_init(
+        struct line *line, int fd, int client, struct credit *credit, const struct line_ops *ops, void *userdata) {
+        *line = (struct line) {
+                .fd = fd, .client = client, .credit = credit, .ops = ops, .userdata = userdata, .ack_fd = -1
+        };
         credit->ask = ask;
         credit->userdata = line;
 }

@@ -59,8 +59,8 @@ int policy_load_builtin(uint32_t lease_break_ms, uint64_t generation, struct pol
 uint32_t policy_lease_break_ms(void);
 
 /*
- * The grace time of a policy that sets none. Who waits for a lease waits lease_break_ms at most (0: for ever), and then goes on
- * whatever is registered: so that, and what force takes after it, have to end well before. At most half of it.
+ * The grace time of a policy that sets none. Who waits for a lease waits lease_break_ms at most (0: for ever), and then
+ * goes on whatever is registered: so that, and what force takes after it, have to end well before. At most half of it.
  */
 uint32_t policy_fit_grace(uint32_t grace_ms, uint32_t lease_break_ms);
 

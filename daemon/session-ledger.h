@@ -8,8 +8,8 @@
 #include "sessions.h"
 
 /*
- * Returns 0; -ENOENT: there is none yet, or the session is of another version; or what ledger_reader_init() returns. Of a
- * session whose ledger is none any more it is said once. The reader borrows the session's descriptor.
+ * Returns 0; -ENOENT: there is none yet, or the session is of another version; or what ledger_reader_init() returns. Of
+ * a session whose ledger is none any more it is said once. The reader borrows the session's descriptor.
  */
 int session_ledger_open(struct session *session, struct ledger_reader *ret_reader);
 

@@ -37,7 +37,7 @@ struct session {
         uint64_t started_ms; /* CLOCK_BOOTTIME */
         bool resumed; /* started by a former pinleased */
         bool ending;  /* told to let go */
-        bool ledger_lies; /* its ledger is none any more, which has been said */
+        bool ledger_lies;      /* its ledger is none any more, which has been said */
         unsigned int n_breaks; /* breaks.h's: open ones */
         uint64_t policy;       /* generation of what it was given; 0: of a former pinleased */
         int control; /* to the keeper; -1: lost, the keeper comes again or ends */

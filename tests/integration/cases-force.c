@@ -302,10 +302,10 @@ static bool is_gone(const void *app) {
 }
 
 /*
- * Which rungs of the ladder it takes. Against windows the first is not enough, whatever the machine does, and the third is
- * where they stay as they are; who stands still already is not stopped. Against threads that keep the region busy it is
- * chance which attempt comes between two of their calls, the first or one with the app stopped: that the ladder goes on
- * to that is known of an app that is always busy (tests/unit/test_force.c, test_freeze.c).
+ * Which rungs of the ladder it takes. Against windows the first is not enough, whatever the machine does, and the third
+ * is where they stay as they are; who stands still already is not stopped. Against threads that keep the region busy it
+ * is chance which attempt comes between two of their calls, the first or one with the app stopped: that the ladder goes
+ * on to that is known of an app that is always busy (tests/unit/test_force.c, test_freeze.c).
  */
 static void expect_rungs(const struct adversary *a, long long forced, uint64_t stops) {
         bool is_busy = a->queries + a->changes + a->writes > 0;

@@ -101,8 +101,8 @@ static void ends(int channel, const void *argument) {
 
 #define MANY 256
 
-/* What is registered is gone when this goes on. It has no descriptor of the app's device: that would be in the way of its
- * end. */
+/* What is registered is gone when this goes on. It has no descriptor of the app's device: that would be in the way of
+ * its end. */
 static void truncates_and_looks(int channel, const void *argument) {
         const struct ending *ending = argument;
         struct mr_entry entries[MANY];
@@ -322,8 +322,8 @@ struct pipeline {
 };
 
 /*
- * What was registered is gone when this goes on. As long as the app shows the same, nothing else can have its handle; and
- * what is registered from now on cannot be as long as it was.
+ * What was registered is gone when this goes on. As long as the app shows the same, nothing else can have its handle;
+ * and what is registered from now on cannot be as long as it was.
  */
 static void look(const struct pipeline *pipeline) {
         uint64_t region = pipeline->shown->region;
@@ -385,8 +385,7 @@ static void run_in_the_pipeline(const void *argument) {
 
         memory = subject_file(argument, path, SUBJECT_LENGTH);
         pipeline.path = path;
-        pipeline.shown =
-                mmap(NULL, sizeof *pipeline.shown, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        pipeline.shown = mmap(NULL, sizeof *pipeline.shown, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         CHECK(pipeline.shown != MAP_FAILED);
         breaker = app_start(truncates_and_grows, &pipeline);
         await_rounds(&breaker, 1);
