@@ -236,7 +236,8 @@ static enum status no_answer(const struct admin *admin, const struct call *call,
         return STATUS_FAILED;
 }
 
-enum status admin_call(struct admin *admin, const struct call *call, bool *ret_broken) {
+/* The connection is of no more use if *ret_broken (else it is for the next call). */
+static enum status admin_call(struct admin *admin, const struct call *call, bool *ret_broken) {
         int sent;
 
         *ret_broken = true;

@@ -40,10 +40,7 @@ struct call {
         void *userdata;
 };
 
-/* The connection is of no more use if *ret_broken (else it is for the next call). */
-enum status admin_call(struct admin *admin, const struct call *call, bool *ret_broken);
-
-/* The same for a command: connects if that is needed. With --json every document is printed here; the handler prints
+/* For a command: connects if that is needed, and keeps the connection for the next one. With --json every document is printed here; the handler prints
  * nothing then, but still sees it. */
 enum status admin_run(struct context *context, const struct call *call);
 

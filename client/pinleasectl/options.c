@@ -70,7 +70,8 @@ enum {
         MASK_ALL = (1 << 10) - 1,
 };
 
-const struct command commands[] = {
+/* Ends with a NULL name. */
+static const struct command commands[] = {
         { "status", MASK_STATUS, status_run },    { "list", MASK_LIST, list_run },
         { "show", MASK_SHOW, show_run },          { "revoke", MASK_REVOKE, revoke_run },
         { "release", MASK_RELEASE, release_run }, { "drain", MASK_DRAIN, drain_run },

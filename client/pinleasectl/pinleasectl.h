@@ -68,8 +68,6 @@ struct command {
         enum status (*run)(struct context *context);
 };
 
-extern const struct command commands[]; /* ends with a NULL name */
-
 /* Returns -1 to go on, or an exit status when all is done (help, or a mistake). */
 int options_parse(int argc, char *argv[], struct options *ret_options);
 
