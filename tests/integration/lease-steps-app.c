@@ -34,7 +34,7 @@ static void open_file(struct lm_app *app, unsigned int file) {
         struct lm_app *other = world_other(&the_world, app);
         const struct lm_opened *theirs = other->opened + file;
         struct puppet_order order = { .word = PUPPET_OPENS, .file = file, .writable = !lease_one_in(7) };
-        bool shared = theirs->description && (the_world.m.files[file].nameless || !lease_one_in(3));
+        bool shared = theirs->description && (the_world.m.files[file].nameless || !lease_one_in(4));
         uint32_t regions[RIVAL_REGIONS];
         unsigned int n = world_regions(&the_world, file, regions);
         enum lm_lease lease = world_lease(&the_world, file);
@@ -112,10 +112,10 @@ void lease_step_close(void) {
 void lease_step_give_back(void) {
         struct lm_app *app = lease_some_app();
         unsigned int first = (unsigned int)lease_upto(PUPPET_LIVE);
+        struct puppet_order order = { .word = lease_one_in(3) ? PUPPET_RELEASES : PUPPET_DEREGISTERS };
 
         for (unsigned int i = 0; i < PUPPET_LIVE; i++) {
                 struct lm_registration *r = app->registrations + (first + i) % PUPPET_LIVE;
-                struct puppet_order order = { .word = lease_one_in(3) ? PUPPET_RELEASES : PUPPET_DEREGISTERS };
 
                 /* What may be taken back just now could be on its way. */
                 if (r->state != LM_LIVE || r->may)

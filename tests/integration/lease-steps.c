@@ -68,11 +68,35 @@ bool lease_is_registered_by_both(unsigned int file, const struct lm_app *app _un
                !the_world.m.files[file].nameless;
 }
 
+static bool is_spoiled(unsigned int file) {
+        return the_world.m.apps[0].opened[file].spoiled || the_world.m.apps[1].opened[file].spoiled;
+}
+
 bool lease_is_there(unsigned int file, const struct lm_app *app _unused_) {
-        return the_world.m.files[file].path[0] &&
+        return the_world.m.files[file].path[0] && !is_spoiled(file) &&
                ((lm_count(the_world.m.apps, file) > 0 && lm_can_have_lease(&the_world.m, the_world.m.apps, file)) ||
                 (lm_count(the_world.m.apps + 1, file) > 0 &&
                  lm_can_have_lease(&the_world.m, the_world.m.apps + 1, file)));
+}
+
+static bool is_there_for_both(unsigned int file, const struct lm_app *app) {
+        return lease_is_there(file, app) && lease_is_registered_by_both(file, app);
+}
+
+static unsigned int some_leased_file(void) {
+        unsigned int file = lease_any_file(is_there_for_both, NULL);
+
+        return file == LM_NONE || lease_one_in(3) ? lease_any_file(lease_is_there, NULL) : file;
+}
+
+unsigned int lease_some_leased_file(void) {
+        unsigned int file = some_leased_file();
+
+        if (file != LM_NONE)
+                return file;
+        lease_step_register();
+        world_settle(&the_world);
+        return some_leased_file();
 }
 
 /* One of which something is registered, as a rule. `named`: that can be opened by its name. */
@@ -230,10 +254,13 @@ void lease_step_change(void) {
                                                    RIVAL_APPENDS,
                                                    RIVAL_FILLS };
         static const enum rival_word by_descriptor[] = { RIVAL_CUTS, RIVAL_PUNCHES, RIVAL_APPENDS, RIVAL_FILLS };
-        unsigned int file = lease_some_file(false);
-        enum rival_word word = the_world.m.files[file].path[0] ? by_name[lease_upto(ELEMENTSOF(by_name))]
-                                                               : by_descriptor[lease_upto(ELEMENTSOF(by_descriptor))];
+        unsigned int file = lease_one_in(2) ? lease_some_leased_file() : LM_NONE;
+        enum rival_word word;
 
+        if (file == LM_NONE)
+                file = lease_some_file(false);
+        word = the_world.m.files[file].path[0] ? by_name[lease_upto(ELEMENTSOF(by_name))]
+                                               : by_descriptor[lease_upto(ELEMENTSOF(by_descriptor))];
         if (the_world.m.files[file].kind == MEMORY_HUGETLB && word == RIVAL_APPENDS)
                 word = RIVAL_FILLS;
         /* Holes in these are found by a look, every 5 s. */

@@ -18,6 +18,9 @@ unsigned int lease_any_file(bool (*is_so)(unsigned int file, const struct lm_app
 bool lease_is_registered_by_both(unsigned int file, const struct lm_app *app);
 /* It has a name, and a lease by what is known of it. */
 bool lease_is_there(unsigned int file, const struct lm_app *app);
+/* One of these, and rather one that both have registered. If there is none something is registered first; LM_NONE: that
+ * was of no use. */
+unsigned int lease_some_leased_file(void);
 /* One of which something is registered, as a rule. `named`: that can be opened by its name. */
 unsigned int lease_some_file(bool named);
 bool lease_is_within_reach(unsigned int file, const struct lm_app *app);

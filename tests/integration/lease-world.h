@@ -18,6 +18,7 @@ struct world {
         char what[WORLD_MEMORY][160]; /* has been done */
         unsigned int n_whats, step;
         unsigned int n_before, n_of_both; /* somebody waited for registrations of one app, or of both */
+        unsigned int n_killed;            /* an app or a part of the service, meanwhile */
 };
 
 /* What is being done, for who reads of a failure. */
