@@ -313,6 +313,7 @@ struct shown {
          * request until that to its end; 0: none. */
         _Atomic uint64_t region;
         _Atomic uint64_t n_looked; /* so often one was shown after a truncation */
+        uint64_t n_before;         /* the app's: so often until it has left one */
 };
 
 struct pipeline {
@@ -372,6 +373,15 @@ static struct pl_packet converse(struct raw *raw, struct pl_packet *request, int
         }
 }
 
+/* Leaves one to be taken away, every now and then, so that it is looked for whatever the pace is. */
+#define LEAVE_EVERY 50
+
+static bool has_been_looked_for(const void *argument) {
+        const struct shown *shown = argument;
+
+        return shown->n_looked > shown->n_before;
+}
+
 static void run_in_the_pipeline(const void *argument) {
         static const char *const options[] = { "--grace", "200", NULL };
         struct instance instance = instance_start(options);
@@ -389,7 +399,7 @@ static void run_in_the_pipeline(const void *argument) {
         CHECK(pipeline.shown != MAP_FAILED);
         breaker = app_start(truncates_and_grows, &pipeline);
         await_rounds(&breaker, 1);
-        while (n_registered < turns || (pipeline.shown->n_looked == 0 && n_registered < 4 * turns)) {
+        while (n_registered < turns) {
                 struct pl_packet packet, answer;
                 uint64_t live = 0;
                 uint32_t handle;
@@ -416,7 +426,10 @@ static void run_in_the_pipeline(const void *argument) {
                 if (pl_guards_held(answer.body.register_reply.guards) & PINLEASE_GUARD_LEASE) {
                         pipeline.shown->region = (uint64_t)n_registered << 32 | handle;
                         expect_gone_if_cut(&pipeline, handle);
-                        n_guarded++;
+                        if (n_guarded++ % LEAVE_EVERY == 0) {
+                                pipeline.shown->n_before = pipeline.shown->n_looked;
+                                CHECK(eventually(has_been_looked_for, pipeline.shown));
+                        }
                 }
                 pl_packet_init(&packet, n_registered % 2 ? PL_OP_RELEASE : PL_OP_DEREGISTER, 0);
                 packet.body.release.id = live;
