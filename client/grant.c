@@ -203,12 +203,7 @@ static int register_private(struct pinlease *p, const struct pl_wish *wish, stru
         return 0;
 }
 
-static int check(const struct pinlease *p, const struct pl_wish *wish) {
-        int r;
-
-        r = pl_wish_check(p, wish);
-        if (r < 0)
-                return r;
+static int check(const struct pinlease *p, struct pl_wish *wish) {
         if (!(p->features & PL_FEATURE_GRANTS))
                 return pl_refuse(
                         p->serial,
@@ -227,30 +222,6 @@ _public_ int pinlease_reg_mr(struct pinlease *p,
                              const struct pinlease_reg_options *options,
                              struct pinlease_mr **ret_reg) {
         struct pl_wish wish = { .pd = pd, .fd = -1, .length = length, .address = address, .access = access };
-        _cleanup_(pl_freep) struct pl_registration *reg = NULL;
-        int r;
 
-        if (options)
-                wish.options = *options;
-        r = pl_session_check_owner(p);
-        if (r >= 0)
-                r = check(p, &wish);
-        if (r < 0)
-                return r;
-
-        reg = malloc(sizeof *reg);
-        if (!reg)
-                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
-
-        r = pl_session_enter(p);
-        if (r < 0)
-                return r;
-        r = register_private(p, &wish, reg);
-        pl_session_leave(p);
-        if (r < 0)
-                return r;
-
-        *ret_reg = &reg->public;
-        reg = NULL;
-        return 0;
+        return pl_wish_fulfil(p, &wish, options, check, register_private, ret_reg);
 }

@@ -8,7 +8,8 @@
 #include "registry.h"
 #include "util.h"
 
-int pl_wish_check(const struct pinlease *p, const struct pl_wish *wish) {
+/* Arguments that no look at the memory can make right. */
+static int check(const struct pinlease *p, const struct pl_wish *wish) {
         uintptr_t sum;
 
         if (wish->length == 0)
@@ -244,6 +245,43 @@ static int register_wish(struct pinlease *p, const struct pl_wish *wish, struct 
         return 0;
 }
 
+int pl_wish_fulfil(struct pinlease *p,
+                   struct pl_wish *wish,
+                   const struct pinlease_reg_options *options,
+                   int (*look)(const struct pinlease *p, struct pl_wish *wish),
+                   int (*make)(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg),
+                   struct pinlease_mr **ret_reg) {
+        _cleanup_(pl_freep) struct pl_registration *reg = NULL;
+        int r;
+
+        if (options)
+                wish->options = *options;
+        r = pl_session_check_owner(p);
+        if (r >= 0)
+                r = check(p, wish);
+        if (r >= 0)
+                r = look(p, wish);
+        if (r < 0)
+                return r;
+
+        /* Before asking: an answer that cannot be kept would be a registration that nobody can take back. */
+        reg = malloc(sizeof *reg);
+        if (!reg)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
+
+        r = pl_session_enter(p);
+        if (r < 0)
+                return r;
+        r = make(p, wish, reg);
+        pl_session_leave(p);
+        if (r < 0)
+                return r;
+
+        *ret_reg = &reg->public;
+        reg = NULL;
+        return 0;
+}
+
 _public_ int pinlease_reg_fd_ex(struct pinlease *p,
                                 struct ibv_pd *pd,
                                 int fd,
@@ -261,35 +299,8 @@ _public_ int pinlease_reg_fd_ex(struct pinlease *p,
                 .address = address,
                 .access = access,
         };
-        _cleanup_(pl_freep) struct pl_registration *reg = NULL;
-        int r;
 
-        if (options)
-                wish.options = *options;
-        r = pl_session_check_owner(p);
-        if (r >= 0)
-                r = pl_wish_check(p, &wish);
-        if (r >= 0)
-                r = prepare(p, &wish);
-        if (r < 0)
-                return r;
-
-        /* Before asking: an answer that cannot be kept would be a registration that nobody can take back. */
-        reg = malloc(sizeof *reg);
-        if (!reg)
-                return pl_refuse(p->serial, PINLEASE_CODE_NO_MEMORY, ENOMEM, "The library is out of memory.");
-
-        r = pl_session_enter(p);
-        if (r < 0)
-                return r;
-        r = register_wish(p, &wish, reg);
-        pl_session_leave(p);
-        if (r < 0)
-                return r;
-
-        *ret_reg = &reg->public;
-        reg = NULL;
-        return 0;
+        return pl_wish_fulfil(p, &wish, options, prepare, register_wish, ret_reg);
 }
 
 _public_ int pinlease_reg_fd(struct pinlease *p,

@@ -18,8 +18,16 @@ struct pl_wish {
         struct pl_fdclass class;
 };
 
-/* Arguments that no look at the memory can make right. Returns 0 or a negative errno, recorded. */
-int pl_wish_check(const struct pinlease *p, const struct pl_wish *wish);
+/*
+ * A registration, from its wish to *ret_reg: checks arguments, has the memory looked at, and has it registered, with `io` held, by
+ * `make`, which adds it to the registry. Each of them returns a negative errno, recorded, as does this.
+ */
+int pl_wish_fulfil(struct pinlease *p,
+                   struct pl_wish *wish,
+                   const struct pinlease_reg_options *options,
+                   int (*look)(const struct pinlease *p, struct pl_wish *wish),
+                   int (*make)(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg),
+                   struct pinlease_mr **ret_reg);
 
 /* As they go over the wire. */
 uint16_t pl_wish_methods(const struct pl_wish *wish);
