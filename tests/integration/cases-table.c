@@ -131,17 +131,58 @@ static const struct table_outcome *outcome_of(const struct asking *asking, const
                                                                                                                   outcome;
 }
 
-static void ask_service(const struct asking *asking, const struct table_row *row) {
+static enum pinlease_code try_register(const struct asking *asking,
+                                       const struct table_row *row,
+                                       uint64_t *ret_id,
+                                       uint32_t *ret_method) {
         struct pl_register request = fixture_request(asking->f, asking->memory, row->accepted);
-        const struct table_outcome *should = outcome_of(asking, row);
-        struct table_outcome is = { .code = PINLEASE_CODE_NONE };
         struct pl_register_reply reply;
+        enum pinlease_code code;
 
         request.access = row->writable ? ACCESS_READ_WRITE : ACCESS_READ;
-        is.code = fixture_try(asking->f, &request, asking->memory->fd, &reply);
+        code = fixture_try(asking->f, &request, asking->memory->fd, &reply);
+        if (code == PINLEASE_CODE_NONE) {
+                *ret_id = reply.id;
+                *ret_method = reply.method;
+        }
+        return code;
+}
+
+/* Private memory has no descriptor: the app is allowed to register it, and here gives that back. */
+static enum pinlease_code try_grant(const struct asking *asking,
+                                    const struct table_row *row,
+                                    uint64_t *ret_id,
+                                    uint32_t *ret_method) {
+        struct pl_packet request, reply;
+        enum pinlease_code code;
+
+        pl_packet_init(&request, PL_OP_GRANT, 0);
+        request.body.grant = (struct pl_grant) {
+                .context = asking->f->context,
+                .pd = asking->f->rdma.pd->handle,
+                .address = (uintptr_t)asking->memory->start,
+                .length = asking->memory->length,
+                .access = row->writable ? ACCESS_READ_WRITE : ACCESS_READ,
+                .methods = (uint16_t)row->accepted,
+        };
+        code = raw_call(&asking->f->raw, &request, -1, &reply);
+        if (code == PINLEASE_CODE_NONE) {
+                *ret_id = reply.body.grant_reply.id;
+                *ret_method = reply.body.grant_reply.method;
+        }
+        return code;
+}
+
+static void ask_service(const struct asking *asking, const struct table_row *row) {
+        const struct table_outcome *should = outcome_of(asking, row);
+        struct table_outcome is = { .code = PINLEASE_CODE_NONE };
+        uint32_t method;
+        uint64_t id;
+
+        is.code = (asking->memory->fd < 0 ? try_grant : try_register)(asking, row, &id, &method);
         if (is.code == PINLEASE_CODE_NONE) {
-                is.methods[is.n_methods++] = (enum pinlease_method)reply.method;
-                raw_deregister(&asking->f->raw, reply.id);
+                is.methods[is.n_methods++] = (enum pinlease_method)method;
+                raw_deregister(&asking->f->raw, id);
         }
         asked(asking->tally, row);
         /* What is tried first, and has to succeed. */
@@ -158,7 +199,7 @@ static void ask_all(struct tally *tally, struct fixture *f, size_t policy) {
         for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
                 struct memory memory;
 
-                if (!sample->served || !sample_exists(sample))
+                if (!sample_exists(sample))
                         continue;
                 memory = sample_make(sample);
                 for (size_t i = 0; i < tally->table.n_rows; i++) {

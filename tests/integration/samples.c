@@ -48,17 +48,17 @@ static struct memory make_anon(void) {
 }
 
 const struct sample samples[] = {
-        { PINLEASE_BACKING_SHMEM, "memfd", NULL, MEMORY_MEMFD, NULL, true },
-        { PINLEASE_BACKING_SHMEM, "tmpfs", NULL, MEMORY_TMPFS, NULL, true },
-        { PINLEASE_BACKING_HUGETLB, "hugetlb", NULL, MEMORY_HUGETLB, NULL, true },
-        { PINLEASE_BACKING_FSDAX, "ext4-dax", NULL, MEMORY_EXT4_DAX, NULL, true },
-        { PINLEASE_BACKING_FSDAX, "xfs-dax", NULL, MEMORY_XFS_DAX, NULL, true },
-        { PINLEASE_BACKING_PAGECACHE, "ext4", NULL, MEMORY_EXT4, NULL, true },
-        { PINLEASE_BACKING_PAGECACHE, "xfs", NULL, MEMORY_XFS, NULL, true },
-        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, "/dev/dax0.0", true },
-        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, "/dev/udmabuf", true },
-        { PINLEASE_BACKING_ANON, "private memory", make_anon, 0, NULL, false },
-        { PINLEASE_BACKING_OTHER, "ramfs", make_ramfs, 0, NULL, true },
+        { PINLEASE_BACKING_SHMEM, "memfd", NULL, MEMORY_MEMFD, NULL },
+        { PINLEASE_BACKING_SHMEM, "tmpfs", NULL, MEMORY_TMPFS, NULL },
+        { PINLEASE_BACKING_HUGETLB, "hugetlb", NULL, MEMORY_HUGETLB, NULL },
+        { PINLEASE_BACKING_FSDAX, "ext4-dax", NULL, MEMORY_EXT4_DAX, NULL },
+        { PINLEASE_BACKING_FSDAX, "xfs-dax", NULL, MEMORY_XFS_DAX, NULL },
+        { PINLEASE_BACKING_PAGECACHE, "ext4", NULL, MEMORY_EXT4, NULL },
+        { PINLEASE_BACKING_PAGECACHE, "xfs", NULL, MEMORY_XFS, NULL },
+        { PINLEASE_BACKING_DEVDAX, "device-dax", make_devdax, 0, "/dev/dax0.0" },
+        { PINLEASE_BACKING_DMABUF, "udmabuf", make_dmabuf, 0, "/dev/udmabuf" },
+        { PINLEASE_BACKING_ANON, "private memory", make_anon, 0, NULL },
+        { PINLEASE_BACKING_OTHER, "ramfs", make_ramfs, 0, NULL },
 };
 const size_t n_samples = ELEMENTSOF(samples);
 

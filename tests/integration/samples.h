@@ -17,7 +17,6 @@ struct sample {
         struct memory (*make)(void); /* NULL: memory_new() of this kind */
         enum memory_kind kind;
         const char *device; /* that makes it; NULL: none is needed */
-        bool served;        /* false: only the kernel can be asked, as no request of this form can be made */
 };
 
 extern const struct sample samples[];
