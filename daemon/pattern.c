@@ -16,6 +16,14 @@ static bool is_deep(const char *pattern) {
         return pattern[0] == '*' && pattern[1] == '*' && (!pattern[2] || pattern[2] == '/');
 }
 
+static bool is_any(const char *pattern, size_t length) {
+        return length == 1 && *pattern == '*';
+}
+
+static size_t component_of_pattern(const char *pattern) {
+        return *pattern == '*' && (!pattern[1] || pattern[1] == '/') ? 1 : component(pattern);
+}
+
 /* How long the character is that one ? stands for. */
 static size_t character(const char *text, size_t length) {
         uint32_t c;
@@ -80,15 +88,22 @@ bool pattern_match(const char *pattern, const char *text) {
         if (!skip_literal(&pattern, &text))
                 return false;
         while (text) {
+                size_t n_pattern, n_text;
+
+                /* Nothing that could take another part of the text, and not even the first byte is right: as most end. */
+                if (!after_deep && pattern && *pattern != '*' && *pattern != '?' && *pattern != *text)
+                        return false;
+                n_pattern = pattern ? component_of_pattern(pattern) : 0;
+                n_text = component(text);
                 if (pattern && is_deep(pattern)) {
                         after_deep = next(pattern);
                         if (!after_deep)
                                 return true; /* one component at least is left */
                         deep_text = text;
                         pattern = after_deep;
-                } else if (pattern && match_component(pattern, component(pattern), text, component(text))) {
-                        pattern = next(pattern);
-                        text = next(text);
+                } else if (pattern && (is_any(pattern, n_pattern) || match_component(pattern, n_pattern, text, n_text))) {
+                        pattern = pattern[n_pattern] ? pattern + n_pattern + 1 : NULL;
+                        text = text[n_text] ? text + n_text + 1 : NULL;
                 } else if (after_deep) {
                         deep_text = next(deep_text);
                         pattern = after_deep;

@@ -33,22 +33,41 @@ static uint32_t append(struct policy_build *build, const void *data, size_t size
         return (uint32_t)offset;
 }
 
+static uint32_t append_once(struct policy_build *build, const void *data, size_t size, size_t alignment) {
+        uint32_t offset;
+
+        for (size_t i = 0; i < POLICY_BUILD_RECENT; i++) {
+                offset = build->recent[i].offset;
+                if (build->recent[i].size == size && offset % alignment == 0 && memcmp(build->data + offset, data, size) == 0)
+                        return offset;
+        }
+        offset = append(build, data, size, alignment);
+        if (offset) {
+                build->recent[build->next % POLICY_BUILD_RECENT].offset = offset;
+                build->recent[build->next++ % POLICY_BUILD_RECENT].size = (uint32_t)size;
+        }
+        return offset;
+}
+
 uint32_t policy_build_text(struct policy_build *build, const char *text) {
-        return append(build, text, strlen(text) + 1, 1);
+        return append_once(build, text, strlen(text) + 1, 1);
+}
+
+static struct policy_list list_at(uint32_t offset, size_t n) {
+        return offset ? (struct policy_list) { .offset = offset, .n = (uint32_t)n } : (struct policy_list) { 0 };
 }
 
 struct policy_list policy_build_list(
         struct policy_build *build, const void *elements, size_t n, size_t size, size_t alignment) {
-        uint32_t offset = n > 0 ? append(build, elements, n * size, alignment) : 0;
-
-        return offset ? (struct policy_list) { .offset = offset, .n = (uint32_t)n } : (struct policy_list) { 0 };
+        return list_at(n > 0 ? append_once(build, elements, n * size, alignment) : 0, n);
 }
 
 int policy_build_finish(struct policy_build *build,
                         const struct policy_rule *rules,
                         size_t n_rules,
                         struct policy_block **ret_block) {
-        struct policy_list list = policy_build_list(build, rules, n_rules, sizeof *rules, _Alignof(struct policy_rule));
+        struct policy_list list = list_at(
+                n_rules > 0 ? append(build, rules, n_rules * sizeof *rules, _Alignof(struct policy_rule)) : 0, n_rules);
         struct policy_block block = {
                 .magic = POLICY_MAGIC,
                 .version = POLICY_VERSION,

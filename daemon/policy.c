@@ -26,6 +26,16 @@ static bool in_numbers(const struct policy_block *policy, const struct policy_li
         return false;
 }
 
+/* The list that was asked last of a text: rules that stand together share theirs, see policy-build.h. */
+struct last {
+        struct policy_list list;
+        bool matches;
+};
+
+struct lasts {
+        struct last device, cgroup, path;
+};
+
 static bool in_patterns(const struct policy_block *policy, const struct policy_list *list, const char *text) {
         const uint32_t *patterns = policy_at(policy, list->offset);
 
@@ -33,6 +43,12 @@ static bool in_patterns(const struct policy_block *policy, const struct policy_l
                 if (pattern_match(policy_text(policy, patterns[i]), text))
                         return true;
         return false;
+}
+
+static inline bool ask(const struct policy_block *policy, const struct policy_list *list, const char *text, struct last *last) {
+        if (last->list.offset != list->offset || last->list.n != list->n)
+                *last = (struct last) { *list, in_patterns(policy, list, text) };
+        return last->matches;
 }
 
 static bool has_group(const struct policy_block *policy, const struct policy_list *list, const struct policy_subject *subject) {
@@ -43,10 +59,11 @@ static bool has_group(const struct policy_block *policy, const struct policy_lis
 }
 
 /* The cheapest first: most rules are out by their first line. */
-enum policy_mismatch policy_match(const struct policy_block *policy,
+static enum policy_mismatch match(const struct policy_block *policy,
                                   const struct policy_rule *rule,
                                   const struct policy_subject *subject,
-                                  const struct policy_question *question) {
+                                  const struct policy_question *question,
+                                  struct lasts *lasts) {
         if (rule->backings && !(rule->backings & 1U << question->backing))
                 return POLICY_OTHER_BACKING;
         if (!(rule->access & (question->writable ? POLICY_ACCESS_WRITE : POLICY_ACCESS_READ)))
@@ -62,24 +79,34 @@ enum policy_mismatch policy_match(const struct policy_block *policy,
                 return POLICY_OTHER_UID;
         if (rule->gids.n && !has_group(policy, &rule->gids, subject))
                 return POLICY_OTHER_GID;
-        if (rule->devices.n && !in_patterns(policy, &rule->devices, question->device))
+        if (rule->devices.n && !ask(policy, &rule->devices, question->device, &lasts->device))
                 return POLICY_OTHER_DEVICE;
-        if (rule->cgroups.n && !in_patterns(policy, &rule->cgroups, subject->cgroup))
+        if (rule->cgroups.n && !ask(policy, &rule->cgroups, subject->cgroup, &lasts->cgroup))
                 return POLICY_OTHER_CGROUP;
-        if (rule->paths.n && !in_patterns(policy, &rule->paths, question->path))
+        if (rule->paths.n && !ask(policy, &rule->paths, question->path, &lasts->path))
                 return POLICY_OTHER_PATH;
         if (rule->paths.n && rule->allow && !question->path_is_certain)
                 return POLICY_UNCERTAIN_PATH;
         return POLICY_MATCHES;
 }
 
+enum policy_mismatch policy_match(const struct policy_block *policy,
+                                  const struct policy_rule *rule,
+                                  const struct policy_subject *subject,
+                                  const struct policy_question *question) {
+        struct lasts lasts = { 0 };
+
+        return match(policy, rule, subject, question, &lasts);
+}
+
 static const struct policy_rule *find_rule(const struct policy_block *policy,
                                            const struct policy_subject *subject,
                                            const struct policy_question *question) {
         const struct policy_rule *rules = policy_rules(policy);
+        struct lasts lasts = { 0 };
 
         for (uint32_t i = 0; i < policy->n_rules; i++)
-                if (policy_match(policy, rules + i, subject, question) == POLICY_MATCHES)
+                if (match(policy, rules + i, subject, question, &lasts) == POLICY_MATCHES)
                         return rules + i;
         return NULL;
 }

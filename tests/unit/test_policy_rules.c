@@ -269,6 +269,38 @@ TEST(test_methods) {
         free(policy);
 }
 
+/* What rules have in common is in the block once, and asked once: the answer is each rule's own all the same. */
+TEST(test_shared) {
+#define RULE(name, device, cgroup, path)                                                                               \
+        "{\"name\": \"" name "\", \"match\": {\"device\": " device ", \"cgroup\": " cgroup ", \"path\": " path "}, \"allow\": true}"
+        static const char text[] = "{\"version\": 1, \"rules\": ["
+                RULE("1", "[\"rxe*\", \"mlx5_*\"]", "\"/user.slice/**\"", "\"/mnt/**\"") ","
+                RULE("2", "\"rxe*\"", "\"/system.slice/*\"", "\"/mnt/**\"") ","
+                RULE("3", "[\"rxe*\", \"mlx5_*\"]", "\"/system.slice/*\"", "\"/srv/**\"") ","
+                RULE("4", "\"rxe*\"", "\"/system.slice/*\"", "\"/mnt/**\"") ","
+                RULE("5", "[\"mlx5_*\", \"rxe*\"]", "\"/user.slice/**\"", "\"/mnt/**\"") ","
+                RULE("6", "[\"rxe*\", \"mlx5_*\"]", "\"/system.slice/*\"", "\"/mnt/**\"") "]}";
+        struct policy_block *policy = testing_policy_of(text);
+        const struct policy_rule *rules = policy_rules(policy);
+        struct policy_question question = usual;
+        struct refusal refusal;
+
+        assert_int_equal(decide(policy, &question, &refusal), 0);
+        assert_string_equal(refusal.rule, "6");
+        question.device = "rxe0";
+        assert_int_equal(decide(policy, &question, &refusal), 0);
+        assert_string_equal(refusal.rule, "2");
+        question.path = "/srv/x";
+        assert_int_equal(decide(policy, &question, &refusal), 0);
+        assert_string_equal(refusal.rule, "3");
+
+        assert_int_equal(rules[0].devices.offset, rules[2].devices.offset);
+        assert_int_equal(rules[1].devices.offset, rules[3].devices.offset);
+        assert_int_not_equal(rules[0].devices.offset, rules[4].devices.offset);
+        assert_int_equal(rules[0].paths.offset, rules[5].paths.offset);
+        free(policy);
+}
+
 /* Every backing, both accesses, each set of methods; granted and refused; by a process that may do nothing but end: no
  * system call, so no memory is taken from the kernel either. */
 TEST(test_on_its_own) {
@@ -310,6 +342,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_match),  CHECKED(test_unknown), CHECKED(test_uncertain_path), CHECKED(test_first_rule),
                 CHECKED(test_kernel), CHECKED(test_other),   CHECKED(test_methods),        CHECKED(test_on_its_own),
+                CHECKED(test_shared),
         };
 
         return cmocka_run_group_tests_name("policy_rules", tests, NULL, NULL);
