@@ -36,6 +36,7 @@ UNIT_TESTS = \
 	tests/unit/test_client \
 	tests/unit/test_client_events \
 	tests/unit/test_client_grant \
+	tests/unit/test_client_places \
 	tests/unit/test_client_guards \
 	tests/unit/test_client_maps \
 	tests/unit/test_client_hostile \
@@ -94,6 +95,7 @@ UNIT_TESTS = \
 	tests/unit/test_request_changed \
 	tests/unit/test_prefetch \
 	tests/unit/test_grant \
+	tests/unit/test_grant_pinned \
 	tests/unit/test_sandbox \
 	tests/unit/test_sandbox_allows \
 	tests/unit/test_registrar_force \
@@ -204,7 +206,13 @@ tests_unit_test_prefetch_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_prefetch_LDFLAGS = $(WRAPS)
 tests_unit_test_prefetch_LDADD = $(UNIT_LIBS)
 
-tests_unit_test_grant_SOURCES = tests/unit/test_grant.c $(REQUEST_TEST_FILES)
+GRANT_TEST_FILES = tests/unit/grant_fixture.c tests/unit/grant_fixture.h $(REQUEST_TEST_FILES)
+tests_unit_test_grant_pinned_SOURCES = tests/unit/test_grant_pinned.c $(GRANT_TEST_FILES)
+tests_unit_test_grant_pinned_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_grant_pinned_LDFLAGS = $(WRAPS)
+tests_unit_test_grant_pinned_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_grant_SOURCES = tests/unit/test_grant.c $(GRANT_TEST_FILES)
 tests_unit_test_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_grant_LDFLAGS = $(WRAPS)
 tests_unit_test_grant_LDADD = $(UNIT_LIBS)
@@ -547,7 +555,13 @@ tests_unit_test_client_released_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_released_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_released_LDADD = $(CLIENT_TEST_LIBS)
 
-tests_unit_test_client_grant_SOURCES = tests/unit/test_client_grant.c $(CLIENT_TEST_FILES)
+CLIENT_GRANT_FILES = tests/unit/fake_ioctl.c tests/unit/fake_ioctl.h $(CLIENT_TEST_FILES)
+tests_unit_test_client_places_SOURCES = tests/unit/test_client_places.c $(CLIENT_GRANT_FILES)
+tests_unit_test_client_places_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_places_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_places_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_grant_SOURCES = tests/unit/test_client_grant.c $(CLIENT_GRANT_FILES)
 tests_unit_test_client_grant_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_grant_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_grant_LDADD = $(CLIENT_TEST_LIBS)

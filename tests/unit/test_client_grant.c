@@ -1,112 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "testing.h"
 
-#include <rdma/ib_user_ioctl_cmds.h>
-#include <rdma/ib_user_ioctl_verbs.h>
-#include <rdma/ib_user_verbs.h>
-#include <rdma/rdma_user_ioctl_cmds.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 
+#include "fake_ioctl.h"
 #include "fake_session.h"
 
-/* pinlease_reg_mr(): what it finds at an address, what it asks of the service, and what it does in this process itself.
- */
+/* pinlease_reg_mr(): what it asks of the service, and what it does in this process itself. */
 
 #define CONTEXT 0xc0U
-#define PD 0xd0U
 #define ID UINT64_C(0x500000007)
-#define HANDLE 0x33U
-#define LKEY 0x11U
-#define RKEY 0x22U
-#define DRIVER ((uint32_t)RDMA_DRIVER_MLX5)
-
-/* --- in place of the kernel: one memory region --- */
-
-static struct {
-        bool live;
-        unsigned int n_registered, n_destroyed, n_busy, n_probes;
-        int error;     /* of the registration */
-        uint32_t rkey; /* that the handle has by now */
-        struct ib_uverbs_reg_mr reg; /* ends in room for drivers */
-} kernel;
-
-static const struct ib_uverbs_attr *attr(const struct ib_uverbs_ioctl_hdr *header, unsigned int id) {
-        for (unsigned int i = 0; i < header->num_attrs; i++)
-                if (header->attrs[i].attr_id == id)
-                        return header->attrs + i;
-        fail_msg("an ioctl without attribute %u", id);
-        return NULL;
-}
-
-static void *output(const struct ib_uverbs_ioctl_hdr *header, unsigned int id) {
-        return (void *)(uintptr_t)attr(header, id)->data;
-}
-
-static int reg_mr(const struct ib_uverbs_ioctl_hdr *header) {
-        assert_int_equal(attr(header, UVERBS_ATTR_WRITE_CMD)->data, IB_USER_VERBS_CMD_REG_MR);
-        if (kernel.error)
-                return kernel.error;
-        kernel.live = true;
-        kernel.n_registered++;
-        kernel.rkey = RKEY;
-        memcpy(&kernel.reg, output(header, UVERBS_ATTR_CORE_IN), sizeof kernel.reg);
-        memcpy(output(header, UVERBS_ATTR_CORE_OUT), &(uint32_t[]) { HANDLE, LKEY, RKEY }, 12);
-        return 0;
-}
-
-static int query_mr(const struct ib_uverbs_ioctl_hdr *header) {
-        assert_int_equal(attr(header, UVERBS_ATTR_QUERY_MR_HANDLE)->data, HANDLE);
-        if (!kernel.live)
-                return ENOENT;
-        *(uint32_t *)output(header, UVERBS_ATTR_QUERY_MR_RESP_LKEY) = LKEY;
-        *(uint32_t *)output(header, UVERBS_ATTR_QUERY_MR_RESP_RKEY) = kernel.rkey;
-        *(uint64_t *)output(header, UVERBS_ATTR_QUERY_MR_RESP_LENGTH) = kernel.reg.length;
-        *(uint64_t *)output(header, UVERBS_ATTR_QUERY_MR_RESP_IOVA) = kernel.reg.hca_va;
-        return 0;
-}
-
-static int destroy_mr(const struct ib_uverbs_ioctl_hdr *header) {
-        assert_int_equal(attr(header, UVERBS_ATTR_DESTROY_MR_HANDLE)->data, HANDLE);
-        if (kernel.n_busy > 0) {
-                kernel.n_busy--;
-                return EBUSY;
-        }
-        kernel.live = false;
-        kernel.n_destroyed++;
-        return 0;
-}
-
-static int answer(const struct ib_uverbs_ioctl_hdr *header) {
-        if (header->driver_id != DRIVER)
-                return EINVAL;
-        if (header->object_id == UVERBS_OBJECT_MR && header->method_id == UVERBS_METHOD_QUERY_MR)
-                return query_mr(header);
-        if (header->object_id == UVERBS_OBJECT_MR && header->method_id == UVERBS_METHOD_MR_DESTROY)
-                return destroy_mr(header);
-        assert_int_equal(header->object_id, UVERBS_OBJECT_DEVICE);
-        if (header->method_id == UVERBS_METHOD_INVOKE_WRITE)
-                return reg_mr(header);
-        kernel.n_probes++;
-        return EPROTONOSUPPORT;
-}
-
-/* The library's goes here: a program's own functions come before those of the C library. */
-__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...);
-int ioctl(int fd, unsigned long request, ...) {
-        const struct ib_uverbs_ioctl_hdr *header;
-        va_list ap;
-
-        assert_int_equal(request, RDMA_VERBS_IOCTL);
-        assert_true(fd >= 0);
-        va_start(ap, request);
-        header = va_arg(ap, const struct ib_uverbs_ioctl_hdr *);
-        va_end(ap);
-        assert_int_equal(header->length, sizeof *header + header->num_attrs * sizeof header->attrs[0]);
-        errno = answer(header);
-        return errno ? -1 : 0;
-}
 
 /* --- the service's part --- */
 
@@ -366,133 +270,6 @@ TEST(test_session_ends) {
         end(&f);
 }
 
-/* --- what lies at an address --- */
-
-static char in_bss[4 * PAGE];
-static struct fake_device device;
-
-static void try(struct pinlease *p,
-                const void *address,
-                uint64_t length,
-                unsigned int access,
-                enum pinlease_code code,
-                int error) {
-        struct pinlease_mr *mr = UNTOUCHED;
-        int r = pinlease_reg_mr(p, &device.pd, (void *)(uintptr_t)address, length, access, NULL, &mr);
-
-        /* The service of this test refuses whatever gets there. */
-        if (code == PINLEASE_CODE_NONE) {
-                assert_int_equal(r, -EACCES);
-                client_assert_told(p, PINLEASE_CODE_POLICY, EACCES);
-        } else {
-                assert_int_equal(r, -error);
-                client_assert_refusal(p, code, error);
-        }
-        assert_ptr_equal(mr, UNTOUCHED);
-}
-
-static void refuse_all(struct fake *f) {
-        struct fake_request request;
-
-        fake_greet(f);
-        fake_expect_attach(f, CONTEXT);
-        for (;;) {
-                fake_expect(f, 0, &request);
-                if (request.packet.header.opcode == PL_OP_DETACH)
-                        break;
-                FAKE_CHECK(request.packet.header.opcode == PL_OP_GRANT);
-                fake_refuse(f, f->seq, PL_OP_GRANT, PINLEASE_CODE_POLICY, EACCES);
-        }
-        fake_reply(f, PL_OP_DETACH);
-        fake_expect_end(f);
-}
-
-static char *map(int protection, int flags, int fd) {
-        void *at = mmap(NULL, 4 * PAGE, protection, flags, fd, 0);
-
-        assert_ptr_not_equal(at, MAP_FAILED);
-        return at;
-}
-
-TEST(test_places) {
-        char on_stack[64], *heap = malloc(100), *private = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1),
-                           *shared = map(PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1), *file, *copy;
-        const void *vdso = (const void *)(uintptr_t)getauxval(AT_SYSINFO_EHDR);
-        int fd = testing_memfd(4 * PAGE);
-        struct pinlease *p;
-        struct fake f;
-
-        memset(&kernel, 0, sizeof kernel);
-        file = map(PROT_READ | PROT_WRITE, MAP_SHARED, fd);
-        copy = map(PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
-        copy[0] = 1;
-        assert_non_null(heap);
-        on_stack[0] = 0;
-        fake_device_open(&device, PD);
-        fake_start(&f, refuse_all, NULL);
-        p = client_connect(&f);
-
-        try(p, private, 4 * PAGE, WRITABLE, PINLEASE_CODE_NONE, 0);
-        try(p, private + 5, 1, WRITABLE, PINLEASE_CODE_NONE, 0);
-        try(p, heap, 100, WRITABLE, PINLEASE_CODE_NONE, 0);
-        try(p, on_stack, sizeof on_stack, WRITABLE, PINLEASE_CODE_NONE, 0);
-        try(p, in_bss + PAGE, 2 * PAGE, WRITABLE, PINLEASE_CODE_NONE, 0);
-        /* Several mappings are one range. */
-        assert_int_equal(mprotect(private + PAGE, PAGE, PROT_READ), 0);
-        try(p, private, 4 * PAGE, IBV_ACCESS_REMOTE_READ, PINLEASE_CODE_NONE, 0);
-        try(p, private, 4 * PAGE, WRITABLE, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-        assert_int_equal(mprotect(private + PAGE, PAGE, PROT_NONE), 0);
-        try(p, private, 4 * PAGE, IBV_ACCESS_REMOTE_READ, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-        assert_int_equal(munmap(private + PAGE, PAGE), 0);
-        try(p, private, 4 * PAGE, WRITABLE, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-        try(p, private + PAGE, PAGE, WRITABLE, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-        try(p, private, PAGE, WRITABLE, PINLEASE_CODE_NONE, 0);
-
-        try(p, shared, PAGE, WRITABLE, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-        try(p, file, PAGE, WRITABLE, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-        try(p, copy, PAGE, WRITABLE, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-        assert_non_null(vdso);
-        try(p, vdso, 100, IBV_ACCESS_REMOTE_READ, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-        /* The program itself. */
-        try(p, FAKE_SENTENCE, 10, IBV_ACCESS_REMOTE_READ, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-
-        try(p, private, 0, WRITABLE, PINLEASE_CODE_ZERO_LENGTH, EINVAL);
-        try(p, NULL, PAGE, WRITABLE, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-        try(p, private, UINT64_MAX, WRITABLE, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW);
-        try(p, (void *)UINTPTR_MAX, 1, WRITABLE, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW);
-        try(p, (void *)(UINTPTR_MAX - PAGE), PAGE, WRITABLE, PINLEASE_CODE_NOT_POPULATED, EFAULT);
-
-        pinlease_disconnect(p);
-        fake_end(&f);
-        fake_device_close(&device);
-        assert_int_equal(kernel.n_registered, 0);
-        assert_int_equal(munmap(private, PAGE), 0);
-        assert_int_equal(munmap(private + 2 * PAGE, 2 * PAGE), 0);
-        assert_int_equal(munmap(shared, 4 * PAGE), 0);
-        assert_int_equal(munmap(file, 4 * PAGE), 0);
-        assert_int_equal(munmap(copy, 4 * PAGE), 0);
-        free(heap);
-        pl_close(fd);
-}
-
-static void without_grants(struct fake *f) {
-        fake_greet_with(f, PL_FEATURE_REVOCATION | PL_FEATURE_GUARDS);
-        fake_expect_end(f);
-}
-
-TEST(test_old_service) {
-        struct pinlease *p;
-        struct fake f;
-
-        fake_device_open(&device, PD);
-        fake_start(&f, without_grants, NULL);
-        p = client_connect(&f);
-        try(p, in_bss, PAGE, WRITABLE, PINLEASE_CODE_NOT_PRIVATE, ENODEV);
-        pinlease_disconnect(p);
-        fake_end(&f);
-        fake_device_close(&device);
-}
-
 /* A child has a copy of the session that it must not use. */
 TEST(test_forked) {
         struct pinlease_mr *mr;
@@ -514,10 +291,9 @@ TEST(test_forked) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_registered),     CHECKED(test_pinned),
-                CHECKED(test_grant_refused), CHECKED(test_kernel_refuses),
-                CHECKED(test_commit_refused), CHECKED(test_session_ends),  CHECKED(test_places),
-                CHECKED(test_old_service),    CHECKED(test_forked),
+                CHECKED(test_registered),     CHECKED(test_pinned),         CHECKED(test_grant_refused),
+                CHECKED(test_kernel_refuses), CHECKED(test_commit_refused), CHECKED(test_session_ends),
+                CHECKED(test_forked),
         };
 
         return cmocka_run_group_tests_name("client: private memory", tests, NULL, NULL);

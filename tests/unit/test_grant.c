@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "request_fixture.h"
+#include "grant_fixture.h"
 
 #include <rdma/ib_user_ioctl_verbs.h>
 #include <stdlib.h>
@@ -12,104 +12,6 @@
 #include "testing_policy.h"
 
 /* Private memory: granted, registered by the app, committed, or not. */
-
-#define ADDRESS UINT64_C(0x7f0000001000)
-
-static struct fixture f;
-static uint32_t context;
-
-/* What the keeper was asked for: all that the app may pin by itself. */
-static struct {
-        unsigned int n;
-        uint64_t total;
-        int error, fatal;
-} raised;
-
-static int raise_limit(void *userdata, uint64_t total, int *ret_error) {
-        assert_ptr_equal(userdata, &raised);
-        raised.n++;
-        raised.total = total;
-        *ret_error = raised.error;
-        return raised.fatal;
-}
-
-static void begin_test(void) {
-        fixture_init(&f, &generous);
-        memset(&raised, 0, sizeof raised);
-        f.state.raise = raise_limit;
-        f.state.raise_userdata = &raised;
-        context = must_attach(&f, "/dev/null");
-}
-
-static int command_fd(void) {
-        return f.state.contexts[context].device.fd;
-}
-
-static struct pl_grant ask_for(uint64_t length) {
-        return (struct pl_grant) {
-                .context = context,
-                .pd = 1,
-                .address = ADDRESS,
-                .length = length,
-                .access = WRITING,
-                .methods = PINLEASE_METHOD_ANY,
-        };
-}
-
-static struct pl_grant_reply must_grant(uint64_t length) {
-        const struct pl_grant request = ask_for(length);
-        struct pl_grant_reply reply;
-        struct refusal refusal;
-        int r = grant_make(&f.state, &request, &reply, &refusal);
-
-        if (r < 0)
-                fail_msg("refused: %s: %s", pl_code_name(refusal.code), refusal.sentence);
-        assert_int_equal(reply.iova, ADDRESS);
-        assert_int_equal(reply.method, PINLEASE_METHOD_ODP);
-        return reply;
-}
-
-static void refused_grant(const struct pl_grant *request, enum pinlease_code code) {
-        struct pl_grant_reply reply;
-        struct refusal refusal;
-
-        testing_assert_refusal(grant_make(&f.state, request, &reply, &refusal), &refusal, code);
-}
-
-static struct pl_grant_commit commit_of(uint64_t id, const struct fake_mr *mr) {
-        return (struct pl_grant_commit) { .id = id, .handle = mr->handle, .lkey = mr->lkey, .rkey = mr->rkey };
-}
-
-static void must_commit(const struct pl_grant_commit *commit) {
-        struct pl_grant_commit_reply reply;
-        struct refusal refusal;
-        int r = grant_commit(&f.state, commit, &reply, &refusal);
-
-        if (r < 0)
-                fail_msg("refused: %s: %s", pl_code_name(refusal.code), refusal.sentence);
-        assert_int_equal(reply.backing, PINLEASE_BACKING_ANON);
-        assert_int_equal(pl_guards_held(reply.guards), 0);
-        for (unsigned int i = 0; i < PL_N_GUARDS; i++)
-                assert_int_equal(pl_guard_reason(reply.guards, i), PINLEASE_GUARD_NOT_FOR_THIS);
-}
-
-static void refused_commit(const struct pl_grant_commit *commit, enum pinlease_code code) {
-        struct pl_grant_commit_reply reply;
-        struct refusal refusal;
-
-        testing_assert_refusal(grant_commit(&f.state, commit, &reply, &refusal), &refusal, code);
-}
-
-/* Granted, registered, committed. */
-static uint64_t must_have(uint64_t length, uint32_t *ret_handle) {
-        uint64_t id = must_grant(length).id;
-        const struct fake_mr *mr = fake_app_reg(command_fd(), length, ADDRESS);
-        const struct pl_grant_commit commit = commit_of(id, mr);
-
-        *ret_handle = mr->handle;
-        must_commit(&commit);
-        return id;
-}
 
 TEST(test_committed) {
         struct ledger_record record;
@@ -394,98 +296,6 @@ TEST(test_refused) {
         fixture_done(&f);
 }
 
-static const char pins[] = "{\"version\": 1, \"rules\": [{\"match\": {\"backing\": \"anon\"}, \"allow\": true, "
-                           "\"methods\": [\"pinned\"], \"prefetch\": true}]}";
-
-static uint64_t must_grant_pin(uint64_t length) {
-        const struct pl_grant request = ask_for(length);
-        struct pl_grant_reply reply;
-        struct refusal refusal;
-
-        assert_int_equal(grant_make(&f.state, &request, &reply, &refusal), 0);
-        assert_int_equal(reply.method, PINLEASE_METHOD_PINNED);
-        assert_int_equal(reply.iova, ADDRESS);
-        return reply.id;
-}
-
-/* The limit is raised before the grant is made, by all that is granted; what goes is not in it any more. */
-TEST(test_pinned) {
-        const struct policy_block *usual;
-        struct policy_block *policy;
-        struct ledger_record record;
-        struct uverbs_mr_keys keys;
-        enum ledger_state state;
-        struct fake_mr *mr;
-        uint64_t id, other;
-        uint32_t handle;
-
-        begin_test();
-        policy = testing_policy_of(pins);
-        usual = f.state.policy;
-        f.state.policy = policy;
-        id = must_grant_pin(3 * PAGE);
-        assert_int_equal(raised.n, 1);
-        assert_int_equal(raised.total, 3 * PAGE);
-        assert_int_equal(f.state.credit.used.pinned, 3 * PAGE);
-        assert_int_equal(f.state.credit.used.odp, 0);
-        assert_int_equal(f.state.private_pinned, 3 * PAGE);
-
-        mr = fake_app_reg(command_fd(), 3 * PAGE, ADDRESS);
-        must_commit(&(struct pl_grant_commit) { id, mr->handle, mr->lkey, mr->rkey, 0 });
-        assert_live(&f, STATS_PINNED, 1, 3 * PAGE);
-        assert_live(&f, STATS_ODP, 0, 0);
-        assert_true(ledger_read(&f.keeper, 0, &state, &record, &keys));
-        assert_int_equal(record.method, PINLEASE_METHOD_PINNED);
-        assert_int_equal(record.backing, PINLEASE_BACKING_ANON);
-        assert_int_equal(record.access, WRITING);
-        assert_int_equal(keys.handle, mr->handle);
-
-        /* One that is open counts as one that is committed; by ODP none does. */
-        other = must_grant_pin(2 * PAGE);
-        assert_int_equal(raised.total, 5 * PAGE);
-        f.state.policy = usual;
-        must_have(PAGE, &handle);
-        assert_int_equal(raised.n, 2);
-        assert_int_equal(f.state.private_pinned, 5 * PAGE);
-        must_deregister(&f, id);
-        assert_false(mr->live);
-        assert_int_equal(f.state.private_pinned, 2 * PAGE);
-        must_deregister(&f, other);
-        assert_int_equal(f.state.private_pinned, 0);
-        assert_int_equal(f.state.credit.used.pinned, 0);
-        fixture_done(&f);
-        free(policy);
-}
-
-/* No limit, no grant; and nothing is left of it. */
-TEST(test_not_raised) {
-        struct pl_grant request;
-        struct pl_grant_reply reply;
-        struct policy_block *policy;
-        struct refusal refusal;
-
-        begin_test();
-        policy = testing_policy_of(pins);
-        f.state.policy = policy;
-        request = ask_for(PAGE);
-        raised.error = -EACCES;
-        refused_grant(&request, PINLEASE_CODE_ANON_PIN);
-        raised.error = -ESRCH;
-        refused_grant(&request, PINLEASE_CODE_KERNEL);
-        request.length = generous.pinned + 1;
-        refused_grant(&request, PINLEASE_CODE_PINNED_LIMIT);
-        assert_int_equal(raised.n, 2);
-        request = ask_for(PAGE);
-        raised.fatal = -ECONNRESET;
-        assert_int_equal(grant_make(&f.state, &request, &reply, &refusal), -ECONNRESET);
-        f.state.raise = NULL;
-        refused_grant(&request, PINLEASE_CODE_KERNEL);
-        assert_int_equal(f.state.private_pinned, 0);
-        assert_nothing(&f);
-        fixture_done(&f);
-        free(policy);
-}
-
 TEST(test_rxe) {
         struct pl_grant request;
 
@@ -567,7 +377,6 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_committed), CHECKED(test_mismatch), CHECKED(test_taken),   CHECKED(test_once),
                 CHECKED(test_many),      CHECKED(test_detached), CHECKED(test_busy),    CHECKED(test_meddled),
-                CHECKED(test_pinned),    CHECKED(test_not_raised),
                 CHECKED(test_refused),   CHECKED(test_rxe),      CHECKED(test_revoked), CHECKED(test_keeper),
         };
 
