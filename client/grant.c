@@ -179,26 +179,12 @@ static int register_private(struct pinlease *p, const struct pl_wish *wish, stru
                 return r;
         }
 
-        *reg = (struct pl_registration) {
-                .public = {
-                        .mr = {
-                                .context = wish->pd->context,
-                                .pd = wish->pd,
-                                .addr = wish->address,
-                                .length = (size_t)wish->length,
-                                .handle = keys.handle,
-                                .lkey = keys.lkey,
-                                .rkey = keys.rkey,
-                        },
-                        .iova = grant.iova,
-                        .method = (enum pinlease_method)grant.method,
-                        .backing = (enum pinlease_backing)reply.backing,
-                        .guards = reply.guards,
-                        .cookie = wish->options.cookie,
-                },
-                .id = grant.id,
-                .context = context->id,
-        };
+        pl_wish_granted(wish, context, &keys, reg);
+        reg->id = grant.id;
+        reg->public.iova = grant.iova;
+        reg->public.method = (enum pinlease_method)grant.method;
+        reg->public.backing = (enum pinlease_backing)reply.backing;
+        reg->public.guards = reply.guards;
         pl_registry_add(p, reg);
         return 0;
 }

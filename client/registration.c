@@ -185,6 +185,29 @@ uint16_t pl_wish_methods(const struct pl_wish *wish) {
         return methods <= UINT16_MAX ? (uint16_t)methods : UINT16_MAX;
 }
 
+void pl_wish_granted(const struct pl_wish *wish,
+                     const struct pl_context *context,
+                     const struct uverbs_mr_keys *keys,
+                     struct pl_registration *ret_reg) {
+        *ret_reg = (struct pl_registration) {
+                .public = {
+                        .mr = {
+                                .context = wish->pd->context,
+                                .pd = wish->pd,
+                                .addr = wish->address,
+                                .length = (size_t)wish->length,
+                                .handle = keys->handle,
+                                .lkey = keys->lkey,
+                                .rkey = keys->rkey,
+                        },
+                        .cookie = wish->options.cookie,
+                },
+                .context = context->id,
+                .device = wish->class.dev,
+                .inode = wish->class.inode,
+        };
+}
+
 /* With `io` held. */
 static int register_wish(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg) {
         const struct pl_register_reply *answer;
@@ -218,29 +241,13 @@ static int register_wish(struct pinlease *p, const struct pl_wish *wish, struct 
         if (r < 0)
                 return r;
 
-        *reg = (struct pl_registration) {
-                .public = {
-                        .mr = {
-                                .context = wish->pd->context,
-                                .pd = wish->pd,
-                                .addr = wish->address,
-                                .length = (size_t)wish->length,
-                                .handle = answer->handle,
-                                .lkey = answer->lkey,
-                                .rkey = answer->rkey,
-                        },
-                        .iova = answer->iova,
-                        .method = (enum pinlease_method)answer->method,
-                        .backing = (enum pinlease_backing)answer->backing,
-                        .guards = answer->guards,
-                        .cookie = wish->options.cookie,
-                        .flags = answer->flags,
-                },
-                .id = answer->id,
-                .context = context->id,
-                .device = wish->class.dev,
-                .inode = wish->class.inode,
-        };
+        pl_wish_granted(wish, context, &(const struct uverbs_mr_keys) { answer->handle, answer->lkey, answer->rkey }, reg);
+        reg->id = answer->id;
+        reg->public.iova = answer->iova;
+        reg->public.method = (enum pinlease_method)answer->method;
+        reg->public.backing = (enum pinlease_backing)answer->backing;
+        reg->public.guards = answer->guards;
+        reg->public.flags = answer->flags;
         pl_registry_add(p, reg);
         return 0;
 }

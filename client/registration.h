@@ -6,6 +6,7 @@
 
 #include "fdclass.h"
 #include "session.h"
+#include "uverbs.h"
 
 /* What the caller asks for, once it has been looked at. */
 struct pl_wish {
@@ -28,6 +29,12 @@ int pl_wish_fulfil(struct pinlease *p,
                    int (*look)(const struct pinlease *p, struct pl_wish *wish),
                    int (*make)(struct pinlease *p, const struct pl_wish *wish, struct pl_registration *reg),
                    struct pinlease_mr **ret_reg);
+
+/* What of the registration is the wish's own, and the keys. Id, iova, method, backing, guards and flags are for who has the answer. */
+void pl_wish_granted(const struct pl_wish *wish,
+                     const struct pl_context *context,
+                     const struct uverbs_mr_keys *keys,
+                     struct pl_registration *ret_reg);
 
 /* As they go over the wire. */
 uint16_t pl_wish_methods(const struct pl_wish *wish);

@@ -376,19 +376,6 @@ static void expect_page_cache(struct subject *s, enum pinlease_backing backing) 
         expect_code(fixture_try(&s->f, &request, s->memory.fd, NULL), PINLEASE_CODE_PAGECACHE_WRITE_PIN);
 }
 
-/* Somebody truncates it, and waits until it is given back. */
-static void expect_waits(struct subject *s) {
-        struct app breaker;
-
-        breaker = subject_breaker(subject_truncates, s->path);
-        (void)subject_expect_revoking(s);
-        CHECK_EQUAL(subject_size(s->path), SUBJECT_LENGTH);
-        raw_release(&s->f.raw, s->reply.id);
-        await(breaker.channel);
-        app_finish(&breaker);
-        CHECK_EQUAL(raw_expect_event(&s->f.raw, PL_OP_SETTLED).body.settled.size, SUBJECT_CUT);
-}
-
 /* Nobody waits: it is cut off when it is heard of. */
 static void expect_told(struct subject *s, int changed) {
         struct pl_packet event;
@@ -412,7 +399,7 @@ static void run_fs(const void *argument) {
         fs_mount(fs->folder, fs->mount);
         s = subject_new(fs->folder, NULL);
         expect_page_cache(&s, PINLEASE_BACKING_PAGECACHE);
-        expect_waits(&s);
+        subject_expect_waits(&s);
         CHECK_CALL(ftruncate(s.memory.fd, SUBJECT_LENGTH));
         s.reply = fixture_register(&s.f, &s.memory, PINLEASE_METHOD_ODP);
         expect_told(&s, ftruncate(s.memory.fd, SUBJECT_CUT));

@@ -46,18 +46,6 @@ static void expect_readable(struct subject *s) {
         CHECK_EQUAL(memcmp(s->f.rdma.buffer, s->memory.start, SUBJECT_LENGTH), 0);
 }
 
-/* The lease is as good as ever. */
-static void expect_asked(struct subject *s) {
-        struct app breaker = subject_breaker(subject_truncates, s->path);
-
-        (void)subject_expect_revoking(s);
-        CHECK_EQUAL(subject_size(s->path), SUBJECT_LENGTH);
-        raw_release(&s->f.raw, s->reply.id);
-        await(breaker.channel);
-        app_finish(&breaker);
-        CHECK_EQUAL(raw_expect_event(&s->f.raw, PL_OP_SETTLED).body.settled.size, SUBJECT_CUT);
-}
-
 /* By an app that has opened its file for reading, so that it does not stand in the way. */
 static void run_read_only(const void *argument) {
         struct subject s = { .f = fixture_open(NULL) };
@@ -92,7 +80,7 @@ static void run_read_only(const void *argument) {
         remount("rw");
         CHECK(!is_read_only());
         expect_readable(&s);
-        expect_asked(&s);
+        subject_expect_waits(&s);
         subject_free(&s);
 }
 
@@ -110,7 +98,7 @@ static void run_busy(const void *argument) {
         CHECK_EQUAL(subject_transfer(&s, 1), IBV_WC_SUCCESS);
         raw_ping(&s.f.raw);
         CHECK_EQUAL(session_of(getpid()).registrar, session.registrar);
-        expect_asked(&s);
+        subject_expect_waits(&s);
         subject_free(&s);
 }
 

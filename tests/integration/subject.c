@@ -122,3 +122,14 @@ struct app subject_breaker(void (*breaker)(int channel, const void *argument), c
         await(app.channel);
         return app;
 }
+
+void subject_expect_waits(struct subject *s) {
+        struct app breaker = subject_breaker(subject_truncates, s->path);
+
+        (void)subject_expect_revoking(s);
+        CHECK_EQUAL(subject_size(s->path), SUBJECT_LENGTH);
+        raw_release(&s->f.raw, s->reply.id);
+        await(breaker.channel);
+        app_finish(&breaker);
+        CHECK_EQUAL(raw_expect_event(&s->f.raw, PL_OP_SETTLED).body.settled.size, SUBJECT_CUT);
+}

@@ -45,4 +45,7 @@ void subject_reads(int channel, const void *path);
 /* Started, and about to do it. */
 struct app subject_breaker(void (*breaker)(int channel, const void *path), const char *path);
 
+/* The lease: somebody truncates the file, and waits until the registration has been given back, which it is here. */
+void subject_expect_waits(struct subject *s);
+
 #endif

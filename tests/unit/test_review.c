@@ -103,17 +103,19 @@ TEST(test_refused_now) {
         end_test();
 }
 
+static const struct pl_grant private = {
+        .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE, .methods = PINLEASE_METHOD_ODP
+};
+
 /* Private memory has no file and no guards: it is asked for all the same. */
 TEST(test_private) {
-        struct pl_grant request = { .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE,
-                                    .methods = PINLEASE_METHOD_ODP };
         struct pl_grant_commit_reply committed;
         struct pl_grant_reply granted;
         struct refusal refusal;
         struct fake_mr *mr;
 
         begin_test();
-        assert_int_equal(grant_make(&f.state, &request, &granted, &refusal), 0);
+        assert_int_equal(grant_make(&f.state, &private, &granted, &refusal), 0);
         mr = fake_app_reg(f.state.contexts[0].device.fd, PAGE, 16 * PAGE);
         assert_int_equal(
                 grant_commit(&f.state,
@@ -138,13 +140,11 @@ TEST(test_private) {
 
 /* A grant that is refused by now is not committed. */
 TEST(test_private_open) {
-        struct pl_grant request = { .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE,
-                                    .methods = PINLEASE_METHOD_ODP };
         struct pl_grant_reply granted;
         struct refusal refusal;
 
         begin_test();
-        assert_int_equal(grant_make(&f.state, &request, &granted, &refusal), 0);
+        assert_int_equal(grant_make(&f.state, &private, &granted, &refusal), 0);
         assert_int_equal(adopt(HEAD FOLLOW TAIL), 0);
         assert_non_null(registration_of(granted.id));
         assert_int_equal(adopt(HEAD REFUSE_ALL TAIL), 1);
