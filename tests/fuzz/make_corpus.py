@@ -243,7 +243,8 @@ def policies():
     yield "match", policy(rule(name="all", match={
         "backing": ["fsdax", "shmem", "hugetlb", "pagecache", "other"], "access": ["read", "write"],
         "fs_type": ["ext4", "0x5a4f4653"], "path": ["/mnt/**", "/a/*/b?", "/**/c"], "uid": [0, "1-2"], "gid": "7",
-        "cgroup": "/system.slice/*", "size": {"min": "1M", "max": 2**30}, "device": "mlx5_*"}))
+        "cgroup": "/system.slice/*", "size": {"min": "1M", "max": 2**30}, "device": "mlx5_*"}),
+                          rule(match={"backing": "dmabuf", "exporter": ["udmabuf", "nv*"]}), rule(match={"exporter": "*", "path": "/a"}))
     yield "actions", policy(rule(methods=["pinned", "odp"], guards=["seals", "lease", "modify", "poison"],
                                  on_layout_change="notify", grace="10min", force="kill", prefetch=True))
     yield "refuses", policy({"allow": False, "message": "größe \" \\ / \U0001f600", "name": "n"})
@@ -252,7 +253,7 @@ def policies():
                            defaults={"grace": "500ms", "force": "stop", "on_layout_change": "notify"})
     yield "bounds", policy(*(rule(match={"uid": n}, grace=n) for n in
                              (0, -1, 2**32 - 1, 2**64 - 1, 2**64, 1e3, "9" * 40, "0-4294967295", None, [], [[]])))
-    yield "patterns", policy(*(rule(match={"path": p, "cgroup": p, "device": p}) for p in
+    yield "patterns", policy(*(rule(match={"path": p, "cgroup": p, "device": p, "exporter": p}) for p in
                                ("", "/", "//", "/.", "/..", "/a**", "/**/**", "*", "/?", "/a/", "/" + "*a" * 300, "/\u0000", "/\u202e")))
     yield "covered", policy(rule(match={"path": "/a/**", "uid": "1-9"}), rule(match={"path": ["/a/b", "/a/*"], "uid": [1, "2-3"]}),
                             rule(), rule())
@@ -286,6 +287,9 @@ def proc():
                    b"7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n")
     yield "maps-name", (b"7f0000000000-7f0000001000 rw-p 00000000 fe:01 7 /a\\012[heap]\n1-2 rw-p 0 0:0 0 [anon:/a]\n"
                         b"1-2 rw-p 0 0:0 0 /a\n1-2 rw-p 0 0:0 0 [vdso]\n2-1 rw-p 0 0:0 0\n")
+    yield "fdinfo", (b"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t7\nlock:\t1: OFDLCK ADVISORY  READ -1 00:0f:7 0 EOF\n"
+                     b"size:\t65536\ncount:\t2\nexp_name:\tudmabuf\nname:\tx\nexp_name:\tdrm\n")
+    yield "fdinfo-names", b"exp_name:\t\nexp_name:\t" + b"x" * 95 + b"\nexp_name:\t" + b"x" * 96 + b"\nexp_name:\ta\xffb\nexp_name:\ta\x1bb\nexp_name:\ta"
     yield "mount-numbers", b"99999999999 4294967295 4294967295:99999999999999999999 / / rw - ext4 x rw\n-1 -2 -3:-4 / / - x\n"
 
 

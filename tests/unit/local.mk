@@ -48,6 +48,7 @@ UNIT_TESTS = \
 	tests/unit/test_explain \
 	tests/unit/test_explain_harmless \
 	tests/unit/test_fdclass \
+	tests/unit/test_dmabuf \
 	tests/unit/test_mountinfo \
 	tests/unit/test_fds \
 	tests/unit/test_guard_lease \
@@ -266,6 +267,9 @@ tests_unit_test_explain_harmless_SOURCES = tests/unit/test_explain_harmless.c $(
 tests_unit_test_explain_harmless_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_explain_harmless_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS) $(JSON_C_CFLAGS)
 tests_unit_test_explain_harmless_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_dmabuf_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_mountinfo_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_mountinfo_LDADD = $(UNIT_LIBS)
