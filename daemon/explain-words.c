@@ -44,6 +44,8 @@ const char *explain_mismatch_name(enum policy_mismatch mismatch) {
                 return "gid";
         case POLICY_OTHER_DEVICE:
                 return "device";
+        case POLICY_OTHER_EXPORTER:
+                return "exporter";
         case POLICY_OTHER_CGROUP:
                 return "cgroup";
         case POLICY_OTHER_PATH:
@@ -115,6 +117,8 @@ static const struct policy_list *list_of(const struct policy_rule *rule, enum po
                 return &rule->gids;
         case POLICY_OTHER_DEVICE:
                 return &rule->devices;
+        case POLICY_OTHER_EXPORTER:
+                return &rule->exporters;
         case POLICY_OTHER_CGROUP:
                 return &rule->cgroups;
         case POLICY_OTHER_PATH:

@@ -77,7 +77,8 @@ static bool is_rule(const struct check *c, const struct policy_rule *rule) {
                rule->access != 0 && (rule->access & ~(uint32_t)POLICY_ACCESS_ANY) == 0 &&
                is_array(c, rule->fs_types, sizeof(uint64_t), sizeof(uint64_t)) && are_ranges(c, rule->uids) &&
                are_ranges(c, rule->gids) && are_texts(c, rule->paths) && are_texts(c, rule->cgroups) &&
-               are_texts(c, rule->devices) && rule->size_min <= rule->size_max && are_actions(rule);
+               are_texts(c, rule->devices) && are_texts(c, rule->exporters) && rule->size_min <= rule->size_max &&
+               are_actions(rule);
 }
 
 int policy_block_check(const void *data, size_t size) {
@@ -89,8 +90,8 @@ int policy_block_check(const void *data, size_t size) {
                 return -EBADMSG;
         if (block->magic != POLICY_MAGIC || block->version != POLICY_VERSION || block->size != size)
                 return -EBADMSG;
-        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1 ||
-            block->pins_private > 1)
+        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1 || block->pins_private > 1 ||
+            block->exporters > 1)
                 return -EBADMSG;
         if (!is_array(&c,
                       (struct policy_list) { block->rules, block->n_rules },
@@ -106,7 +107,7 @@ int policy_block_check(const void *data, size_t size) {
                 if (!is_rule(&c, rules + i))
                         return -EBADMSG;
                 if ((rules[i].paths.n > 0 && !block->paths) || (rules[i].cgroups.n > 0 && !block->cgroups) ||
-                    (rules[i].pins_private && !block->pins_private))
+                    (rules[i].pins_private && !block->pins_private) || (rules[i].exporters.n > 0 && !block->exporters))
                         return -EBADMSG;
         }
         return 0;

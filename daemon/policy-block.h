@@ -16,7 +16,7 @@
 #include "pinlease/types.h"
 
 #define POLICY_MAGIC   UINT64_C(0x6963696c6f706c70)
-#define POLICY_VERSION 3
+#define POLICY_VERSION 4
 
 /* Bounds of what is loaded; see pinlease-policy(5). */
 #define POLICY_MAX_RULES   100000
@@ -62,7 +62,7 @@ struct policy_rule {
         uint32_t access;   /* enum policy_access; one bit at least */
         struct policy_list fs_types; /* uint64_t: statfs(2) f_type */
         struct policy_list uids, gids; /* struct policy_range */
-        struct policy_list paths, cgroups, devices; /* uint32_t: texts, patterns of pattern.h */
+        struct policy_list paths, cgroups, devices, exporters; /* uint32_t: texts, patterns of pattern.h */
         uint64_t size_min, size_max; /* bytes of the request; both ends are in it */
 
         /* What is done. */
@@ -97,7 +97,7 @@ struct policy_block {
         uint32_t paths;   /* 1: some rule asks for a path; else nobody needs to find it out */
         uint32_t cgroups; /* 1: some rule asks for a control group */
         uint32_t pins_private; /* 1: some rule has private memory pinned; else nobody raises a limit for it */
-        uint32_t reserved;
+        uint32_t exporters;    /* 1: some rule asks who has made a dma-buf */
 };
 
 static inline const void *policy_at(const struct policy_block *block, uint32_t offset) {

@@ -24,7 +24,30 @@ static const struct {
         { BACKING(OTHER), GUARD(LEASE) | GUARD(MODIFY) | GUARD(POISON) },
 };
 
+/* Only a dma-buf has an exporter. */
+static uint32_t backings_of(const struct policy_rule *rule) {
+        return rule->exporters.n > 0 ? BACKING(DMABUF) : rule->backings;
+}
+
+static void lint_exporter(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
+        if (rule->exporters.n == 0)
+                return;
+        if (rule->backings != 0 && !(rule->backings & BACKING(DMABUF)))
+                policy_doubt(
+                        reader,
+                        node,
+                        "Only a dma-buf has an exporter, and the backings of this rule have no \"dmabuf\": nothing "
+                        "matches it.");
+        else if (rule->paths.n > 0 || rule->fs_types.n > 0)
+                policy_doubt(
+                        reader,
+                        node,
+                        "Only a dma-buf has an exporter, and it has neither a path nor a file system: nothing matches "
+                        "this rule.");
+}
+
 void policy_lint_match(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
+        lint_exporter(reader, node, rule);
         if (!rule->allow || rule->backings != BACKING(OTHER) || rule->fs_types.n > 0)
                 return;
         policy_doubt(reader,
@@ -34,11 +57,12 @@ void policy_lint_match(struct policy_reader *reader, uint32_t node, const struct
 }
 
 void policy_lint_guards(struct policy_reader *reader, uint32_t node, const struct policy_rule *rule) {
+        uint32_t backings = backings_of(rule);
+
         if (!rule->allow || rule->guards == 0)
                 return;
         for (size_t i = 0; i < ELEMENTSOF(possible); i++)
-                if ((rule->backings == 0 || (rule->backings & possible[i].backing)) &&
-                    (rule->guards & ~possible[i].guards) == 0)
+                if ((backings == 0 || (backings & possible[i].backing)) && (rule->guards & ~possible[i].guards) == 0)
                         return;
         policy_doubt(reader,
                      node,
@@ -146,14 +170,15 @@ bool policy_lint_covers(const char *data,
                         const struct policy_rule *second,
                         uint64_t *steps) {
         const struct cover cover = { .data = data, .steps = steps };
+        uint32_t backings = backings_of(second);
 
         if (!spend(&cover, 1))
                 return false;
-        if (first->backings != 0 && (second->backings == 0 || (second->backings & ~first->backings)))
+        if (first->backings != 0 && (backings == 0 || (backings & ~first->backings)))
                 return false;
         /* What rules for other memory have to name, this one does not. */
         if (first->allow && first->fs_types.n == 0 && second->fs_types.n > 0 && second->allow &&
-            (second->backings == 0 || (second->backings & BACKING(OTHER))))
+            (backings == 0 || (backings & BACKING(OTHER))))
                 return false;
         if ((second->access & ~first->access) || first->size_min > second->size_min ||
             first->size_max < second->size_max)
@@ -161,6 +186,7 @@ bool policy_lint_covers(const char *data,
         return list_covers(&cover, first->fs_types, second->fs_types, sizeof(uint64_t), number_element) &&
                ids_cover(&cover, first->uids, second->uids) && ids_cover(&cover, first->gids, second->gids) &&
                patterns_cover(&cover, first->devices, second->devices) &&
+               patterns_cover(&cover, first->exporters, second->exporters) &&
                patterns_cover(&cover, first->paths, second->paths) &&
                patterns_cover(&cover, first->cgroups, second->cgroups);
 }

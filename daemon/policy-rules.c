@@ -79,6 +79,7 @@ static const struct policy_key match_keys[] = {
         { "cgroup", policy_read_patterns, offsetof(struct policy_rule, cgroups), &paths, false },
         { "size", read_match_size, 0, size_keys, false },
         { "device", policy_read_patterns, offsetof(struct policy_rule, devices), &names, false },
+        { "exporter", policy_read_patterns, offsetof(struct policy_rule, exporters), &names, false },
         { NULL, NULL, 0, NULL, false },
 };
 

@@ -33,7 +33,7 @@ struct last {
 };
 
 struct lasts {
-        struct last device, cgroup, path;
+        struct last device, exporter, cgroup, path;
 };
 
 static bool in_patterns(const struct policy_block *policy, const struct policy_list *list, const char *text) {
@@ -81,6 +81,8 @@ static enum policy_mismatch match(const struct policy_block *policy,
                 return POLICY_OTHER_GID;
         if (rule->devices.n && !ask(policy, &rule->devices, question->device, &lasts->device))
                 return POLICY_OTHER_DEVICE;
+        if (rule->exporters.n && !ask(policy, &rule->exporters, question->exporter, &lasts->exporter))
+                return POLICY_OTHER_EXPORTER;
         if (rule->cgroups.n && !ask(policy, &rule->cgroups, subject->cgroup, &lasts->cgroup))
                 return POLICY_OTHER_CGROUP;
         if (rule->paths.n && !ask(policy, &rule->paths, question->path, &lasts->path))

@@ -38,6 +38,7 @@ struct policy_question {
         uint64_t length;     /* bytes */
         uint64_t fs_type;    /* statfs(2) f_type; 0 where there is none */
         const char *device;  /* the RDMA device's name; NULL: not known, which no pattern matches */
+        const char *exporter; /* who has made the dma-buf; NULL: not known, or it is none */
         const char *path;    /* NULL: the memory has none */
         bool path_is_certain; /* the path is the only place of the file, and has been looked up again. A rule that allows asks for
                                * that; one that refuses does not: whoever could change the name could also copy the file */
@@ -69,6 +70,7 @@ enum policy_mismatch {
         POLICY_OTHER_UID,
         POLICY_OTHER_GID,
         POLICY_OTHER_DEVICE,
+        POLICY_OTHER_EXPORTER,
         POLICY_OTHER_CGROUP,
         POLICY_OTHER_PATH,
         POLICY_UNCERTAIN_PATH,

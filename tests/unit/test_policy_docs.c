@@ -293,6 +293,7 @@ TEST(test_schema_refuses) {
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": []}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"path\": \"mnt\"}}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"device\": \"/dev/x\"}}]}",
+                "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"exporter\": [\"udmabuf\", \"/x\"]}}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"uid\": -1}}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"uid\": [4294967295]}}]}",
                 "{\"version\": 1, \"rules\": [{\"allow\": true, \"match\": {\"gid\": \"users\"}}]}",

@@ -259,6 +259,28 @@ static const struct {
           "  { \"allow\": true, \"match\": { \"fs_type\": [ \"0x6969\", \"0xef53\" ] } } ] }",
           P "2:44: warning: $.rules[0].match.fs_type[0]: Whether files of the file system \"0x6969\" could hold up "
             "whoever touches them is not known: they are never registered, whatever a rule says.\n" },
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": [ \"nv*\", \"/dev/x\", \"\", 7 ] } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": [] } } ] }",
+          P "2:52: error: $.rules[0].match.exporter[1]: This pattern never matches: it has a / in it, as no such name does.\n" P
+            "2:62: error: $.rules[0].match.exporter[2]: This pattern never matches: it is empty.\n" P
+            "2:66: error: $.rules[0].match.exporter[3]: This is a number, and should be a pattern, which is a text.\n" P
+            "3:43: error: $.rules[1].match.exporter: The list is empty. Leave the key \"exporter\" out, or put something "
+            "in.\n" },
+#define NO_EXPORTER(line, rule) P line ":29: warning: $.rules[" rule "].match: Only a dma-buf has an exporter, and "
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"a\", \"backing\": \"dmabuf\" } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"b\", \"backing\": [ \"shmem\", \"dmabuf\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"c\" } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"d\", \"backing\": [ \"shmem\", \"anon\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"e\", \"path\": \"/a\" } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"f\", \"fs_type\": \"xfs\" } } ] }",
+          NO_EXPORTER("5", "3") "the backings of this rule have no \"dmabuf\": nothing matches it.\n" NO_EXPORTER(
+                  "6", "4") "it has neither a path nor a file system: nothing matches this rule.\n" NO_EXPORTER("7", "5")
+                "it has neither a path nor a file system: nothing matches this rule.\n" },
+        /* Whatever else its backings may be, the memory is a dma-buf. */
+        { "{ \"version\": 1, \"rules\": [ { \"allow\": true, \"match\": { \"exporter\": \"a\" }, \"guards\": \"poison\" } ] }",
+          P "1:85: warning: $.rules[0].guards: No memory that this rule matches can have this guard" NOT_ALL },
 #define UNREACHED(name, line)                                                                                          \
         "No request gets to this rule: the rule \"" name "\" (policy.json:" line                                       \
         "), which is asked before, matches all that this one matches.\n"
@@ -277,6 +299,14 @@ static const struct {
           "  { \"allow\": true } ] }",
           P "3:3: warning: $.rules[1]: " UNREACHED("policy.json:2", "2") P "7:3: warning: $.rules[5]: " UNREACHED(
                   "all", "6") P "9:3: warning: $.rules[7]: " UNREACHED("policy.json:8", "8") },
+        { "{ \"version\": 1, \"rules\": [\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"nv*\" } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": [ \"nvidia\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": [ \"nvidia\", \"xe\" ] } },\n"
+          "  { \"allow\": true, \"match\": { \"backing\": \"dmabuf\" } },\n"
+          "  { \"allow\": true, \"match\": { \"exporter\": \"udmabuf\" } } ] }",
+          P "3:3: warning: $.rules[1]: " UNREACHED("policy.json:2", "2") P
+            "6:3: warning: $.rules[4]: " UNREACHED("policy.json:5", "5") },
 };
 
 TEST(test_table) {

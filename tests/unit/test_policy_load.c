@@ -42,6 +42,7 @@ TEST(test_builtin) {
         assert_int_equal(block->generation, 3);
         assert_int_equal(block->n_rules, ELEMENTSOF(expected));
         assert_int_equal(ELEMENTSOF(expected), N_BUILTIN);
+        assert_false(block->paths || block->cgroups || block->exporters);
         for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
                 const struct policy_rule *rule = policy_rules(block) + i;
 
@@ -105,7 +106,8 @@ TEST(test_values) {
                                    "\"lease\", \"poison\" ], \"on_layout_change\": \"notify\", \"grace\": \"22s\",\n"
                                    "    \"force\": \"kill\", \"prefetch\": true },\n"
                                    "  { \"allow\": false, \"message\": \"Frag \\\"storage@\\\".\" },\n"
-                                   "  { \"match\": { \"access\": \"read\", \"size\": { \"max\": 0 } }, \"allow\": "
+                                   "  { \"match\": { \"access\": \"read\", \"size\": { \"max\": 0 }, \"exporter\": [ "
+                                   "\"nv*\", \"udmabuf\" ] }, \"allow\": "
                                    "true, \"prefetch\": false, \"methods\": \"odp\" } ] }";
         struct policy_fixture fixture;
         const struct policy_block *b;
@@ -118,7 +120,7 @@ TEST(test_values) {
         b = fixture.block;
         assert_non_null(b);
         assert_int_equal(b->n_rules, 3 + N_BUILTIN);
-        assert_true(b->paths && b->cgroups);
+        assert_true(b->paths && b->cgroups && b->exporters);
 
         rule = policy_rules(b);
         assert_string_equal(policy_text(b, rule->name), "all of it");
@@ -158,11 +160,15 @@ TEST(test_values) {
         rule++;
         assert_string_equal(policy_text(b, rule->name), "policy.json:7");
         assert_string_equal(policy_text(b, rule->message), "Frag \"storage@\".");
-        assert_true(!rule->allow && rule->n_methods == 0 && rule->backings == 0 && rule->paths.n == 0);
+        assert_true(!rule->allow && rule->n_methods == 0 && rule->backings == 0 && rule->paths.n == 0 &&
+                    rule->exporters.n == 0);
 
         rule++;
         assert_int_equal(rule->access, POLICY_ACCESS_READ);
         assert_int_equal(rule->size_max, 0);
+        assert_int_equal(rule->exporters.n, 2);
+        assert_string_equal(rule_text(b, rule->exporters, 0), "nv*");
+        assert_string_equal(rule_text(b, rule->exporters, 1), "udmabuf");
         assert_int_equal(rule->n_methods, 1);
         assert_int_equal(rule->grace_ms, 3000);
         policy_fixture_end(&fixture);
@@ -263,7 +269,8 @@ TEST(test_errors_first) {
 TEST(test_block_check) {
         static const char text[] = "{ \"version\": 1, \"rules\": [ { \"match\": { \"path\": [ \"/a\", \"/b\" ], "
                                    "\"cgroup\": \"/c\", \"device\": \"d\", \"uid\": [ 1, 2 ], \"fs_type\": \"xfs\" }, "
-                                   "\"allow\": true }, { \"allow\": false, \"message\": \"no\" } ] }";
+                                   "\"allow\": true }, { \"allow\": false, \"message\": \"no\", \"match\": { "
+                                   "\"exporter\": [ \"e\", \"f*\" ] } } ] }";
         static const uint32_t values[] = { 0, 1, 2, 3, 255, 1 << 20, UINT32_MAX, UINT32_MAX - 7 };
         struct policy_fixture fixture;
         unsigned int refused = 0;
@@ -296,12 +303,20 @@ TEST(test_block_check) {
                                                 size);
                                 for (uint32_t k = 0; k < rule->paths.n; k++)
                                         assert_in_range(strlen(rule_text(copy, rule->paths, k)), 0, size);
+                                for (uint32_t k = 0; k < rule->exporters.n; k++)
+                                        assert_in_range(strlen(rule_text(copy, rule->exporters, k)), 0, size);
                                 for (uint32_t k = 0; k < rule->uids.n; k++)
                                         assert_true(rule_range(copy, rule->uids, k).first <=
                                                     rule_range(copy, rule->uids, k).last);
                         }
                 }
         assert_true(refused > 500);
+
+        /* Else nobody would find out who has made it. */
+        memcpy(copy, fixture.block, size);
+        assert_int_equal(policy_block_check(copy, size), 0);
+        copy->exporters = 0;
+        assert_int_equal(policy_block_check(copy, size), -EBADMSG);
         free(copy);
         policy_fixture_end(&fixture);
 }

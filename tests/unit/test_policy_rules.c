@@ -73,6 +73,7 @@ TEST(test_match) {
                 { "\"path\": \"/mnt/pmem/**\"", POLICY_MATCHES },
                 { "\"path\": [\"/home/**\", \"/mnt/*/a/b\"]", POLICY_MATCHES },
                 { "\"path\": \"/mnt/pmem/*\"", POLICY_OTHER_PATH },
+                { "\"exporter\": \"*\"", POLICY_OTHER_EXPORTER },
                 { "\"uid\": 1000, \"access\": \"read\"", POLICY_OTHER_ACCESS },
         };
 
@@ -97,9 +98,42 @@ TEST(test_match) {
         }
 }
 
+/* Who has made a dma-buf decides, where it is known; what is none has none. */
+TEST(test_exporter) {
+        static const char text[] =
+                "{\"version\": 1, \"rules\": ["
+                "{\"name\": \"gpus\", \"match\": {\"exporter\": [\"drm\", \"nv*\"]}, \"allow\": true},"
+                "{\"name\": \"heaps\", \"match\": {\"exporter\": \"system\"}, \"allow\": true},"
+                "{\"name\": \"known\", \"match\": {\"exporter\": \"**\"}, \"allow\": false},"
+                "{\"name\": \"rest\", \"match\": {\"backing\": \"dmabuf\"}, \"allow\": false}]}";
+        static const struct {
+                const char *exporter, *rule;
+                bool granted;
+        } table[] = {
+                { "drm", "gpus", true },     { "nvidia", "gpus", true },    { "nv", "gpus", true },
+                { "system", "heaps", true }, { "udmabuf", "known", false }, { "DRM", "known", false },
+                { "nv/x", "known", false },  { NULL, "rest", false },
+        };
+        struct policy_block *policy = testing_policy_of(text);
+        struct policy_question question = usual;
+        struct refusal refusal;
+
+        question.backing = PINLEASE_BACKING_DMABUF;
+        question.path = NULL;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                print_message("%s\n", table[i].exporter);
+                question.exporter = table[i].exporter;
+                assert_int_equal(decide(policy, &question, &refusal), table[i].granted ? 0 : REFUSED);
+                assert_string_equal(refusal.rule, table[i].rule);
+        }
+        assert_int_equal(decide(policy, &usual, &refusal), 0);
+        assert_string_equal(refusal.rule, "builtin:fsdax");
+        free(policy);
+}
+
 /* What is not known matches no pattern. */
 TEST(test_unknown) {
-        static const char *const keys[] = { "path", "cgroup", "device" };
+        static const char *const keys[] = { "path", "cgroup", "device", "exporter" };
         const struct policy_subject nobody = { .uid = 1000 };
         struct policy_question question = usual;
 
@@ -112,7 +146,7 @@ TEST(test_unknown) {
                                sizeof text,
                                "{\"version\": 1, \"rules\": [{\"match\": {\"%s\": \"%s\"}, \"allow\": false}]}",
                                keys[i],
-                               strcmp(keys[i], "device") == 0 ? "*" : "/**");
+                               i < 2 ? "/**" : "*");
                 policy = testing_policy_of(text);
                 assert_true(policy_match(policy, policy_rules(policy), &nobody, &question) != POLICY_MATCHES);
                 free(policy);
@@ -308,6 +342,7 @@ TEST(test_on_its_own) {
                 testing_policy_of("{\"version\": 1, \"rules\": ["
                                   "{\"match\": {\"path\": \"/mnt/*/c/**\"}, \"allow\": false},"
                                   "{\"match\": {\"gid\": 7, \"cgroup\": \"/x/**\"}, \"allow\": true},"
+                                  "{\"match\": {\"exporter\": [\"nv*\", \"?\"]}, \"allow\": false},"
                                   "{\"match\": {\"backing\": \"devdax\", \"device\": \"mlx5_*\"}, "
                                   "\"allow\": false, \"message\": \"No.\"}]}");
         pid_t pid = fork();
@@ -340,9 +375,9 @@ TEST(test_on_its_own) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_match),  CHECKED(test_unknown), CHECKED(test_uncertain_path), CHECKED(test_first_rule),
-                CHECKED(test_kernel), CHECKED(test_other),   CHECKED(test_methods),        CHECKED(test_on_its_own),
-                CHECKED(test_shared),
+                CHECKED(test_match),      CHECKED(test_unknown), CHECKED(test_exporter), CHECKED(test_uncertain_path),
+                CHECKED(test_first_rule), CHECKED(test_kernel),  CHECKED(test_other),    CHECKED(test_methods),
+                CHECKED(test_on_its_own), CHECKED(test_shared),
         };
 
         return cmocka_run_group_tests_name("policy_rules", tests, NULL, NULL);
