@@ -47,6 +47,7 @@ static struct terms ask_again(const struct registrar_state *state, uint32_t slot
                 .context = state->contexts + record->context,
                 .class = file ? &file->class : &grant_class,
                 .fd = file ? file->fd : -1,
+                .name = record->name,
                 .backing = (enum pinlease_backing)record->backing,
                 .access = record->access,
                 .length = record->length,
@@ -69,9 +70,10 @@ static uint32_t ask_for_all(struct registrar_state *state, uint32_t *ret_grace_m
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct registration *registration = state->registrations + i;
 
-                /* Private memory has no file, and no guards. */
+                /* Private memory and dma-bufs have no file, and no guards. */
                 if (!registration_is_there(registration) ||
-                    (!registration->file && state->ledger.entries[i].record.backing != PINLEASE_BACKING_ANON))
+                    (!registration->file && state->ledger.entries[i].record.backing != PINLEASE_BACKING_ANON &&
+                     state->ledger.entries[i].record.backing != PINLEASE_BACKING_DMABUF))
                         continue;
                 registration->terms = ask_again(state, i);
                 state->ledger.entries[i].record.flags = registration->terms.kill ? LEDGER_MAY_KILL : 0;

@@ -69,7 +69,7 @@ static const int both_may[] = {
 };
 
 static const int registrar_may[] = {
-        /* fdclass.c: what a descriptor is. newfstatat is fopen()'s of mountinfo and /proc/devices, lseek fclose()'s. */
+        /* fdclass.c: what a descriptor is. newfstatat is fopen()'s of what lies in /proc, lseek fclose()'s. */
         SCMP_SYS(statx),
         SCMP_SYS(fstatfs),
         SYS_statmount,
@@ -161,7 +161,7 @@ static const struct conditional both_may_if[] = {
 };
 
 static const struct conditional registrar_may_if[] = {
-        /* /proc/devices (attach.c), /proc/self/mountinfo and "/" (fdclass.c). */
+        /* /proc/devices (attach.c), /proc/self/mountinfo and "/" (fdclass.c), /proc/self/fdinfo (dmabuf.c). */
         { SCMP_SYS(openat), 1, { NONE_OF(2, ~(O_CLOEXEC | O_DIRECTORY | O_PATH)) } },
 
         /* fdclass.c. */

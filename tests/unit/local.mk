@@ -76,6 +76,7 @@ UNIT_TESTS = \
 	tests/unit/test_obituary \
 	tests/unit/test_pattern \
 	tests/unit/test_place \
+	tests/unit/test_question \
 	tests/unit/test_policy \
 	tests/unit/test_policy_rules \
 	tests/unit/test_policy_table \
@@ -140,6 +141,9 @@ tests_unit_test_policy_LDADD = $(UNIT_LIBS)
 tests_unit_test_policy_table_SOURCES = tests/unit/test_policy_table.c $(POLICY_TABLE_FILES)
 tests_unit_test_policy_table_CPPFLAGS = $(UNIT_CPPFLAGS) -I$(top_srcdir)/tests/policy
 tests_unit_test_policy_table_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_question_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_question_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_place_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_place_LDADD = $(UNIT_LIBS)

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <infiniband/verbs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "dmabuf.h"
 #include "fake_uverbs.h"
 #include "grant.h"
 #include "policy-share.h"
@@ -107,14 +109,12 @@ static const struct pl_grant private = {
         .pd = 1, .address = 16 * PAGE, .length = PAGE, .access = IBV_ACCESS_LOCAL_WRITE, .methods = PINLEASE_METHOD_ODP
 };
 
-/* Private memory has no file and no guards: it is asked for all the same. */
-TEST(test_private) {
+static uint64_t reg_private(struct fake_mr **ret_mr) {
         struct pl_grant_commit_reply committed;
         struct pl_grant_reply granted;
         struct refusal refusal;
         struct fake_mr *mr;
 
-        begin_test();
         assert_int_equal(grant_make(&f.state, &private, &granted, &refusal), 0);
         mr = fake_app_reg(f.state.contexts[0].device.fd, PAGE, 16 * PAGE);
         assert_int_equal(
@@ -123,18 +123,59 @@ TEST(test_private) {
                              &committed,
                              &refusal),
                 0);
+        *ret_mr = mr;
+        return granted.id;
+}
+
+/* Private memory has no file and no guards: it is asked for all the same. */
+TEST(test_private) {
+        struct fake_mr *mr;
+        uint64_t id;
+
+        begin_test();
+        id = reg_private(&mr);
         assert_int_equal(adopt(HEAD NO_ODP TAIL), 0);
-        assert_false(is_revoking(granted.id));
+        assert_false(is_revoking(id));
         /* With guards that it cannot have. */
         assert_int_equal(adopt(HEAD "{\"match\": {}, \"allow\": true, \"guards\": [\"modify\"]}" TAIL), 1);
-        assert_true(is_revoking(granted.id));
+        assert_true(is_revoking(id));
         assert_int_equal(adopt(HEAD TAIL), 0);
 
         assert_int_equal(adopt(HEAD REFUSE_ALL TAIL), 1);
         pass(3000);
         work(&f);
-        assert_null(registration_of(granted.id));
+        assert_null(registration_of(id));
         assert_false(mr->live);
+        end_test();
+}
+
+#define REFUSE_EXPORTER(pattern) "{\"match\": {\"exporter\": \"" pattern "\"}, \"allow\": false}"
+
+/* Of a dma-buf that lives there is no descriptor any more: whose it is stands in the ledger. */
+TEST(test_exporter) {
+        struct ledger_record *record;
+        struct fake_mr *mr;
+        uint32_t slot;
+        uint64_t id;
+
+        begin_test();
+        id = reg_private(&mr);
+        assert_int_equal(state_find(&f.state, id, &slot), 0);
+        record = &f.state.ledger.entries[slot].record;
+        record->backing = PINLEASE_BACKING_DMABUF;
+        record->method = PINLEASE_METHOD_DMABUF;
+        f.state.contexts[record->context].methods |= PINLEASE_METHOD_DMABUF;
+
+        (void)snprintf(record->name, sizeof record->name, PL_DMABUF_NAME_PREFIX);
+        assert_int_equal(adopt(HEAD REFUSE_EXPORTER("**") TAIL), 0);
+        (void)snprintf(record->name, sizeof record->name, PL_DMABUF_NAME_PREFIX "%s", "udmabuf");
+        assert_int_equal(adopt(HEAD REFUSE_EXPORTER("system") TAIL), 0);
+        assert_false(is_revoking(id));
+        assert_int_equal(adopt(HEAD REFUSE_EXPORTER("u*") TAIL), 1);
+        assert_true(is_revoking(id));
+        pass(3000);
+        work(&f);
+        assert_null(registration_of(id));
         end_test();
 }
 
@@ -269,8 +310,9 @@ TEST(test_no_policy) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_refused_now), CHECKED(test_private), CHECKED(test_private_open), CHECKED(test_method),    CHECKED(test_terms),
-                CHECKED(test_guards), CHECKED(test_no_room),     CHECKED(test_overtaken), CHECKED(test_no_policy),
+                CHECKED(test_refused_now), CHECKED(test_private),   CHECKED(test_private_open), CHECKED(test_exporter),
+                CHECKED(test_method),      CHECKED(test_terms),     CHECKED(test_guards),       CHECKED(test_no_room),
+                CHECKED(test_overtaken),   CHECKED(test_no_policy),
         };
 
         return cmocka_run_group_tests_name("review", tests, NULL, NULL);

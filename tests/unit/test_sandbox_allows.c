@@ -27,6 +27,7 @@
 
 #include "closer.h"
 #include "control.h"
+#include "dmabuf.h"
 #include "fdclass.h"
 #include "fds.h"
 #include "freeze.h"
@@ -170,8 +171,8 @@ TEST(test_registrar_looks_at_files) {
 
 static int read_proc(const void *unused _unused_) {
         static const char *const files[] = { "/proc/devices", "/proc/self/mountinfo" };
+        char line[256], exporter[PL_DMABUF_EXPORTER_MAX];
         struct rlimit memlock;
-        char line[256];
 
         for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                 FILE *f = fopen(files[i], "re");
@@ -180,6 +181,8 @@ static int read_proc(const void *unused _unused_) {
                 NEED(fclose(f) == 0);
         }
         NEED(getrlimit(RLIMIT_MEMLOCK, &memlock) == 0);
+        /* All of it has been read, and it is no dma-buf. */
+        NEED(pl_dmabuf_exporter(given.memfd, exporter) == -ENODATA);
         return 0;
 }
 
