@@ -131,6 +131,7 @@ static bool try_memory(struct explanation *e, enum pinlease_backing backing) {
 
         question.backing = backing;
         question.fs_type = backing == PINLEASE_BACKING_SHMEM ? TMPFS_MAGIC : HUGETLBFS_MAGIC;
+        question.exporter = NULL;
         question.path = NULL;
         question.path_is_certain = false;
         return try_way(e, &question, (struct explain_way) { .memory = true, .backing = backing });
@@ -202,6 +203,7 @@ void explain_answer(struct explanation *e) {
                 .accepted = o->accepted,
                 .length = e->request.length,
                 .fs_type = e->class.fs_magic,
+                .exporter = e->exporter_known ? e->exporter : NULL,
                 .path = e->place.known ? e->place.path : NULL,
                 .path_is_certain = e->place.certain,
         };

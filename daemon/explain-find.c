@@ -73,6 +73,8 @@ int explain_find(struct explanation *e) {
         else
                 e->seals_known = true;
         place_find(e->found.fd, &e->class, &e->place);
+        /* An O_PATH descriptor of a dma-buf does not tell. */
+        e->exporter_known = e->class.kind == PL_FD_DMABUF && pl_dmabuf_exporter_at(e->found.fdinfo, e->exporter) == 0;
         e->lease_holder = find_lease(&e->class);
         e->request = (struct pl_register) {
                 .offset = o->offset,

@@ -40,6 +40,8 @@ static struct json_object *memory(const struct explanation *e) {
                 add_text(&object, "place", e->place.path);
                 add_flag(&object, "place_certain", e->place.certain);
         }
+        if (e->exporter_known)
+                add_text(&object, "exporter", e->exporter);
         return builder_finish(&object);
 }
 

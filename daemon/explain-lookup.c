@@ -213,14 +213,12 @@ int lookup_path(const char *path, struct lookup *ret_found) {
 /* --- by descriptor --- */
 
 /* The mount is known by fdinfo without a look at the file. Returns 0 or a negative errno. */
-static int read_fdinfo(pid_t pid, unsigned int fd, int *ret_flags, unsigned int *ret_mount) {
+static int read_fdinfo(const char *path, int *ret_flags, unsigned int *ret_mount) {
         bool have_flags = false, have_mount = false;
-        char path[64], line[256];
+        char line[256];
         unsigned int flags;
-        FILE *f;
+        FILE *f = fopen(path, "re");
 
-        (void)snprintf(path, sizeof path, "/proc/%d/fdinfo/%u", (int)pid, fd);
-        f = fopen(path, "re");
         if (!f)
                 return -errno;
         while (!(have_flags && have_mount) && fgets(line, sizeof line, f)) {
@@ -253,7 +251,8 @@ int lookup_fd(pid_t pid, unsigned int fd, struct lookup *ret_found) {
         ssize_t n;
         int r;
 
-        r = read_fdinfo(pid, fd, &found.flags, &key.id);
+        (void)snprintf(found.fdinfo, sizeof found.fdinfo, "/proc/%d/fdinfo/%u", (int)pid, fd);
+        r = read_fdinfo(found.fdinfo, &found.flags, &key.id);
         if (r < 0)
                 return r;
         (void)snprintf(path, sizeof path, "/proc/%d/fd/%u", (int)pid, fd);

@@ -19,6 +19,7 @@ struct lookup {
         int flags;           /* lookup_fd(): as it is open there */
         char name[PATH_MAX]; /* lookup_fd(): what the kernel calls it; "" */
         bool in_memory;      /* lookup_fd(): it is of no mount that anybody has made */
+        char fdinfo[64];     /* lookup_fd(): where the kernel tells more of it; else "" */
 };
 
 /* Links are followed, those of /proc/PID/fd as well. Both return 0, or a negative errno as open(2) would; *ret_found

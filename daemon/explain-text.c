@@ -86,6 +86,8 @@ static void print_memory(const struct explanation *e, FILE *out) {
                 pair(out, "memory", "%s: %s, %" PRIu64 " bytes", pl_backing_name(e->backing), what, e->class.size);
         else
                 pair(out, "memory", "%s", what);
+        if (e->class.kind == PL_FD_DMABUF)
+                pair(out, "exporter", "%s", e->exporter_known ? e->exporter : "not known");
         if (e->place.known) {
                 _cleanup_(pl_freep) char *path = explain_harmless(e->place.path);
 

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "dmabuf.h"
 #include "explain-lookup.h"
 #include "explain-options.h"
 #include "guard.h"
@@ -47,6 +48,8 @@ struct explanation {
         struct pl_fdclass class; /* with the open mode that is asked for, or that there is */
         bool seals_known;
         struct place place;
+        bool exporter_known; /* of a dma-buf */
+        char exporter[PL_DMABUF_EXPORTER_MAX];
         bool has_backing;
         enum pinlease_backing backing;
         struct pl_register request; /* its range and access */

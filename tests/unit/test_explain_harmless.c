@@ -224,22 +224,53 @@ TEST(test_limits) {
         explaining_teardown(&x);
 }
 
-/* A rule that allows a path does not match a file that has another name as well; that is said. */
-TEST(test_uncertain_path) {
-        char folder[64], policy[80], other[64], *out, *err;
-        struct explaining x;
+/* As $D/folder; the path is to be unlinked. */
+static void write_policy(const struct explaining *x, const char *text, char ret_path[80]) {
         FILE *f;
 
-        explaining_setup(&x);
-        (void)snprintf(folder, sizeof folder, "%s/folder", x.folder);
-        (void)snprintf(policy, sizeof policy, "%s/policy.json", folder);
-        (void)snprintf(other, sizeof other, "%s-other", x.shm);
-        f = fopen(policy, "we");
+        (void)snprintf(ret_path, 80, "%s/folder/policy.json", x->folder);
+        f = fopen(ret_path, "we");
         assert_non_null(f);
-        (void)fputs(
-                "{\"version\":1,\"rules\":[{\"name\":\"here\",\"match\":{\"path\":\"/dev/shm/*\"},\"allow\":true}]}",
-                f);
+        (void)fputs(text, f);
         (void)fclose(f);
+}
+
+/* What has no exporter is not matched by a rule that names one; that is said. */
+TEST(test_exporter) {
+        struct explaining x;
+        char policy[80], *out, *err;
+
+        explaining_setup(&x);
+        write_policy(&x,
+                     "{\"version\":1,\"rules\":[{\"name\":\"gpus\",\"match\":{\"exporter\":[\"nv*\",\"xe\"]},\"allow\":"
+                     "false}]}",
+                     policy);
+        assert_int_equal(explaining_run(&x, "--pid $P --fd $M --policy $D/folder", &out, &err), 0);
+        assert_non_null(strstr(out, "  rule       builtin:shmem  built in\n"));
+        assert_non_null(strstr(out, "  exporter: nv*, xe\n"));
+        assert_null(strstr(out, "  exporter   "));
+        free(out);
+        free(err);
+        assert_int_equal(explaining_run(&x, "--json /proc/$P/fd/$M --policy $D/folder", &out, &err), 0);
+        assert_non_null(strstr(out, "\"mismatch\":\"exporter\",\"wants\":\"nv*, xe\"}"));
+        assert_null(strstr(out, "\"exporter\":"));
+        free(out);
+        free(err);
+        assert_int_equal(unlink(policy), 0);
+        explaining_teardown(&x);
+}
+
+/* A rule that allows a path does not match a file that has another name as well; that is said. */
+TEST(test_uncertain_path) {
+        char policy[80], other[64], *out, *err;
+        struct explaining x;
+
+        explaining_setup(&x);
+        (void)snprintf(other, sizeof other, "%s-other", x.shm);
+        write_policy(
+                &x,
+                "{\"version\":1,\"rules\":[{\"name\":\"here\",\"match\":{\"path\":\"/dev/shm/*\"},\"allow\":true}]}",
+                policy);
 
         assert_int_equal(explaining_run(&x, "$S --policy $D/folder", &out, &err), 0);
         assert_non_null(strstr(out, "  rule       here  "));
@@ -418,6 +449,7 @@ int main(void) {
                 CHECKED(test_lease),      CHECKED(test_hostile_names),    CHECKED(test_json),
                 CHECKED(test_who),        CHECKED(test_limits),           CHECKED(test_uncertain_path),
                 CHECKED(test_open_modes), CHECKED(test_not_to_be_opened), CHECKED(test_silent_server),
+                CHECKED(test_exporter),
         };
 
         return cmocka_run_group_tests_name("explain: harmless", tests, NULL, NULL);
