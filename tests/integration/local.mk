@@ -44,7 +44,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-notify.c \
 	tests/integration/cases-poison.c \
 	tests/integration/cases-poison-session.c \
-	tests/integration/cases-policy.c \
+	tests/integration/cases-policy.c tests/integration/cases-policy-exporter.c \
 	tests/integration/cases-protocol.c \
 	tests/integration/cases-remount.c \
 	tests/integration/cases-restart.c \
