@@ -3,16 +3,14 @@
 /* Requests to register what cannot be registered, or not so. Each is refused by its own code; the session goes on. */
 
 #include <fcntl.h>
-#include <linux/dma-heap.h>
-#include <linux/udmabuf.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include "dmabuf.h"
 #include "fixture.h"
 #include "harness.h"
 #include "process.h"
@@ -80,10 +78,7 @@ static int make_verbs(void) {
         return rdma_open("rxe_a").context->cmd_fd;
 }
 static int make_dmabuf(void) {
-        struct dma_heap_allocation_data data = { .len = 16 * PAGE, .fd_flags = O_RDWR | O_CLOEXEC };
-        int heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
-
-        return heap < 0 || ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data) < 0 ? -1 : (int)data.fd;
+        return dmabuf_of_heap(16 * PAGE).fd;
 }
 /* A file that is called like one. */
 static int make_called_dmabuf(void) {
@@ -120,13 +115,10 @@ static int make_memfd_of(int flags, unsigned int seals, bool present) {
 }
 /* Memory of this process, as a dma-buf. */
 static int make_udmabuf(void) {
-        struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = 16 * PAGE };
-        int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), fd;
+        struct memory memory = dmabuf_new_memfd(MEMORY_MEMFD, 16 * PAGE);
+        int fd = dmabuf_of_memfd(&memory, 0, memory.length);
 
-        create.memfd = (uint32_t)make_memfd_of(O_RDWR, F_SEAL_SHRINK, true);
-        fd = device < 0 ? -1 : ioctl(device, UDMABUF_CREATE, &create);
-        close((int)create.memfd);
-        close(device);
+        memory_free(&memory);
         return fd;
 }
 static int make_read_only(void) {

@@ -18,6 +18,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-container.c tests/integration/cases-deregister.c \
 	tests/integration/cases-credit.c \
 	tests/integration/cases-ctl.c \
+	tests/integration/cases-dmabuf.c \
 	tests/integration/cases-drain.c \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-exhaust.c \
@@ -58,6 +59,7 @@ pl_raw_SOURCES = \
 	tests/integration/calls.c tests/integration/calls.h \
 	tests/integration/chance.c tests/integration/chance.h \
 	tests/integration/ctl.c tests/integration/ctl.h \
+	tests/integration/dmabuf.c tests/integration/dmabuf.h \
 	tests/integration/fixture.c tests/integration/fixture.h \
 	tests/integration/fuse.c tests/integration/fuse.h \
 	tests/integration/harness.c tests/integration/harness.h \

@@ -2,10 +2,9 @@
 #include "samples.h"
 
 #include <fcntl.h>
-#include <linux/udmabuf.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "dmabuf.h"
 #include "harness.h"
 
 #define PAGE 4096
@@ -26,13 +25,11 @@ static struct memory make_devdax(void) {
 }
 
 static struct memory make_dmabuf(void) {
-        _cleanup_(pl_closep) int device = CHECK_CALL(open("/dev/udmabuf", O_RDWR | O_CLOEXEC));
-        _cleanup_(pl_closep) int memfd = CHECK_CALL(memfd_create("pl-test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-        struct udmabuf_create create = { .memfd = (uint32_t)memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = 4 * PAGE };
+        struct memory memory = dmabuf_new_memfd(MEMORY_MEMFD, 4 * PAGE);
+        int fd = dmabuf_of_memfd(&memory, 0, memory.length);
 
-        CHECK_CALL(ftruncate(memfd, 4 * PAGE));
-        CHECK_CALL(fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK));
-        return map_whole(CHECK_CALL(ioctl(device, UDMABUF_CREATE, &create)), create.size);
+        memory_free(&memory);
+        return map_whole(fd, 4 * PAGE);
 }
 
 static struct memory make_ramfs(void) {

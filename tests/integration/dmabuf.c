@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dmabuf.h"
+
+#include <fcntl.h>
+#include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
+#include <rdma/ib_user_ioctl_cmds.h>
+#include <rdma/ib_user_ioctl_verbs.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "harness.h"
+
+#define MODULE "/sys/module/rxe_dmabuf"
+#define BUFINFO "/sys/kernel/debug/dma_buf/bufinfo"
+
+void dmabuf_need_module(void) {
+        const char *required = getenv("PINLEASE_REQUIRE_KMOD"), *why = getenv("PINLEASE_KMOD_MISSING");
+
+        if (access(MODULE, F_OK) == 0)
+                return;
+        if (!why)
+                why = "the guest was started without the kernel module of tests/kmod (PINLEASE_VM_KMOD)";
+        if (required && *required && strcmp(required, "0") != 0 && strcmp(required, "no") != 0)
+                FAIL("%s", why);
+        skip("%s", why);
+}
+
+struct memory dmabuf_new_memfd(enum memory_kind kind, uint64_t length) {
+        struct memory m = { .length = length };
+        unsigned int flags = kind == MEMORY_HUGETLB ? MFD_HUGETLB : 0;
+
+        m.fd = CHECK_CALL(memfd_create("pl-test", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags));
+        CHECK_CALL(ftruncate(m.fd, (off_t)length));
+        CHECK_CALL(fcntl(m.fd, F_ADD_SEALS, F_SEAL_SHRINK));
+        m.start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
+        CHECK(m.start != MAP_FAILED);
+        return m;
+}
+
+int dmabuf_try_memfd(const struct memory *memory, uint64_t offset, uint64_t length) {
+        _cleanup_(pl_closep) int device = CHECK_CALL(open("/dev/udmabuf", O_RDWR | O_CLOEXEC));
+        struct udmabuf_create create = {
+                .memfd = (uint32_t)memory->fd,
+                .flags = UDMABUF_FLAGS_CLOEXEC,
+                .offset = offset,
+                .size = length,
+        };
+
+        return ioctl(device, UDMABUF_CREATE, &create);
+}
+
+int dmabuf_of_memfd(const struct memory *memory, uint64_t offset, uint64_t length) {
+        return CHECK_CALL(dmabuf_try_memfd(memory, offset, length));
+}
+
+struct memory dmabuf_of_heap(uint64_t length) {
+        _cleanup_(pl_closep) int heap = CHECK_CALL(open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC));
+        struct dma_heap_allocation_data data = { .len = length, .fd_flags = O_RDWR | O_CLOEXEC };
+        struct memory m = { .length = length };
+
+        CHECK_CALL(ioctl(heap, DMA_HEAP_IOCTL_ALLOC, &data));
+        m.fd = (int)data.fd;
+        m.start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
+        CHECK(m.start != MAP_FAILED);
+        return m;
+}
+
+unsigned int dmabuf_count(void) {
+        FILE *f = fopen(BUFINFO, "re");
+        unsigned int n = 0;
+        bool found = false;
+        char line[256];
+
+        if (!f)
+                FAIL(BUFINFO ": %m");
+        while (fgets(line, sizeof line, f))
+                found |= sscanf(line, "Total %u objects", &n) == 1;
+        (void)fclose(f);
+        CHECK(found);
+        return n;
+}
+
+static bool are_so_many(const void *argument) {
+        const unsigned int *n = argument;
+
+        return dmabuf_count() == *n;
+}
+
+void dmabuf_await_count(unsigned int n) {
+        if (!eventually(are_so_many, &n))
+                FAIL("there are %u dma-bufs, should be %u", dmabuf_count(), n);
+}
+
+int dmabuf_try_register(const struct rdma *rdma,
+                        int fd,
+                        uint64_t offset,
+                        uint64_t length,
+                        uint64_t iova,
+                        uint32_t access,
+                        struct uverbs_mr_keys *ret_keys) {
+        struct uverbs_mr_keys keys = { 0 };
+        struct {
+                struct ib_uverbs_ioctl_hdr header;
+                struct ib_uverbs_attr attrs[9];
+        } command = {
+                .header = {
+                        .length = sizeof command,
+                        .object_id = UVERBS_OBJECT_MR,
+                        .method_id = UVERBS_METHOD_REG_DMABUF_MR,
+                        .num_attrs = ELEMENTSOF(command.attrs),
+                        .driver_id = RDMA_DRIVER_RXE,
+                },
+                .attrs = {
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_HANDLE },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, .data = rdma->pd->handle },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_OFFSET, .len = sizeof offset, .data = offset },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_LENGTH, .len = sizeof length, .data = length },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_IOVA, .len = sizeof iova, .data = iova },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_FD, .len = sizeof fd, .data = (uint32_t)fd },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, .len = sizeof access, .data = access },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY,
+                          .len = sizeof keys.lkey,
+                          .data = (uintptr_t)&keys.lkey },
+                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY,
+                          .len = sizeof keys.rkey,
+                          .data = (uintptr_t)&keys.rkey },
+                },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(command.attrs); i++)
+                command.attrs[i].flags = UVERBS_ATTR_F_MANDATORY;
+        if (ioctl(rdma->context->cmd_fd, RDMA_VERBS_IOCTL, &command.header) < 0)
+                return -errno;
+        /* A new object's handle comes in the place of what was given. */
+        keys.handle = (uint32_t)command.attrs[0].data;
+        *ret_keys = keys;
+        return 0;
+}
+
+struct uverbs_mr_keys dmabuf_register(
+        const struct rdma *rdma, int fd, uint64_t offset, uint64_t length, uint64_t iova, uint32_t access) {
+        struct uverbs_mr_keys keys = { 0 };
+        int r = dmabuf_try_register(rdma, fd, offset, length, iova, access, &keys);
+
+        if (r < 0)
+                FAIL("registration of a dma-buf: %s", strerror(-r));
+        CHECK(keys.rkey != 0);
+        return keys;
+}
+
+int dmabuf_try_deregister(const struct rdma *rdma, const struct uverbs_mr_keys *keys) {
+        const struct uverbs_device device = { .fd = rdma->context->cmd_fd, .driver_id = RDMA_DRIVER_RXE };
+
+        return uverbs_kernel.dereg_mr(&device, keys->handle);
+}
+
+void dmabuf_deregister(const struct rdma *rdma, const struct uverbs_mr_keys *keys) {
+        CHECK_EQUAL(dmabuf_try_deregister(rdma, keys), 0);
+}
