@@ -23,7 +23,7 @@ static int check(const struct pinlease *p, const struct pl_wish *wish) {
                 return pl_refuse(p->serial, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW,
                                  "Address %p and length %" PRIu64 " pass the end of the address space.", wish->address,
                                  wish->length);
-        if (!wish->address)
+        if (!wish->address && !wish->dmabuf)
                 return pl_refuse(
                         p->serial, PINLEASE_CODE_NOT_POPULATED, EFAULT,
                         "The address is NULL. Map the memory first, a file MAP_SHARED, and give the address of its mapping.");
@@ -63,6 +63,20 @@ static int prepare(const struct pinlease *p, struct pl_wish *wish) {
 
         return pl_populate(p->serial, wish->fd, class, wish->offset, wish->length, wish->address,
                            pl_access_is_writable(wish->access));
+}
+
+/* Of a dma-buf everything else is the service's to find out. */
+static int prepare_dmabuf(const struct pinlease *p, struct pl_wish *wish) {
+        int r;
+
+        r = prepare(p, wish);
+        if (r < 0)
+                return r;
+        if (wish->class.kind != PL_FD_DMABUF)
+                return pl_refuse(p->serial, PINLEASE_CODE_NO_DMABUF, EOPNOTSUPP,
+                                 "File descriptor %d is %s, not a dma-buf. pinlease_reg_fd() registers what is memory by itself.",
+                                 wish->fd, pl_fdclass_name(&wish->class));
+        return 0;
 }
 
 static struct pl_context **find_context(struct pinlease *p, const struct ibv_context *verbs) {
@@ -168,9 +182,12 @@ static int check_reply(struct pinlease *p, const struct pl_wish *wish, const str
 
         if (reply->length != wish->length)
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_LENGTH, "a registration of another length");
-        if ((reply->method != PINLEASE_METHOD_ODP && reply->method != PINLEASE_METHOD_PINNED) ||
+        if ((reply->method != PINLEASE_METHOD_ODP && reply->method != PINLEASE_METHOD_PINNED &&
+             reply->method != PINLEASE_METHOD_DMABUF) ||
             !(reply->method & methods))
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration by another method");
+        if (wish->dmabuf && reply->iova != (uintptr_t)wish->address)
+                return pl_session_protocol_error(p, PINLEASE_CODE_MISALIGNED, "a registration by another iova");
         if (wish->options.guards & ~pl_guards_held(reply->guards))
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration without its guards");
         return 0;
@@ -194,7 +211,7 @@ void pl_wish_granted(const struct pl_wish *wish,
                         .mr = {
                                 .context = wish->pd->context,
                                 .pd = wish->pd,
-                                .addr = wish->address,
+                                .addr = wish->dmabuf ? (void *)(uintptr_t)wish->offset : wish->address, /* ibv_reg_dmabuf_mr() */
                                 .length = (size_t)wish->length,
                                 .handle = keys->handle,
                                 .lkey = keys->lkey,
@@ -322,4 +339,29 @@ _public_ int pinlease_reg_fd(struct pinlease *p,
         const struct pinlease_reg_options options = { .methods = methods };
 
         return pinlease_reg_fd_ex(p, pd, fd, offset, length, address, access, &options, ret_reg);
+}
+
+_public_ int pinlease_reg_dmabuf(struct pinlease *p,
+                                 struct ibv_pd *pd,
+                                 int fd,
+                                 uint64_t offset,
+                                 uint64_t length,
+                                 uint64_t iova,
+                                 unsigned int access,
+                                 const struct pinlease_reg_options *options,
+                                 struct pinlease_mr **ret_reg) {
+        struct pl_wish wish = {
+                .pd = pd,
+                .fd = fd,
+                .offset = offset,
+                .length = length,
+                .address = (void *)(uintptr_t)iova,
+                .access = access,
+                .dmabuf = true,
+        };
+        struct pinlease_reg_options only = options ? *options : (struct pinlease_reg_options) { 0 };
+
+        if (only.methods == 0)
+                only.methods = PINLEASE_METHOD_DMABUF;
+        return pl_wish_fulfil(p, &wish, &only, prepare_dmabuf, register_wish, ret_reg);
 }

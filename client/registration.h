@@ -14,6 +14,7 @@ struct pl_wish {
         int fd; /* -1: there is none */
         uint64_t offset, length;
         void *address;
+        bool dmabuf; /* and only that; the address is an iova */
         unsigned int access;
         struct pinlease_reg_options options;
         struct pl_fdclass class;

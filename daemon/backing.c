@@ -16,6 +16,11 @@
 #define ACCESS_FLUSH_GLOBAL     (1U << 8)
 #define ACCESS_FLUSH_PERSISTENT (1U << 9)
 
+/* REG_DMABUF_MR knows no other. */
+#define ACCESS_DMABUF                                                                                    \
+        (IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC | \
+         IBV_ACCESS_RELAXED_ORDERING)
+
 bool backing_access_writable(uint32_t access) {
         return access & ACCESS_WRITABLE;
 }
@@ -119,7 +124,14 @@ static int check_range(const struct pl_fdclass *class, const struct pl_register 
                               request->offset,
                               unit);
 
-        if (request->address == 0 || request->address % page != request->offset % page)
+        if (class->kind == PL_FD_DMABUF && request->address % page != request->offset % page)
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_MISALIGNED,
+                              "The iova 0x%" PRIx64 " cannot be that of offset %" PRIu64
+                              " of the dma-buf: they differ within a page. Give an iova that is that offset plus whole pages.",
+                              request->address,
+                              request->offset);
+        if (class->kind != PL_FD_DMABUF && (request->address == 0 || request->address % page != request->offset % page))
                 return refuse(ret_refusal,
                               PINLEASE_CODE_MISALIGNED,
                               "Address 0x%" PRIx64 " cannot be where offset %" PRIu64
@@ -144,6 +156,13 @@ static int check_access(const struct pl_fdclass *class, const struct pl_register
                               "and huge-page registrations are not offered.",
                               request->access & ~(uint32_t)ACCESS_ALLOWED);
 
+        if (class->kind == PL_FD_DMABUF && (request->access & ~(uint32_t)ACCESS_DMABUF))
+                return refuse(ret_refusal,
+                              PINLEASE_CODE_BAD_ACCESS,
+                              "Access flags 0x%x are not for dma-bufs: the kernel gives them local and remote access and relaxed "
+                              "ordering, no memory windows and no flush.",
+                              request->access & ~(uint32_t)ACCESS_DMABUF);
+
         /* ib_check_mr_access() of the kernel says the same with a bare EINVAL. */
         if ((request->access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) &&
             !(request->access & IBV_ACCESS_LOCAL_WRITE))
@@ -154,9 +173,10 @@ static int check_access(const struct pl_fdclass *class, const struct pl_register
         if (mode == O_WRONLY || (writable && mode != O_RDWR))
                 return refuse(ret_refusal,
                               PINLEASE_CODE_FD_MODE,
-                              "%s access was asked for, but the descriptor is open for %s only. Open the file %s.",
+                              "%s access was asked for, but the descriptor is open for %s only. %s %s.",
                               writable ? "Writable" : "Read",
                               mode == O_WRONLY ? "writing" : "reading",
+                              class->kind == PL_FD_DMABUF ? "Have the dma-buf exported" : "Open the file",
                               writable ? "O_RDWR" : "O_RDONLY or O_RDWR");
 
         if (writable && (class->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)))

@@ -10,8 +10,14 @@ uint64_t credit_bytes(uint64_t address, uint64_t length, uint64_t page_size) {
         return (last - first + 1) * page_size;
 }
 
+/* What may be freed and moved under a registration, as far as the kernel is concerned, and what may not: few drivers let an
+ * exporter move a dma-buf. */
+static bool is_pinned(enum pinlease_method method) {
+        return method != PINLEASE_METHOD_ODP;
+}
+
 static uint64_t *bytes_of(struct credit_amount *amount, enum pinlease_method method) {
-        return method == PINLEASE_METHOD_PINNED ? &amount->pinned : &amount->odp;
+        return is_pinned(method) ? &amount->pinned : &amount->odp;
 }
 
 /* How much of `more` is not covered by what is held. */
@@ -35,7 +41,7 @@ static int ensure_held(struct credit *credit, enum pinlease_method method, uint6
 }
 
 int credit_charge(struct credit *credit, enum pinlease_method method, uint64_t bytes, struct refusal *ret_refusal) {
-        bool pinned = method == PINLEASE_METHOD_PINNED;
+        bool pinned = is_pinned(method);
         uint64_t limit = *bytes_of(&credit->limits, method);
         uint64_t *use = bytes_of(&credit->used, method);
         int r;
@@ -57,7 +63,7 @@ int credit_charge(struct credit *credit, enum pinlease_method method, uint64_t b
                               *use,
                               pinned ? "pin" : "register by ODP",
                               limit,
-                              pinned ? ", accept ODP where the device has it" : "");
+                              method == PINLEASE_METHOD_PINNED ? ", accept ODP where the device has it" : "");
 
         r = ensure_held(credit, method, bytes, ret_refusal);
         if (r < 0)

@@ -3,7 +3,8 @@
 #define PL_CREDIT_H
 
 /*
- * What a session may use, and uses. Charged before anything is allocated, refunded by whoever undoes it.
+ * What a session may use, and uses. A dma-buf counts as pinned: charged is who registers it, once for each registration, whoever
+ * has allocated the memory, and wherever it lies. Charged before anything is allocated, refunded by whoever undoes it.
  *
  * A session has limits of its own, and below them it holds credit: a part of what its user may have in all, handed out by
  * pinleased in chunks. As long as that lasts, nobody is asked.

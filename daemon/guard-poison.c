@@ -372,6 +372,9 @@ static int listen_to_kernel(int *ret_fd) {
 static int poison_look(struct guards *guards, struct guarded *file) {
         int r = PINLEASE_GUARD_HOLDS;
 
+        /* Nothing of it is mapped here: its exporter alone hears of it. */
+        if (file->class.kind == PL_FD_DMABUF)
+                return PINLEASE_GUARD_NOT_FOR_THIS;
         if (guards->signals < 0)
                 r = listen_to_kernel(&guards->signals);
         if (r == PINLEASE_GUARD_HOLDS && file->class.kind == PL_FD_FILE && !file->class.dax)

@@ -152,7 +152,8 @@ static inline bool guard_is_sealed(const struct pl_fdclass *class) {
 
 /* Why a guard that needs the file's descriptor does not hold when there is none. */
 static inline int guard_without_fd(const struct guarded *file) {
-        return guard_is_sealed(&file->class) ? PINLEASE_GUARD_NOT_FOR_THIS : PINLEASE_GUARD_NO_RESOURCES;
+        return guard_is_sealed(&file->class) || file->class.kind == PL_FD_DMABUF ? PINLEASE_GUARD_NOT_FOR_THIS
+                                                                                 : PINLEASE_GUARD_NO_RESOURCES;
 }
 
 extern const struct guard_ops guard_seals, guard_lease, guard_modify, guard_poison;

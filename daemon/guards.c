@@ -84,7 +84,7 @@ static int make(struct guards *guards, int fd, const struct pl_fdclass *class, s
         };
         /* The app's own description: a lease is only had by who is the only one to have the file open. Without a descriptor the
          * guards that need one say so. */
-        if (!guard_is_sealed(class) && guards->n_watched < GUARDS_MAX_WATCHED)
+        if (!guard_is_sealed(class) && class->kind != PL_FD_DMABUF && guards->n_watched < GUARDS_MAX_WATCHED)
                 file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         guards->n_watched += file->fd >= 0;
         if (!tsearch(file, &guards->tree, compare)) {

@@ -87,7 +87,9 @@ int ledger_reader_stats(const struct ledger_reader *reader, struct stats_totals 
 }
 
 static enum pinlease_method known_method(uint16_t method) {
-        return method == PINLEASE_METHOD_ODP || method == PINLEASE_METHOD_PINNED ? (enum pinlease_method)method : 0;
+        return method == PINLEASE_METHOD_ODP || method == PINLEASE_METHOD_PINNED || method == PINLEASE_METHOD_DMABUF
+                       ? (enum pinlease_method)method
+                       : 0;
 }
 
 /* One that holds has no reason why it does not, and one that does not has one. 0: the session says nothing about

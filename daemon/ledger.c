@@ -115,6 +115,12 @@ void ledger_busy(struct ledger *ledger, uint64_t ms) {
         atomic_store(&ledger->header->busy_until, ms ? pl_now_ms() + ms : 0);
 }
 
+/* Keys, but no handle: the registrar was killed before it saw the answer. */
+static bool is_in_command(enum ledger_state state, const struct ledger_record *record, const struct uverbs_mr_keys *keys) {
+        return state == LEDGER_INTENT && record->method == PINLEASE_METHOD_DMABUF && keys->handle == LEDGER_NO_HANDLE &&
+               (keys->lkey != UINT32_MAX || keys->rkey != UINT32_MAX);
+}
+
 bool ledger_read(const struct ledger *ledger,
                  uint32_t index,
                  enum ledger_state *ret_state,
@@ -134,6 +140,12 @@ bool ledger_read(const struct ledger *ledger,
         *ret_state = (enum ledger_state)state;
         *ret_record = entry->record;
         memcpy(ret_response, &entry->response, sizeof *ret_response);
+        if (is_in_command(*ret_state, ret_record, ret_response)) {
+                struct uverbs_command command;
+
+                memcpy(&command, &ledger->header->command, sizeof command);
+                ret_response->handle = uverbs_command_handle(&command);
+        }
         return true;
 }
 

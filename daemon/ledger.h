@@ -10,6 +10,7 @@
  *   FREE → INTENT           everything about the registration is written, the response is all ones
  *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect; or it runs in the app
  *                           (grant.h), and the registrar writes them once it has been told
+ *                           of a dma-buf the kernel writes the keys there, and the handle into the header's command, uverbs.h
  *   INTENT → LIVE           the registrar has seen the ioctl return
  *   LIVE → REVOKING         the app has been asked to let go
  *   LIVE or REVOKING → RETIRING → FREE  around the deregistration
@@ -33,7 +34,7 @@
 
 #define LEDGER_MAGIC     UINT64_C(0x31726467656c6c70)
 #ifndef LEDGER_VERSION /* tests build others */
-#define LEDGER_VERSION 3
+#define LEDGER_VERSION 4
 #endif
 #define LEDGER_NO_HANDLE UINT32_MAX
 
@@ -96,7 +97,8 @@ struct ledger_header {
         _Atomic uint64_t busy_until; /* CLOCK_MONOTONIC, ms: the registrar is at work and not to be thought hung before; 0: no */
         uint64_t spare[4];
         struct stats stats;
-        uint8_t room[LEDGER_HEADER_SIZE - 64 - sizeof(struct stats)]; /* for more statistics */
+        uint8_t room[LEDGER_HEADER_SIZE - 64 - sizeof(struct stats) - sizeof(struct uverbs_command)]; /* for more statistics */
+        struct uverbs_command command; /* of the dma-buf that is being registered: one at a time */
 };
 
 struct ledger {
@@ -127,7 +129,8 @@ void ledger_free(struct ledger_entry *entry);
 #define LEDGER_BUSY_MAX_MS (15 * 60 * 1000)
 void ledger_busy(struct ledger *ledger, uint64_t ms);
 
-/* The reader's side: a copy of an entry; false if it is FREE or the index is out of range. */
+/* The reader's side: a copy of an entry, with the handle wherever the kernel has written it; false if it is FREE or the index is
+ * out of range. */
 bool ledger_read(const struct ledger *ledger,
                  uint32_t index,
                  enum ledger_state *ret_state,

@@ -6,6 +6,14 @@
 #define BUSY_TRIES 400
 #define BUSY_SLEEP_NS 5000000
 
+/* Of a dma-buf a driver may have left what is 0. */
+static bool is_ours(const struct ledger_record *record, const struct uverbs_mr_keys *keys, const struct uverbs_mr_info *info) {
+        bool may_be_unset = record->method == PINLEASE_METHOD_DMABUF;
+
+        return info->rkey == keys->rkey && (info->length == record->length || (may_be_unset && info->length == 0)) &&
+               (info->iova == record->iova || (may_be_unset && info->iova == 0));
+}
+
 int mr_try(const struct uverbs_ops *uverbs,
            const struct uverbs_device *device,
            const struct ledger_record *record,
@@ -14,7 +22,7 @@ int mr_try(const struct uverbs_ops *uverbs,
         int r;
 
         r = uverbs->query_mr(device, keys->handle, &info);
-        if (r == 0 && (info.rkey != keys->rkey || info.length != record->length || info.iova != record->iova))
+        if (r == 0 && !is_ours(record, keys, &info))
                 return MR_FOREIGN;
         if (r == 0)
                 r = uverbs->dereg_mr(device, keys->handle);

@@ -128,14 +128,15 @@ struct json_object *report_amount(const struct credit_amount *amount) {
 
 struct json_object *report_in_use(const struct stats_totals *totals) {
         struct credit_amount amount = {
-                .pinned = totals->live[STATS_PINNED].bytes,
                 .odp = totals->live[STATS_ODP].bytes,
         };
 
-        if (__builtin_add_overflow(totals->live[STATS_PINNED].registrations,
-                                   totals->live[STATS_ODP].registrations,
-                                   &amount.registrations))
-                amount.registrations = UINT64_MAX;
+        /* As they are charged, see credit.h. */
+        if (__builtin_add_overflow(totals->live[STATS_PINNED].bytes, totals->live[STATS_DMABUF].bytes, &amount.pinned))
+                amount.pinned = UINT64_MAX;
+        for (unsigned int i = 0; i < N_STATS_METHODS; i++)
+                if (__builtin_add_overflow(amount.registrations, totals->live[i].registrations, &amount.registrations))
+                        amount.registrations = UINT64_MAX;
         return report_amount(&amount);
 }
 
@@ -152,6 +153,7 @@ static struct json_object *live(const struct stats_totals *totals) {
 
         builder_add(&object, "pinned", live_of(totals, STATS_PINNED));
         builder_add(&object, "odp", live_of(totals, STATS_ODP));
+        builder_add(&object, "dmabuf", live_of(totals, STATS_DMABUF));
         return builder_finish(&object);
 }
 
@@ -160,6 +162,7 @@ static struct json_object *registered(const struct stats_totals *totals) {
 
         builder_number(&object, "pinned", totals->registered[STATS_PINNED]);
         builder_number(&object, "odp", totals->registered[STATS_ODP]);
+        builder_number(&object, "dmabuf", totals->registered[STATS_DMABUF]);
         return builder_finish(&object);
 }
 

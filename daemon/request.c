@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backing.h"
+#include "dmabuf-mr.h"
 #include "prefetch.h"
 #include "question.h"
 #include "residency.h"
@@ -18,6 +19,8 @@ static int explain_kernel(const struct ledger_record *record,
                           struct refusal *ret_refusal) {
         const char *method = pl_method_name(record->method), *backing = pl_backing_name(record->backing);
 
+        if (record->method == PINLEASE_METHOD_DMABUF)
+                return dmabuf_explain(record, error, ret_refusal);
         switch (-error) {
         case ENOENT:
                 return refuse(ret_refusal,
@@ -142,6 +145,10 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
         const struct pl_register *request = attempt->request;
         int r;
 
+        if (attempt->method == PINLEASE_METHOD_DMABUF) {
+                dmabuf_name(attempt->fd, attempt->record.name);
+                return 0;
+        }
         r = mapping_get(&attempt->state->mappings,
                         &(struct mapping_request) {
                                 .class = attempt->class,
@@ -157,10 +164,37 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
         if (r < 0)
                 return refuse_errno(ret_refusal, PINLEASE_CODE_NO_MAP, r, "The service could not map the file: %s. Register fewer or larger ranges, or check that the file can be mapped "
                             "shared.", strerror(-r));
+        memcpy(attempt->record.name, mapping_name(attempt->mapping), sizeof attempt->record.name);
         return check_residency(attempt, ret_refusal);
 }
 
 _Static_assert(MAPPING_NAME_MAX == LEDGER_NAME_MAX, "a name is copied whole");
+
+static int attempt_ask_kernel(struct attempt *attempt) {
+        struct registrar_state *state = attempt->state;
+        const struct ledger_record *record = &attempt->record;
+        const struct uverbs_device *device = &state->contexts[record->context].device;
+
+        if (attempt->method == PINLEASE_METHOD_DMABUF)
+                return state->uverbs->reg_dmabuf_mr(device,
+                                                    record->pd,
+                                                    &(const struct uverbs_dmabuf) {
+                                                            .fd = attempt->fd,
+                                                            .offset = record->offset,
+                                                            .length = record->length,
+                                                            .iova = record->iova,
+                                                    },
+                                                    record->access,
+                                                    &state->ledger.header->command,
+                                                    &attempt->entry->response);
+        return state->uverbs->reg_mr(device,
+                                     record->pd,
+                                     record->start,
+                                     record->length,
+                                     record->iova,
+                                     record->access,
+                                     &attempt->entry->response);
+}
 
 static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal) {
         struct registrar_state *state = attempt->state;
@@ -168,7 +202,6 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
 
         record->created_ms = pl_boottime_ms();
         record->bytes = attempt->charged;
-        memcpy(record->name, mapping_name(attempt->mapping), sizeof record->name);
 
         /* The device finds pinned pages by its own table, so any iova does; rxe finds ODP pages by iova, so only their
          * address here does. */
@@ -177,13 +210,7 @@ static int attempt_register(struct attempt *attempt, struct refusal *ret_refusal
         attempt->entry = ledger_intent(&state->ledger, attempt->slot, record);
 
         state_busy(state, record->length);
-        attempt->kernel_error = state->uverbs->reg_mr(&state->contexts[record->context].device,
-                                                      record->pd,
-                                                      record->start,
-                                                      record->length,
-                                                      record->iova,
-                                                      record->access,
-                                                      &attempt->entry->response);
+        attempt->kernel_error = attempt_ask_kernel(attempt);
         if (attempt->kernel_error < 0)
                 return explain_kernel(record, &state->credit, attempt->kernel_error, ret_refusal);
         if (attempt->file)
@@ -372,6 +399,8 @@ int request_register(struct registrar_state *state,
         r = backing_identify(class, &backing, ret_refusal);
         if (r == 0)
                 r = backing_check(class, request, ret_refusal);
+        if (r == 0 && backing == PINLEASE_BACKING_DMABUF)
+                r = dmabuf_probe(state->uverbs, state->contexts + request->context, request->pd, ret_refusal);
         if (r < 0)
                 return r;
 

@@ -18,7 +18,8 @@
 /* A verbs context of the app. */
 struct context {
         struct uverbs_device device; /* the descriptor is owned; -1: free slot */
-        unsigned int methods;        /* enum pinlease_method that it offers */
+        unsigned int methods;        /* enum pinlease_method that it offers; DMABUF only when it has been probed, see dmabuf-mr.h */
+        bool dmabuf_probed;
         unsigned int unsound;        /* those of them that it does wrong */
         char name[CONTEXT_NAME_MAX]; /* the device's; "": not known */
 };

@@ -6,7 +6,7 @@
 #include "util.h"
 
 /* The layout is read by other processes. */
-_Static_assert(sizeof(struct stats) == 183 * 8, "numbers");
+_Static_assert(sizeof(struct stats) == 186 * 8, "numbers");
 _Static_assert(sizeof(struct stats_totals) == sizeof(struct stats), "one layout");
 _Static_assert((unsigned int)N_REVOCATION_OUTCOMES <= STATS_N_OUTCOMES, "outcomes");
 _Static_assert(PINLEASE_CODE_NO_MEMORY < STATS_N_CODES, "codes");
@@ -24,7 +24,14 @@ static void discount(_Atomic uint64_t *number, uint64_t less) {
 }
 
 static enum stats_method index_of(enum pinlease_method method) {
-        return method == PINLEASE_METHOD_PINNED ? STATS_PINNED : STATS_ODP;
+        switch (method) {
+        case PINLEASE_METHOD_PINNED:
+                return STATS_PINNED;
+        case PINLEASE_METHOD_DMABUF:
+                return STATS_DMABUF;
+        default:
+                return STATS_ODP;
+        }
 }
 
 void stats_registered(struct stats *stats, enum pinlease_method method, uint64_t bytes) {

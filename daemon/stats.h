@@ -17,6 +17,7 @@
 enum stats_method {
         STATS_ODP,
         STATS_PINNED,
+        STATS_DMABUF,
         N_STATS_METHODS,
 };
 

@@ -13,7 +13,7 @@
 #include "pinlease/types.h"
 #include "util.h"
 
-#define MAX_ATTRS 5
+#define MAX_ATTRS 9
 
 /* Ids are small and dense (enum rdma_driver_id); a few beyond today's last one. */
 #define DRIVER_ID_MAX 48
@@ -34,6 +34,8 @@ struct command {
                 uint8_t room[sizeof(struct ib_uverbs_ioctl_hdr) + MAX_ATTRS * sizeof(struct ib_uverbs_attr)];
         };
 };
+
+_Static_assert(sizeof(struct command) == sizeof(struct uverbs_command), "the ledger has room for it");
 
 static struct ib_uverbs_attr *add_attr(struct command *command, uint16_t id, uint16_t length, uint16_t flags) {
         struct ib_uverbs_attr *attr = command->header.attrs + command->header.num_attrs++;
@@ -69,9 +71,13 @@ static void start(struct command *command, uint32_t driver_id, uint16_t object, 
         command->header.method_id = method;
 }
 
-static int issue(int fd, struct command *command) {
+static void finish(struct command *command) {
         command->header.length =
                 (uint16_t)(sizeof command->header + command->header.num_attrs * sizeof command->header.attrs[0]);
+}
+
+static int issue(int fd, struct command *command) {
+        finish(command);
         return ioctl(fd, RDMA_VERBS_IOCTL, &command->header) < 0 ? -errno : 0;
 }
 
@@ -155,6 +161,72 @@ static int kernel_reg_mr(const struct uverbs_device *device,
         };
 
         return invoke_write(device, IB_USER_VERBS_CMD_REG_MR, &in, sizeof in, response, sizeof *response);
+}
+
+/* --- dma-bufs --- */
+
+uint32_t uverbs_command_handle(const struct uverbs_command *command) {
+        struct ib_uverbs_attr attr;
+
+        memcpy(&attr, (const uint8_t *)command + offsetof(struct command, header.attrs), sizeof attr);
+        return (uint32_t)attr.data;
+}
+
+/* libibverbs would not do: its providers answer for drivers of which they know, see ibv_reg_dmabuf_mr(3). */
+static int reg_dmabuf_mr(const struct uverbs_device *device,
+                         uint32_t pd,
+                         const struct uverbs_dmabuf *range,
+                         uint32_t access,
+                         struct uverbs_command *ret_command,
+                         struct uverbs_mr_keys *response) {
+        struct command command;
+
+        start(&command, device->driver_id, UVERBS_OBJECT_MR, UVERBS_METHOD_REG_DMABUF_MR);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_HANDLE, 0, 0); /* the first: uverbs_command_handle() */
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, 0, pd);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_OFFSET, sizeof range->offset, range->offset);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_LENGTH, sizeof range->length, range->length);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_IOVA, sizeof range->iova, range->iova);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_FD, sizeof(uint32_t), (uint32_t)range->fd);
+        add_value(&command, UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, sizeof access, access);
+        add_output(&command, UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY, &response->lkey, sizeof response->lkey);
+        add_output(&command, UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY, &response->rkey, sizeof response->rkey);
+        finish(&command);
+        memcpy(ret_command, &command, sizeof command);
+        return ioctl(device->fd, RDMA_VERBS_IOCTL, ret_command) < 0 ? -errno : 0;
+}
+
+static int kernel_probe_dmabuf(const struct uverbs_device *device, uint32_t pd) {
+        const struct uverbs_dmabuf none = { .fd = -1, .length = (uint64_t)sysconf(_SC_PAGESIZE) };
+        struct uverbs_command command;
+        struct uverbs_mr_keys keys;
+        int r;
+
+        r = reg_dmabuf_mr(device, pd, &none, IBV_ACCESS_LOCAL_WRITE, &command, &keys);
+        switch (r) {
+        case -EOPNOTSUPP:      /* the driver cannot */
+        case -EPROTONOSUPPORT: /* the kernel cannot */
+                return 0;
+        case -EBADF:
+        case -EINVAL:
+                return 1; /* somebody has looked at the descriptor */
+        default:
+                return r < 0 ? r : -EIO;
+        }
+}
+
+static int kernel_reg_dmabuf_mr(const struct uverbs_device *device,
+                                uint32_t pd,
+                                const struct uverbs_dmabuf *range,
+                                uint32_t access,
+                                struct uverbs_command *command,
+                                struct uverbs_mr_keys *response) {
+        int r;
+
+        r = reg_dmabuf_mr(device, pd, range, access, command, response);
+        if (r == 0)
+                __atomic_store_n(&response->handle, uverbs_command_handle(command), __ATOMIC_RELEASE);
+        return r;
 }
 
 static int kernel_prefetch(const struct uverbs_device *device,
@@ -243,6 +315,8 @@ const struct uverbs_ops uverbs_kernel = {
         .probe = kernel_probe,
         .query_methods = kernel_query_methods,
         .reg_mr = kernel_reg_mr,
+        .probe_dmabuf = kernel_probe_dmabuf,
+        .reg_dmabuf_mr = kernel_reg_dmabuf_mr,
         .prefetch = kernel_prefetch,
         .dereg_mr = kernel_dereg_mr,
         .query_mr = kernel_query_mr,

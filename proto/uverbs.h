@@ -32,6 +32,21 @@ struct uverbs_mr_info {
         uint64_t iova;
 };
 
+/* A range of a dma-buf, and by which addresses the device shall know it. */
+struct uverbs_dmabuf {
+        int fd;
+        uint64_t offset, length;
+        uint64_t iova; /* differs from the offset by whole pages */
+};
+
+/* Room for a command into which the kernel writes: the handle of what it makes. */
+struct uverbs_command {
+        uint64_t words[21];
+};
+
+/* Which handle that is. Means something only if the command's answer has come. */
+uint32_t uverbs_command_handle(const struct uverbs_command *command);
+
 enum uverbs_prefetch {
         UVERBS_PREFETCH_MAPPED, /* those that are mapped in the registering process; no page is faulted in */
         UVERBS_PREFETCH_READ,   /* all, for reading: pages are faulted in as if that process had touched them */
@@ -63,6 +78,28 @@ struct uverbs_ops {
                       struct uverbs_mr_keys *response);
 
         /*
+         * Can the device register dma-bufs? Tried with a descriptor that is none, on a protection domain of the app: nothing is
+         * registered by that. 1, 0, or a negative errno: -ENOENT: no such protection domain.
+         */
+        int (*probe_dmabuf)(const struct uverbs_device *device, uint32_t pd);
+
+        /*
+         * Registers a range of a dma-buf (UVERBS_METHOD_REG_DMABUF_MR, Linux 5.12). Here the kernel writes the handle before the
+         * driver is asked, and into *command; the keys when the registration is effective, to *response. So whoever finds
+         * *response without a handle, but with keys, finds the handle in *command: the caller places both where they outlive the
+         * process, and the keys are all ones before. On success the handle is in *response as well.
+         *
+         * -EBADF: fd is not open. -EINVAL: no dma-buf, or not so long, or the exporter did not want. -EOPNOTSUPP: not this
+         * device, or not such memory.
+         */
+        int (*reg_dmabuf_mr)(const struct uverbs_device *device,
+                             uint32_t pd,
+                             const struct uverbs_dmabuf *range,
+                             uint32_t access,
+                             struct uverbs_command *command,
+                             struct uverbs_mr_keys *response);
+
+        /*
          * Makes the pages of an ODP registration known to the device ahead of its first access (ADVISE_MR), and returns when that is
          * done. Not all drivers do it (-EOPNOTSUPP), and nothing is lost then.
          */
@@ -76,6 +113,7 @@ struct uverbs_ops {
         /* -EBUSY: another call uses the handle just now. -EINVAL: a memory window is bound. -ENOENT: no such handle. */
         int (*dereg_mr)(const struct uverbs_device *device, uint32_t handle);
 
+        /* Of a dma-buf some drivers leave length and iova 0: REG_DMABUF_MR does not set them. */
         int (*query_mr)(const struct uverbs_device *device, uint32_t handle, struct uverbs_mr_info *ret_info);
 
         /* The memory windows of the context, whichever way they were allocated: *ret_n handles of them, at most `max`, up to

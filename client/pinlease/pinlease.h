@@ -294,6 +294,48 @@ int pinlease_reg_fd_ex(struct pinlease *p,
                        struct pinlease_mr **ret_reg);
 
 /*
+ * Registers [offset, offset + length) of a dma-buf: memory of a device, or of a subsystem of the kernel, that its exporter (a GPU's
+ * driver, udmabuf, a DMA heap …) maps for the RDMA device. Nothing is mapped or faulted in here, and the memory need not be within the
+ * reach of a CPU. As ibv_reg_dmabuf_mr(3) in arguments and in what it does (REG_DMABUF_MR, Linux 5.12), by way of the service.
+ *
+ * fd:      the dma-buf, open for reading and writing (O_RDWR; exported with DRM_RDWR by a graphics driver) where the access is writable.
+ *          Borrowed; it may be closed when this has returned: the registration keeps the dma-buf alive.
+ * offset, length: bytes within the dma-buf, any, also within pages.
+ * iova:    by which address peers, and this side's own work requests, shall name the first byte: 0, or the address at which
+ *          the memory is mapped, or any; it has to differ from offset by whole pages (of the CPU). It comes back in pinlease_mr.iova;
+ *          pinlease_mr.mr.addr is offset, as with ibv_reg_dmabuf_mr(3).
+ * access:  IBV_ACCESS_LOCAL_WRITE, _REMOTE_WRITE, _REMOTE_READ, _REMOTE_ATOMIC, _RELAXED_ORDERING; the kernel has no other for dma-bufs.
+ * options: as for pinlease_reg_fd_ex(); NULL: none. Its methods are 0 or have PINLEASE_METHOD_DMABUF.
+ *
+ * No guard holds: a dma-buf does not change its size, and only its exporter knows of failures in its memory, or of its being moved.
+ * Whoever registers it is charged for it, as for a pin, once for each registration; who has allocated the memory does not matter.
+ *
+ * Errors, each with a code of its own in pinlease_refusal():
+ *   -EINVAL     empty range, unknown access or flag; iova and offset differ within a page (PINLEASE_CODE_MISALIGNED)
+ *   -EOVERFLOW  offset + length or iova + length does not fit
+ *   -ERANGE     the range passes the end of the dma-buf
+ *   -EACCES     fd is not open for what access asks; or a rule of the administrator refuses it
+ *   -EBADF      fd is not open
+ *   -EOPNOTSUPP (PINLEASE_CODE_NO_DMABUF) fd is no dma-buf, or the device, its driver or this kernel registers none
+ *   others      (PINLEASE_CODE_NO_DMABUF) the device registers dma-bufs, but could not attach to this one; the number is the kernel's
+ *   -EBUSY      (PINLEASE_CODE_NO_GUARD) a guard is insisted on, by options or a rule
+ *   -ENOMEM, -ENOSPC  a limit, which the sentence names
+ *   -ENOENT     no such protection domain
+ *   -EAGAIN     the service is just being restarted: try again
+ *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
+ *   -ENOTTY, -ENODEV, -EMFILE, -ECONNRESET, -EPROTO, -EOWNERDEAD  as pinlease_attach()
+ */
+int pinlease_reg_dmabuf(struct pinlease *p,
+                        struct ibv_pd *pd,
+                        int fd,
+                        uint64_t offset,
+                        uint64_t length,
+                        uint64_t iova,
+                        unsigned int access,
+                        const struct pinlease_reg_options *options,
+                        struct pinlease_mr **ret_reg);
+
+/*
  * Registers private memory of the caller: what malloc(3), the stack, MAP_PRIVATE | MAP_ANONYMOUS and .bss beyond the program's file are.
  * address, length: any, also within pages. options: as for pinlease_reg_fd_ex(); NULL: none. The object is as any other: its keys go into
  * work requests, it is given back by pinlease_dereg() or pinlease_release(), and it can be asked back. Its iova is address. In events

@@ -2,7 +2,9 @@
 #include "fake_uverbs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <infiniband/verbs.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -131,7 +133,7 @@ static int fake_query_methods(const struct uverbs_device *device, unsigned int *
         int r = enter_device(device);
 
         if (r == 0)
-                *ret_methods = fake->methods;
+                *ret_methods = fake->methods & ~(unsigned int)PINLEASE_METHOD_DMABUF; /* that has to be tried */
         return r;
 }
 
@@ -196,6 +198,70 @@ static int fake_reg_mr(const struct uverbs_device *device,
         *response = (struct uverbs_mr_keys) { .handle = mr->handle, .lkey = mr->lkey, .rkey = mr->rkey };
         set_live(mr, true);
         at(FAKE_WRITTEN);
+        return 0;
+}
+
+/* As the kernel: into the attribute that comes first. */
+static void fake_command_set(struct uverbs_command *command, uint32_t handle) {
+        struct ib_uverbs_ioctl_hdr *header = (void *)command->words;
+
+        header->attrs[0].data = handle;
+}
+
+static int fake_probe_dmabuf(const struct uverbs_device *device, uint32_t pd) {
+        int r = enter_device(device);
+
+        if (r == 0 && pd >= FAKE_N_PDS)
+                r = -ENOENT;
+        if (r < 0)
+                return r;
+        return fake->methods & PINLEASE_METHOD_DMABUF ? 1 : 0;
+}
+
+/* The keys are there before anything else is seen of the registration; the handle in the command. */
+static int fake_reg_dmabuf_mr(const struct uverbs_device *device,
+                              uint32_t pd,
+                              const struct uverbs_dmabuf *range,
+                              uint32_t access,
+                              struct uverbs_command *command,
+                              struct uverbs_mr_keys *response) {
+        const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+        struct fake_mr *mr;
+        int r;
+
+        r = enter_device(device);
+        if (r == 0 && pd >= FAKE_N_PDS)
+                r = -ENOENT;
+        if (r == 0 && !(fake->methods & PINLEASE_METHOD_DMABUF))
+                r = -EOPNOTSUPP;
+        if (r == 0 && (range->length == 0 || range->offset % page != range->iova % page ||
+                       (access & ~(unsigned int)(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ |
+                                                 IBV_ACCESS_REMOTE_ATOMIC | IBV_ACCESS_RELAXED_ORDERING))))
+                r = -EINVAL;
+        if (r == 0 && fcntl(range->fd, F_GETFD) < 0)
+                r = -EBADF;
+        if (r == 0)
+                r = fake->dmabuf_error;
+        if (r < 0)
+                return r;
+
+        at(FAKE_BEFORE);
+        mr = new_mr(context_of(device->fd));
+        if (!mr)
+                return -ENOMEM;
+        mr->pd = pd;
+        mr->access = access;
+        mr->dmabuf = true;
+        mr->start = range->offset;
+        mr->length = fake->sets_none ? 0 : range->length;
+        mr->iova = fake->sets_none ? 0 : range->iova;
+        fake->last = *mr;
+        fake_command_set(command, mr->handle);
+        response->lkey = mr->lkey;
+        response->rkey = mr->rkey;
+        set_live(mr, true);
+        at(FAKE_WRITTEN);
+        response->handle = mr->handle;
         return 0;
 }
 
@@ -301,6 +367,8 @@ const struct uverbs_ops fake_ops = {
         .probe = fake_probe,
         .query_methods = fake_query_methods,
         .reg_mr = fake_reg_mr,
+        .probe_dmabuf = fake_probe_dmabuf,
+        .reg_dmabuf_mr = fake_reg_dmabuf_mr,
         .prefetch = fake_prefetch,
         .dereg_mr = fake_dereg_mr,
         .query_mr = fake_query_mr,

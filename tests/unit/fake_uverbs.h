@@ -23,7 +23,8 @@ struct fake_mr {
         bool foreign; /* registered by the app itself */
         uint64_t context;
         uint32_t handle, pd, access, lkey, rkey;
-        uint64_t start, length, iova;
+        uint64_t start, length, iova; /* of a dma-buf: its offset */
+        bool dmabuf;
 };
 
 /* Instants inside an ioctl at which something else may happen: the process dies, the app truncates its file. */
@@ -39,6 +40,8 @@ struct fake_uverbs {
         unsigned int n_calls;  /* of all operations */
         unsigned int fail_at;  /* the call, counted from 1, that fails; 0: none */
         int fail_error;        /* with this negative errno */
+        int dmabuf_error;      /* what every registration of a dma-buf answers, the try with none too; 0: it works */
+        bool sets_none;        /* of a dma-buf: length and iova, as some drivers */
         int odp_error;         /* what every registration with ON_DEMAND answers; 0: it works */
         int dereg_error;       /* what every deregistration answers; 0: it works */
         int query_error;

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "dmabuf-mr.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dmabuf.h"
+
+static int refuse_pd(uint32_t pd, struct refusal *ret_refusal) {
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_NO_SUCH_PD,
+                      "Protection domain %" PRIu32 " does not exist on this verbs context. Pass a PD that was allocated on the "
+                      "attached context.",
+                      pd);
+}
+
+int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint32_t pd, struct refusal *ret_refusal) {
+        int r;
+
+        if (context->dmabuf_probed)
+                return 0;
+        r = uverbs->probe_dmabuf(&context->device, pd);
+        if (r == -ENOENT)
+                return refuse_pd(pd, ret_refusal);
+        if (r < 0)
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    r,
+                                    "Whether the device can register dma-bufs could not be found out (%s). Is it still there?",
+                                    strerror(-r));
+        context->dmabuf_probed = true;
+        if (r > 0)
+                context->methods |= PINLEASE_METHOD_DMABUF;
+        return 0;
+}
+
+_Static_assert(sizeof PL_DMABUF_NAME_PREFIX - 1 + PL_DMABUF_EXPORTER_MAX <= LEDGER_NAME_MAX, "the exporter's name is kept whole");
+
+void dmabuf_name(int fd, char name[LEDGER_NAME_MAX]) {
+        char exporter[PL_DMABUF_EXPORTER_MAX];
+
+        memset(name, 0, LEDGER_NAME_MAX);
+        if (pl_dmabuf_exporter(fd, exporter) < 0)
+                exporter[0] = '\0';
+        (void)snprintf(name, LEDGER_NAME_MAX, PL_DMABUF_NAME_PREFIX "%s", exporter);
+}
+
+/* What would work instead of this exporter's memory. */
+static const char *instead(const char *exporter) {
+        if (strcmp(exporter, "udmabuf") == 0)
+                return "Register the memfd behind the udmabuf instead";
+        if (strcmp(exporter, "system") == 0 || strcmp(exporter, "default_cma_region") == 0)
+                return "Use a memfd, or huge pages, which can be registered on every device";
+        return "Use an RDMA device that reaches the exporter's (both below one PCIe switch, IOMMU and driver allowing it), or copy "
+               "by way of a memfd";
+}
+
+int dmabuf_explain(const struct ledger_record *record, int error, struct refusal *ret_refusal) {
+        const char *exporter = pl_dmabuf_exporter_of_name(record->name);
+
+        switch (-error) {
+        case ENOENT:
+                return refuse_pd(record->pd, ret_refusal);
+        case ENOMEM:
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    error,
+                                    "There is no memory to register %" PRIu64 " bytes of this dma-buf (ENOMEM).",
+                                    record->length);
+        case EIO:
+        case ENODEV:
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    error,
+                                    "The device has been removed (%s). Close the verbs context.",
+                                    strerrorname_np(-error));
+        default:
+                break;
+        }
+        return refuse_errno(ret_refusal,
+                            PINLEASE_CODE_NO_DMABUF,
+                            error,
+                            "The device registers dma-bufs, but not this one, of the exporter \"%s\": its driver cannot attach to it, "
+                            "or not with access 0x%x (%s). %s.",
+                            exporter ? exporter : "unknown",
+                            record->access,
+                            strerror(-error),
+                            instead(exporter ? exporter : ""));
+}
