@@ -78,13 +78,12 @@ int dmabuf_explain(const struct ledger_record *record, int error, struct refusal
         default:
                 break;
         }
-        return refuse_errno(ret_refusal,
-                            PINLEASE_CODE_NO_DMABUF,
-                            error,
-                            "The device registers dma-bufs, but not this one, of the exporter \"%s\": its driver cannot attach to it, "
-                            "or not with access 0x%x (%s). %s.",
-                            exporter ? exporter : "unknown",
-                            record->access,
-                            strerror(-error),
-                            instead(exporter ? exporter : ""));
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_NO_DMABUF,
+                      "The device registers dma-bufs, but not this one, of the exporter \"%s\": its driver cannot attach to it, or not "
+                      "with access 0x%x (the kernel says: %s). %s.",
+                      exporter ? exporter : "unknown",
+                      record->access,
+                      strerror(-error),
+                      instead(exporter ? exporter : ""));
 }

@@ -316,13 +316,14 @@ int pinlease_reg_fd_ex(struct pinlease *p,
  *   -ERANGE     the range passes the end of the dma-buf
  *   -EACCES     fd is not open for what access asks; or a rule of the administrator refuses it
  *   -EBADF      fd is not open
- *   -EOPNOTSUPP (PINLEASE_CODE_NO_DMABUF) fd is no dma-buf, or the device, its driver or this kernel registers none
- *   others      (PINLEASE_CODE_NO_DMABUF) the device registers dma-bufs, but could not attach to this one; the number is the kernel's
+ *   -EOPNOTSUPP (PINLEASE_CODE_NO_DMABUF) fd is no dma-buf; or the device, its driver or this kernel registers none; or it could not attach
+ *               to this one, and the sentence has what the kernel said
  *   -EBUSY      (PINLEASE_CODE_NO_GUARD) a guard is insisted on, by options or a rule
  *   -ENOMEM, -ENOSPC  a limit, which the sentence names
  *   -ENOENT     no such protection domain
  *   -EAGAIN     the service is just being restarted: try again
  *   -ESHUTDOWN  the service has announced the end of the session (see pinlease_listener.going_away)
+ *   others      the kernel's answer to the registration
  *   -ENOTTY, -ENODEV, -EMFILE, -ECONNRESET, -EPROTO, -EOWNERDEAD  as pinlease_attach()
  */
 int pinlease_reg_dmabuf(struct pinlease *p,

@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 
 #include "calls.h"
 #include "chance.h"
@@ -23,8 +22,6 @@
 #include "service.h"
 
 #define PAGE 4096
-#define MODULE_NAME "rxe_dmabuf"
-#define MODULE_FILE "/run/vm/rxe_dmabuf.ko"
 /* Not an address of anything here, as nobody needs one. */
 #define IOVA UINT64_C(0x5000000000)
 
@@ -356,16 +353,6 @@ static void run_window(const void *argument _unused_) {
 
 /* --- the module --- */
 
-static int unload(void) {
-        return syscall(SYS_delete_module, MODULE_NAME, O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static void load(void) {
-        _cleanup_(pl_closep) int fd = CHECK_CALL(open(MODULE_FILE, O_RDONLY | O_CLOEXEC));
-
-        CHECK_CALL(syscall(SYS_finit_module, fd, "", 0));
-}
-
 /* Not while it is in use; and then devices are as if it had never been there. Devices that are there get it again. */
 static void run_unload(const void *argument _unused_) {
         struct uverbs_mr_keys keys;
@@ -378,19 +365,19 @@ static void run_unload(const void *argument _unused_) {
         rdma_connect(&rdma);
         memory = dmabuf_of_heap(4 * PAGE);
         keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
-        CHECK_EQUAL(unload(), -EAGAIN);
+        CHECK_EQUAL(dmabuf_unload(), -EAGAIN);
         rdma_transfer(&rdma, IOVA, keys.rkey, memory.start, memory.length, 1);
         dmabuf_deregister(&rdma, &keys);
 
         /* Registered with it, deregistered without. */
         mr = ibv_reg_mr(rdma.pd, rdma.buffer, PAGE, IBV_ACCESS_LOCAL_WRITE);
         CHECK(mr);
-        CHECK_EQUAL(unload(), 0);
+        CHECK_EQUAL(dmabuf_unload(), 0);
         CHECK_EQUAL(dmabuf_try_register(&rdma, memory.fd, 0, PAGE, IOVA, ACCESS_READ_WRITE, &keys), -EOPNOTSUPP);
         CHECK_EQUAL(ibv_dereg_mr(mr), 0);
         mr = ibv_reg_mr(rdma.pd, rdma.buffer, PAGE, IBV_ACCESS_LOCAL_WRITE);
         CHECK(mr);
-        load();
+        dmabuf_load();
         CHECK_EQUAL(ibv_dereg_mr(mr), 0);
         keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
         rdma_transfer(&rdma, IOVA, keys.rkey, memory.start, memory.length, 2);
@@ -426,8 +413,8 @@ static void run_link_delete(const void *argument _unused_) {
         /* Whoever ends what has ended is right. */
         CHECK_EQUAL(dmabuf_try_deregister(&rdma, keys), 0);
         /* Nothing of the device that has gone holds it. */
-        CHECK_EQUAL(unload(), 0);
-        load();
+        CHECK_EQUAL(dmabuf_unload(), 0);
+        dmabuf_load();
         command("ip link delete pl-y");
 }
 

@@ -11,15 +11,20 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "harness.h"
 
 #define MODULE "/sys/module/rxe_dmabuf"
+#define MODULE_FILE "/run/vm/rxe_dmabuf.ko"
 #define BUFINFO "/sys/kernel/debug/dma_buf/bufinfo"
 
 void dmabuf_need_module(void) {
         const char *required = getenv("PINLEASE_REQUIRE_KMOD"), *why = getenv("PINLEASE_KMOD_MISSING");
 
+        /* After a case that has unloaded it, and failed. */
+        if (access(MODULE, F_OK) < 0 && access(MODULE_FILE, F_OK) == 0)
+                dmabuf_load();
         if (access(MODULE, F_OK) == 0)
                 return;
         if (!why)
@@ -160,4 +165,14 @@ int dmabuf_try_deregister(const struct rdma *rdma, const struct uverbs_mr_keys *
 
 void dmabuf_deregister(const struct rdma *rdma, const struct uverbs_mr_keys *keys) {
         CHECK_EQUAL(dmabuf_try_deregister(rdma, keys), 0);
+}
+
+int dmabuf_unload(void) {
+        return syscall(SYS_delete_module, "rxe_dmabuf", O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+void dmabuf_load(void) {
+        _cleanup_(pl_closep) int fd = CHECK_CALL(open(MODULE_FILE, O_RDONLY | O_CLOEXEC));
+
+        CHECK_CALL(syscall(SYS_finit_module, fd, "", 0));
 }

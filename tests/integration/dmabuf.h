@@ -11,6 +11,10 @@
 #include "rdma.h"
 #include "uverbs.h"
 
+/* The module goes, 0, or -EAGAIN: it is in use; and comes again, for the devices that are there. */
+int dmabuf_unload(void);
+void dmabuf_load(void);
+
 /* Where is the module? Without it the case is skipped; or fails, if PINLEASE_REQUIRE_KMOD says that it must be here. */
 void dmabuf_need_module(void);
 
