@@ -7,10 +7,12 @@
 
 #include "table.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "dmabuf.h"
 #include "fixture.h"
 #include "harness.h"
 #include "ruled.h"
@@ -38,22 +40,25 @@ static _printf_(2, 3) void differs(struct tally *tally, const char *format, ...)
 }
 
 /* Asked without the service, which is what is tested. */
-static struct table_device device_of(struct ibv_context *context) {
+static struct table_device device_of(const struct rdma *rdma) {
         const uint32_t needed = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
         struct table_device device = { .offered = PINLEASE_METHOD_PINNED };
         struct ibv_device_attr_ex attributes;
+        struct uverbs_mr_keys keys;
 
-        CHECK_EQUAL(ibv_query_device_ex(context, NULL, &attributes), 0);
+        CHECK_EQUAL(ibv_query_device_ex(rdma->context, NULL, &attributes), 0);
         if ((attributes.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed) {
                 device.offered |= PINLEASE_METHOD_ODP;
                 /* See "kernel: ODP on rxe misplaces bytes". */
                 device.unsound = PINLEASE_METHOD_ODP;
         }
+        if (dmabuf_try_register(rdma, -1, 0, 4096, 0, ACCESS_READ, &keys) != -EOPNOTSUPP)
+                device.offered |= PINLEASE_METHOD_DMABUF;
         return device;
 }
 
-static struct tally tally_begin(struct ibv_context *context) {
-        struct tally tally = { .device = device_of(context) };
+static struct tally tally_begin(const struct rdma *rdma) {
+        struct tally tally = { .device = device_of(rdma) };
         char problem[256];
 
         if (table_read(TABLE_FILE, &tally.table, problem, sizeof problem) < 0)
@@ -212,17 +217,17 @@ static void ask_all(struct tally *tally, struct fixture *f, size_t policy) {
         }
 }
 
-/* argument: the policy's name. The built-in one is that of the installed service. */
-static void run_service(const void *argument) {
+/* The built-in one is that of the installed service. */
+static void ask_service_of(const char *policy) {
         struct rdma rdma = rdma_open("rxe_a");
-        struct tally tally = tally_begin(rdma.context);
+        struct tally tally = tally_begin(&rdma);
         const struct table *table = &tally.table;
         struct ruled ruled;
         struct fixture f;
         size_t p = 0;
 
         rdma_close(&rdma);
-        while (p < table->n_policies && strcmp(table->policies[p].name, argument) != 0)
+        while (p < table->n_policies && strcmp(table->policies[p].name, policy) != 0)
                 p++;
         CHECK(p < table->n_policies);
         if (table->policies[p].text)
@@ -233,6 +238,15 @@ static void run_service(const void *argument) {
         if (table->policies[p].text)
                 ruled_stop(&ruled);
         tally_end(&tally);
+}
+
+/* argument: the policy's name. Of the device as it is, and as it would be without the module of tests/kmod. */
+static void run_service(const void *argument) {
+        ask_service_of(argument);
+        if (dmabuf_unload() < 0)
+                return;
+        ask_service_of(argument);
+        dmabuf_load();
 }
 
 /* --- the kernel --- */
@@ -264,7 +278,7 @@ static void compare(struct tally *tally,
 /* That all rows of one memory and one access say the same of the kernel is test_policy_table's matter. */
 static void run_kernel(const void *argument _unused_) {
         struct rdma rdma = rdma_open("rxe_a");
-        struct tally tally = tally_begin(rdma.context);
+        struct tally tally = tally_begin(&rdma);
 
         for (const struct sample *sample = samples; sample < samples + n_samples; sample++) {
                 struct memory memory;

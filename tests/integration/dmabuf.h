@@ -11,7 +11,7 @@
 #include "rdma.h"
 #include "uverbs.h"
 
-/* The module goes, 0, or -EAGAIN: it is in use; and comes again, for the devices that are there. */
+/* The module goes, 0; -EAGAIN: it is in use, -ENOENT: it is not here. And comes again, for the devices that are there. */
 int dmabuf_unload(void);
 void dmabuf_load(void);
 

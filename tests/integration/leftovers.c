@@ -35,7 +35,7 @@ long long leftovers_pinned(void) {
         return acquired - released;
 }
 
-void leftovers_rdma(const char *kind, char *text, size_t size) {
+void leftovers_rdma(const char *kinds, char *text, size_t size) {
         static const char *const hosts[] = { "hosta", "hostb" };
         size_t used = 0;
 
@@ -44,11 +44,12 @@ void leftovers_rdma(const char *kind, char *text, size_t size) {
                 char command[128];
                 FILE *f;
 
-                if (netns_exclusive())
-                        (void)snprintf(
-                                command, sizeof command, "ip netns exec %s rdma resource show %s", hosts[i], kind);
-                else
-                        (void)snprintf(command, sizeof command, "rdma resource show %s", kind);
+                (void)snprintf(command,
+                               sizeof command,
+                               "printf 'resource show %%s\\n' %s | %s%s rdma -b -",
+                               kinds,
+                               netns_exclusive() ? "ip netns exec " : "",
+                               netns_exclusive() ? hosts[i] : "");
                 f = popen(command, "re");
                 if (!f)
                         FAIL("%s: %m", command);
@@ -92,10 +93,7 @@ static bool is_clean(const void *argument) {
                 return false;
         }
         /* The kernel's own PDs and CQs stay with the device; contexts and MRs are those of processes. */
-        leftovers_rdma("mr", q->what, q->size);
-        if (q->what[0])
-                return false;
-        leftovers_rdma("ctx", q->what, q->size);
+        leftovers_rdma("mr ctx", q->what, q->size);
         return !q->what[0];
 }
 
