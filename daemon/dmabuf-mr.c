@@ -37,13 +37,20 @@ int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint3
 
 _Static_assert(sizeof PL_DMABUF_NAME_PREFIX - 1 + PL_DMABUF_EXPORTER_MAX <= LEDGER_NAME_MAX, "the exporter's name is kept whole");
 
-void dmabuf_name(int fd, char name[LEDGER_NAME_MAX]) {
-        char exporter[PL_DMABUF_EXPORTER_MAX];
+int dmabuf_name(int fd, char ret_name[LEDGER_NAME_MAX], struct refusal *ret_refusal) {
+        char exporter[PL_DMABUF_EXPORTER_MAX] = "";
+        int r;
 
-        memset(name, 0, LEDGER_NAME_MAX);
-        if (pl_dmabuf_exporter(fd, exporter) < 0)
-                exporter[0] = '\0';
-        (void)snprintf(name, LEDGER_NAME_MAX, PL_DMABUF_NAME_PREFIX "%s", exporter);
+        r = pl_dmabuf_exporter(fd, exporter);
+        if (r < 0 && r != -ENODATA && r != -EBADMSG)
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    r,
+                                    "Who has made this dma-buf could not be found out (%s). Deregister some memory, or try again.",
+                                    strerror(-r));
+        memset(ret_name, 0, LEDGER_NAME_MAX);
+        (void)snprintf(ret_name, LEDGER_NAME_MAX, PL_DMABUF_NAME_PREFIX "%s", r < 0 ? "" : exporter);
+        return 0;
 }
 
 /* What would work instead of this exporter's memory. */

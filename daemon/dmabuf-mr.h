@@ -15,8 +15,12 @@
  */
 int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint32_t pd, struct refusal *ret_refusal);
 
-/* What a registration is called: see PL_DMABUF_NAME_PREFIX. Filled up with NULs. */
-void dmabuf_name(int fd, char name[LEDGER_NAME_MAX]);
+/*
+ * What a registration is called, by who has made the dma-buf (PL_DMABUF_NAME_PREFIX), for rules and lists. Filled up with NULs. An
+ * exporter that cannot be known leaves it out; but if it could not be looked at, by want of descriptors or memory, that is REFUSED:
+ * whoever uses up what his session has would be out of reach of rules that refuse.
+ */
+int dmabuf_name(int fd, char ret_name[LEDGER_NAME_MAX], struct refusal *ret_refusal);
 
 /* The errno of the ioctl, in words. Returns REFUSED. */
 int dmabuf_explain(const struct ledger_record *record, int error, struct refusal *ret_refusal);

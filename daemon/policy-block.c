@@ -90,8 +90,7 @@ int policy_block_check(const void *data, size_t size) {
                 return -EBADMSG;
         if (block->magic != POLICY_MAGIC || block->version != POLICY_VERSION || block->size != size)
                 return -EBADMSG;
-        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1 || block->pins_private > 1 ||
-            block->exporters > 1)
+        if (block->n_rules > POLICY_MAX_RULES || block->paths > 1 || block->cgroups > 1 || block->pins_private > 1)
                 return -EBADMSG;
         if (!is_array(&c,
                       (struct policy_list) { block->rules, block->n_rules },
@@ -107,7 +106,7 @@ int policy_block_check(const void *data, size_t size) {
                 if (!is_rule(&c, rules + i))
                         return -EBADMSG;
                 if ((rules[i].paths.n > 0 && !block->paths) || (rules[i].cgroups.n > 0 && !block->cgroups) ||
-                    (rules[i].pins_private && !block->pins_private) || (rules[i].exporters.n > 0 && !block->exporters))
+                    (rules[i].pins_private && !block->pins_private))
                         return -EBADMSG;
         }
         return 0;

@@ -97,7 +97,7 @@ struct policy_block {
         uint32_t paths;   /* 1: some rule asks for a path; else nobody needs to find it out */
         uint32_t cgroups; /* 1: some rule asks for a control group */
         uint32_t pins_private; /* 1: some rule has private memory pinned; else nobody raises a limit for it */
-        uint32_t exporters;    /* 1: some rule asks who has made a dma-buf */
+        uint32_t reserved;
 };
 
 static inline const void *policy_at(const struct policy_block *block, uint32_t offset) {

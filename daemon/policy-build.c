@@ -83,7 +83,6 @@ int policy_build_finish(struct policy_build *build,
                 block.paths |= rules[i].paths.n > 0;
                 block.cgroups |= rules[i].cgroups.n > 0;
                 block.pins_private |= rules[i].pins_private;
-                block.exporters |= rules[i].exporters.n > 0;
         }
         block.size = end + 1;
         memcpy(build->data, &block, sizeof block);

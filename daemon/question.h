@@ -11,7 +11,7 @@ struct question_of {
         const struct context *context;
         const struct pl_fdclass *class;
         int fd; /* -1: there is none any more, and so no path */
-        const char *name; /* then: what the ledger calls the memory (dmabuf.h); NULL: nothing */
+        const char *name; /* of a dma-buf, as the ledger has it (dmabuf-mr.h); NULL: not known */
         enum pinlease_backing backing;
         uint32_t access; /* IBV_ACCESS_… */
         uint64_t length;

@@ -145,10 +145,8 @@ static int attempt_map(struct attempt *attempt, struct refusal *ret_refusal) {
         const struct pl_register *request = attempt->request;
         int r;
 
-        if (attempt->method == PINLEASE_METHOD_DMABUF) {
-                dmabuf_name(attempt->fd, attempt->record.name);
+        if (attempt->method == PINLEASE_METHOD_DMABUF)
                 return 0;
-        }
         r = mapping_get(&attempt->state->mappings,
                         &(struct mapping_request) {
                                 .class = attempt->class,
@@ -379,15 +377,14 @@ static int guard(struct registrar_state *state,
         return r;
 }
 
-int request_register(struct registrar_state *state,
-                     const struct pl_register *request,
-                     int fd,
-                     const struct pl_fdclass *class,
-                     struct pl_register_reply *ret_reply,
-                     struct refusal *ret_refusal) {
-        struct policy_decision decision;
-        enum pinlease_backing backing;
-        struct guarded *file;
+/* What the memory is, whether the range and the access are right for it, and what has to be known of a dma-buf. */
+static int identify(struct registrar_state *state,
+                    const struct pl_register *request,
+                    int fd,
+                    const struct pl_fdclass *class,
+                    enum pinlease_backing *ret_backing,
+                    char ret_name[LEDGER_NAME_MAX],
+                    struct refusal *ret_refusal) {
         int r;
 
         if (request->context >= MAX_CONTEXTS || state->contexts[request->context].device.fd < 0)
@@ -396,11 +393,30 @@ int request_register(struct registrar_state *state,
                               "Verbs context %" PRIu32 " is not attached to this session. Attach it first.",
                               request->context);
 
-        r = backing_identify(class, &backing, ret_refusal);
+        r = backing_identify(class, ret_backing, ret_refusal);
         if (r == 0)
                 r = backing_check(class, request, ret_refusal);
-        if (r == 0 && backing == PINLEASE_BACKING_DMABUF)
-                r = dmabuf_probe(state->uverbs, state->contexts + request->context, request->pd, ret_refusal);
+        if (r < 0 || *ret_backing != PINLEASE_BACKING_DMABUF)
+                return r;
+        r = dmabuf_name(fd, ret_name, ret_refusal);
+        if (r < 0)
+                return r;
+        return dmabuf_probe(state->uverbs, state->contexts + request->context, request->pd, ret_refusal);
+}
+
+int request_register(struct registrar_state *state,
+                     const struct pl_register *request,
+                     int fd,
+                     const struct pl_fdclass *class,
+                     struct pl_register_reply *ret_reply,
+                     struct refusal *ret_refusal) {
+        char dmabuf[LEDGER_NAME_MAX] = "";
+        struct policy_decision decision;
+        enum pinlease_backing backing;
+        struct guarded *file;
+        int r;
+
+        r = identify(state, request, fd, class, &backing, dmabuf, ret_refusal);
         if (r < 0)
                 return r;
 
@@ -409,6 +425,7 @@ int request_register(struct registrar_state *state,
                                  .context = state->contexts + request->context,
                                  .class = class,
                                  .fd = fd,
+                                 .name = dmabuf,
                                  .backing = backing,
                                  .access = request->access,
                                  .length = request->length,
@@ -451,6 +468,7 @@ int request_register(struct registrar_state *state,
                         },
                 };
 
+                memcpy(attempt.record.name, dmabuf, sizeof dmabuf);
                 r = attempt_run(&attempt, ret_reply, ret_refusal);
                 /* The device says that it cannot do this after all: the next method may still be possible. */
                 if (attempt.kernel_error != -EOPNOTSUPP)

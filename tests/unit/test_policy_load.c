@@ -42,7 +42,7 @@ TEST(test_builtin) {
         assert_int_equal(block->generation, 3);
         assert_int_equal(block->n_rules, ELEMENTSOF(expected));
         assert_int_equal(ELEMENTSOF(expected), N_BUILTIN);
-        assert_false(block->paths || block->cgroups || block->exporters);
+        assert_false(block->paths || block->cgroups);
         for (size_t i = 0; i < ELEMENTSOF(expected); i++) {
                 const struct policy_rule *rule = policy_rules(block) + i;
 
@@ -120,7 +120,7 @@ TEST(test_values) {
         b = fixture.block;
         assert_non_null(b);
         assert_int_equal(b->n_rules, 3 + N_BUILTIN);
-        assert_true(b->paths && b->cgroups && b->exporters);
+        assert_true(b->paths && b->cgroups);
 
         rule = policy_rules(b);
         assert_string_equal(policy_text(b, rule->name), "all of it");
@@ -312,11 +312,6 @@ TEST(test_block_check) {
                 }
         assert_true(refused > 500);
 
-        /* Else nobody would find out who has made it. */
-        memcpy(copy, fixture.block, size);
-        assert_int_equal(policy_block_check(copy, size), 0);
-        copy->exporters = 0;
-        assert_int_equal(policy_block_check(copy, size), -EBADMSG);
         free(copy);
         policy_fixture_end(&fixture);
 }

@@ -71,27 +71,10 @@ TEST(test_other_memory) {
         assert_string_equal(ask(REFUSE("udma*"), &of, &refusal), "");
 }
 
-/* The kernel names none: not known. It cannot be asked: refused, but only if a rule wants to know. */
-TEST(test_descriptor) {
-        int fd = testing_memfd(4096);
-        struct question_of of = of_dmabuf(fd, PL_DMABUF_NAME_PREFIX "udmabuf");
-        struct refusal refusal;
-
-        assert_string_equal(ask(REFUSE("**"), &of, &refusal), "");
-        pl_close(fd);
-        refusal.code = PINLEASE_CODE_NONE;
-        assert_string_equal(ask("{\"version\": 1}", &of, &refusal), "");
-        assert_int_equal(refusal.code, PINLEASE_CODE_NONE);
-        assert_string_equal(ask(REFUSE("x"), &of, &refusal), "");
-        assert_int_equal(refusal.code, PINLEASE_CODE_KERNEL);
-        assert_int_equal(refusal.error, ENOENT);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_ledgers_name),
                 CHECKED(test_other_memory),
-                CHECKED(test_descriptor),
         };
 
         return cmocka_run_group_tests_name("question", tests, NULL, NULL);

@@ -57,7 +57,7 @@ static uint32_t adopt(const char *text) {
         return review_work(&review, &f.state, &f.revoker);
 }
 
-static uint64_t reg_with(unsigned int file, uint32_t access, uint16_t methods) {
+static uint64_t reg_as(enum pl_fdkind kind, unsigned int file, uint32_t access, uint16_t methods) {
         const struct pl_register request = {
                 .pd = 1, .length = PAGE, .address = testing_free_address(PAGE), .access = access, .methods = methods
         };
@@ -66,8 +66,13 @@ static uint64_t reg_with(unsigned int file, uint32_t access, uint16_t methods) {
         struct refusal refusal;
 
         assert_int_equal(pl_fdclass_get(f.files[file], &class), 0);
+        class.kind = kind;
         assert_int_equal(request_register(&f.state, &request, f.files[file], &class, &reply, &refusal), 0);
         return reply.id;
+}
+
+static uint64_t reg_with(unsigned int file, uint32_t access, uint16_t methods) {
+        return reg_as(PL_FD_SHMEM, file, access, methods);
 }
 
 static const struct registration *registration_of(uint64_t id) {
@@ -154,19 +159,16 @@ TEST(test_private) {
 /* Of a dma-buf that lives there is no descriptor any more: whose it is stands in the ledger. */
 TEST(test_exporter) {
         struct ledger_record *record;
-        struct fake_mr *mr;
         uint32_t slot;
         uint64_t id;
 
         begin_test();
-        id = reg_private(&mr);
+        id = reg_as(PL_FD_DMABUF, 0, IBV_ACCESS_LOCAL_WRITE, PINLEASE_METHOD_DMABUF);
         assert_int_equal(state_find(&f.state, id, &slot), 0);
         record = &f.state.ledger.entries[slot].record;
-        record->backing = PINLEASE_BACKING_DMABUF;
-        record->method = PINLEASE_METHOD_DMABUF;
-        f.state.contexts[record->context].methods |= PINLEASE_METHOD_DMABUF;
 
-        (void)snprintf(record->name, sizeof record->name, PL_DMABUF_NAME_PREFIX);
+        /* What is no dma-buf has none. */
+        assert_string_equal(record->name, PL_DMABUF_NAME_PREFIX);
         assert_int_equal(adopt(HEAD REFUSE_EXPORTER("**") TAIL), 0);
         (void)snprintf(record->name, sizeof record->name, PL_DMABUF_NAME_PREFIX "%s", "udmabuf");
         assert_int_equal(adopt(HEAD REFUSE_EXPORTER("system") TAIL), 0);
