@@ -151,8 +151,8 @@ enum pinlease_code {
                                       * back: register when it has settled */
 
         PINLEASE_CODE_ANON_PIN  = 68, /* [EPERM] private memory is pinned only by a rule that says so */
-        PINLEASE_CODE_NO_DMABUF = 69, /* [EOPNOTSUPP] a dma-buf, and the device or the request has no way to register one; or no
-                                       * dma-buf, and nothing else would do */
+        PINLEASE_CODE_NO_DMABUF = 69, /* [EOPNOTSUPP] a dma-buf, and the device or the request has no way to register one, or the device
+                                       * cannot attach to this one; or no dma-buf, and nothing else would do */
 
         /* The administrator's policy */
         PINLEASE_CODE_POLICY = 67, /* [EACCES] a rule of the administrator refuses it; the sentence has the administrator's words, if there are any */
