@@ -14,7 +14,7 @@
 
 #define CONTROL_MAGIC   UINT64_C(0x6c72746e6f636c70)
 #ifndef CONTROL_VERSION /* tests build others */
-#define CONTROL_VERSION 5
+#define CONTROL_VERSION 6
 #endif
 
 enum control_type {
