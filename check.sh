@@ -83,13 +83,13 @@ jobs=$(nproc)
 step 'autoreconf' autoreconf -fi || exit 1
 step 'configure, gcc' configure_in build || exit 1
 step 'build, gcc' make -C build -j"$jobs" || exit 1
-unit_logs=build/tests/unit counting_step 'unit tests, gcc' make -C build -j"$jobs" check
+# The unit tests of this build are those of the distribution.
+counting_step 'distcheck, with the unit tests, gcc' env VERBOSE=1 make -C build -j"$jobs" distcheck
 step 'configure, clang with sanitizers' configure_in build-clang CC=clang \
 	CFLAGS='-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all' &&
 	step 'build, clang with sanitizers' make -C build-clang -j"$jobs" &&
 	unit_logs=build-clang/tests/unit counting_step 'unit tests, clang with sanitizers' make -C build-clang -j"$jobs" check
 step 'configure names missing packages' tests/configure-names-packages
-step 'distcheck' make -C build -j"$jobs" distcheck
 step 'shellcheck' shellcheck -x "${shell_scripts[@]}"
 # What the module needs has been installed above.
 counting_step 'integration tests in the guest' env PINLEASE_REQUIRE_KMOD=1 make -C build check-vm
