@@ -35,6 +35,20 @@ static int reg_mr(const struct ib_uverbs_ioctl_hdr *header) {
         return 0;
 }
 
+/* The handle is written into the command itself, whatever comes of it. */
+static int reg_dmabuf_mr(struct ib_uverbs_ioctl_hdr *header) {
+        assert_int_equal(header->length, sizeof kernel.dmabuf);
+        assert_int_equal(attr(header, UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE)->data, PD);
+        memcpy(&kernel.dmabuf, header, sizeof kernel.dmabuf);
+        kernel.n_dmabufs++;
+        header->attrs[0].data = HANDLE;
+        if (kernel.error)
+                return kernel.error;
+        memcpy(output(header, UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY), &(uint32_t) { LKEY }, 4);
+        memcpy(output(header, UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY), &(uint32_t) { RKEY }, 4);
+        return 0;
+}
+
 static int query_mr(const struct ib_uverbs_ioctl_hdr *header) {
         assert_int_equal(attr(header, UVERBS_ATTR_QUERY_MR_HANDLE)->data, HANDLE);
         if (!kernel.live)
@@ -57,13 +71,17 @@ static int destroy_mr(const struct ib_uverbs_ioctl_hdr *header) {
         return 0;
 }
 
-static int answer(const struct ib_uverbs_ioctl_hdr *header) {
+static int answer(struct ib_uverbs_ioctl_hdr *header) {
+        if (kernel.probe_error)
+                return kernel.probe_error;
         if (header->driver_id != DRIVER)
                 return EINVAL;
         if (header->object_id == UVERBS_OBJECT_MR && header->method_id == UVERBS_METHOD_QUERY_MR)
                 return query_mr(header);
         if (header->object_id == UVERBS_OBJECT_MR && header->method_id == UVERBS_METHOD_MR_DESTROY)
                 return destroy_mr(header);
+        if (header->object_id == UVERBS_OBJECT_MR && header->method_id == UVERBS_METHOD_REG_DMABUF_MR)
+                return reg_dmabuf_mr(header);
         assert_int_equal(header->object_id, UVERBS_OBJECT_DEVICE);
         if (header->method_id == UVERBS_METHOD_INVOKE_WRITE)
                 return reg_mr(header);
@@ -74,13 +92,13 @@ static int answer(const struct ib_uverbs_ioctl_hdr *header) {
 /* The library's goes here: a program's own functions come before those of the C library. */
 __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request, ...);
 int ioctl(int fd, unsigned long request, ...) {
-        const struct ib_uverbs_ioctl_hdr *header;
+        struct ib_uverbs_ioctl_hdr *header;
         va_list ap;
 
         assert_int_equal(request, RDMA_VERBS_IOCTL);
         assert_true(fd >= 0);
         va_start(ap, request);
-        header = va_arg(ap, const struct ib_uverbs_ioctl_hdr *);
+        header = va_arg(ap, struct ib_uverbs_ioctl_hdr *);
         va_end(ap);
         assert_int_equal(header->length, sizeof *header + header->num_attrs * sizeof header->attrs[0]);
         errno = answer(header);

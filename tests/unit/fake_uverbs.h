@@ -40,7 +40,7 @@ struct fake_uverbs {
         unsigned int n_calls;  /* of all operations */
         unsigned int fail_at;  /* the call, counted from 1, that fails; 0: none */
         int fail_error;        /* with this negative errno */
-        int dmabuf_error;      /* what every registration of a dma-buf answers, the try with none too; 0: it works */
+        int dmabuf_error;      /* what every registration of a dma-buf answers; 0: it works */
         bool sets_none;        /* of a dma-buf: length and iova, as some drivers */
         int odp_error;         /* what every registration with ON_DEMAND answers; 0: it works */
         int dereg_error;       /* what every deregistration answers; 0: it works */

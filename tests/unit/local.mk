@@ -16,6 +16,7 @@ tests_unit_libtesting_la_CFLAGS = $(AM_CFLAGS) $(CMOCKA_CFLAGS)
 UNIT_TESTS = \
 	tests/unit/test_listener \
 	tests/unit/test_uplink \
+	tests/unit/test_uverbs_dmabuf \
 	tests/unit/test_account \
 	tests/unit/test_roster \
 	tests/unit/test_waiting \
@@ -95,6 +96,8 @@ UNIT_TESTS = \
 	tests/unit/test_request_meanwhile \
 	tests/unit/test_request_failures \
 	tests/unit/test_request_changed \
+	tests/unit/test_request_dmabuf \
+	tests/unit/test_request_dmabuf_ends \
 	tests/unit/test_prefetch \
 	tests/unit/test_grant \
 	tests/unit/test_grant_pinned \
@@ -205,6 +208,16 @@ tests_unit_test_request_changed_SOURCES = tests/unit/test_request_changed.c $(RE
 tests_unit_test_request_changed_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_request_changed_LDFLAGS = $(WRAPS)
 tests_unit_test_request_changed_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_request_dmabuf_SOURCES = tests/unit/test_request_dmabuf.c $(REQUEST_TEST_FILES)
+tests_unit_test_request_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_dmabuf_LDFLAGS = $(WRAPS)
+tests_unit_test_request_dmabuf_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_request_dmabuf_ends_SOURCES = tests/unit/test_request_dmabuf_ends.c $(REQUEST_TEST_FILES)
+tests_unit_test_request_dmabuf_ends_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_request_dmabuf_ends_LDFLAGS = $(WRAPS)
+tests_unit_test_request_dmabuf_ends_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_prefetch_SOURCES = tests/unit/test_prefetch.c $(REQUEST_TEST_FILES)
 tests_unit_test_prefetch_CPPFLAGS = $(UNIT_CPPFLAGS)
@@ -589,6 +602,10 @@ tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CL
 tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_register_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_uverbs_dmabuf_SOURCES = tests/unit/test_uverbs_dmabuf.c tests/unit/fake_ioctl.c tests/unit/fake_ioctl.h
+tests_unit_test_uverbs_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_uverbs_dmabuf_LDADD = $(UNIT_LIBS)
 
 # --- scripts ------------------------------------------------------------------------------------------------------------
 

@@ -252,7 +252,8 @@ uint32_t rawclient_attach(struct rawclient *c, const char *device) {
         rawclient_ask(c, &request, fd, &answer);
         pl_close(fd);
         assert_int_equal(answer.header.opcode, PL_OP_REPLY | PL_OP_ATTACH);
-        assert_int_equal(answer.body.attach_reply.methods, PINLEASE_METHOD_ANY);
+        /* Dma-bufs are tried when there is one. */
+        assert_int_equal(answer.body.attach_reply.methods, PINLEASE_METHOD_ODP | PINLEASE_METHOD_PINNED);
         return answer.body.attach_reply.context;
 }
 

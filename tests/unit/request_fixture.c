@@ -51,6 +51,7 @@ void assert_nothing(const struct fixture *f) {
         assert_int_equal(used_entries(&f->keeper), 0);
         assert_live(f, STATS_ODP, 0, 0);
         assert_live(f, STATS_PINNED, 0, 0);
+        assert_live(f, STATS_DMABUF, 0, 0);
 }
 
 void fixture_done(struct fixture *f) {
@@ -122,4 +123,51 @@ void must_deregister(struct fixture *f, uint64_t id) {
         struct refusal refusal;
 
         assert_int_equal(request_deregister(&f->state, id, &refusal), 0);
+}
+
+void dmabuf_open(struct dmabuf *d) {
+        struct pl_fdclass memfd;
+
+        d->fd = testing_memfd(SIZE);
+        assert_int_equal(pl_fdclass_get(d->fd, &memfd), 0);
+        d->class = (struct pl_fdclass) {
+                .kind = PL_FD_DMABUF,
+                .flags = O_RDWR,
+                .page_size = PAGE,
+                .size = SIZE,
+                .dev = memfd.dev,
+                .inode = memfd.inode,
+                .owner = memfd.owner,
+        };
+}
+
+int try_dmabuf(struct fixture *f,
+               const struct pl_register *request,
+               const struct dmabuf *d,
+               struct pl_register_reply *ret_reply,
+               struct refusal *ret_refusal) {
+        return request_register(&f->state, request, d->fd, &d->class, ret_reply, ret_refusal);
+}
+
+struct pl_register_reply must_dmabuf(struct fixture *f, const struct pl_register *request, const struct dmabuf *d) {
+        struct pl_register_reply reply;
+        struct refusal refusal;
+
+        if (try_dmabuf(f, request, d, &reply, &refusal) < 0)
+                fail_msg("refused: %s: %s", pl_code_name(refusal.code), refusal.sentence);
+        assert_int_equal(reply.method, PINLEASE_METHOD_DMABUF);
+        assert_int_equal(reply.backing, PINLEASE_BACKING_DMABUF);
+        return reply;
+}
+
+struct refusal dmabuf_refused(struct fixture *f,
+                              const struct pl_register *request,
+                              const struct dmabuf *d,
+                              enum pinlease_code code) {
+        struct pl_register_reply reply;
+        struct refusal refusal;
+
+        testing_assert_refusal(try_dmabuf(f, request, d, &reply, &refusal), &refusal, code);
+        assert_nothing(f);
+        return refusal;
 }

@@ -45,4 +45,23 @@ struct pl_register_reply must_register(struct fixture *f, const struct pl_regist
 void refused(struct fixture *f, const struct pl_register *request, int fd, enum pinlease_code code);
 void must_deregister(struct fixture *f, uint64_t id);
 
+/* What stands for a dma-buf is a memfd that is said to be one: nothing looks at it. */
+#define IOVA UINT64_C(0x7f1234560000)
+struct dmabuf {
+        int fd;
+        struct pl_fdclass class;
+};
+void dmabuf_open(struct dmabuf *d);
+int try_dmabuf(struct fixture *f,
+               const struct pl_register *request,
+               const struct dmabuf *d,
+               struct pl_register_reply *ret_reply,
+               struct refusal *ret_refusal);
+struct pl_register_reply must_dmabuf(struct fixture *f, const struct pl_register *request, const struct dmabuf *d);
+/* And nothing is left, of that or of anything else. */
+struct refusal dmabuf_refused(struct fixture *f,
+                              const struct pl_register *request,
+                              const struct dmabuf *d,
+                              enum pinlease_code code);
+
 #endif

@@ -329,11 +329,14 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
         const struct credit_amount limits = { .pinned = 1 << 20, .odp = 1 << 20, .registrations = 24 };
         struct ledger ledger = f->ledger;
         struct registrar_state state;
-        struct pl_fdclass class;
+        struct pl_fdclass class, dmabuf;
         uint64_t ids[24];
         unsigned int n = 0;
 
         (void)pl_fdclass_get(memory, &class);
+        dmabuf = class;
+        dmabuf.kind = PL_FD_DMABUF;
+        fake->sets_none = testing_below(random, 2);
         state_init(&state, &fake_ops, &ledger, &limits);
         state.policy = testing_policy();
         for (size_t i = 0; i < MAX_CONTEXTS; i++)
@@ -348,9 +351,12 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
                         .access = IBV_ACCESS_REMOTE_READ,
                         .methods = (uint16_t)(1 + testing_below(random, 3)),
                 };
+                bool is_dmabuf = testing_below(random, 3) == 0;
                 struct pl_register_reply reply;
                 struct refusal refusal;
 
+                if (is_dmabuf)
+                        request.methods = PINLEASE_METHOD_ANY;
                 step(FAKE_BEFORE);
                 if (fake_live() < 40 && testing_below(random, 3) == 0)
                         app_churns(f, random);
@@ -359,7 +365,7 @@ static _Noreturn void be_registrar(const struct fixture *f, struct testing_rando
 
                         if (request_deregister(&state, ids[k], &refusal) == 0)
                                 ids[k] = ids[--n];
-                } else if (request_register(&state, &request, memory, &class, &reply, &refusal) == 0)
+                } else if (request_register(&state, &request, memory, is_dmabuf ? &dmabuf : &class, &reply, &refusal) == 0)
                         ids[n++] = reply.id;
 
                 /* Room in the fake's table is limited: the app is not to fill it. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "testing.h"
 
+#include <string.h>
+
 #include "credit.h"
 
 #define ODP    PINLEASE_METHOD_ODP
@@ -29,6 +31,23 @@ TEST(test_bytes) {
 
         for (size_t i = 0; i < ELEMENTSOF(cases); i++)
                 assert_int_equal(credit_bytes(cases[i].address, cases[i].length, cases[i].page), cases[i].bytes);
+}
+
+/* As a pin; but nobody is told to accept ODP instead. */
+TEST(test_dmabuf) {
+        struct credit credit = credit_of((struct credit_amount) { .pinned = 8192, .odp = 0, .registrations = 3 });
+        struct refusal refusal;
+
+        assert_int_equal(credit_charge(&credit, PINLEASE_METHOD_DMABUF, 4096, &refusal), 0);
+        assert_int_equal(credit.used.pinned, 4096);
+        assert_int_equal(credit.used.odp, 0);
+        testing_assert_refusal(
+                credit_charge(&credit, PINLEASE_METHOD_DMABUF, 4097, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+        assert_null(strstr(refusal.sentence, "ODP"));
+        testing_assert_refusal(credit_charge(&credit, PINNED, 4097, &refusal), &refusal, PINLEASE_CODE_PINNED_LIMIT);
+        assert_non_null(strstr(refusal.sentence, "ODP"));
+        credit_refund(&credit, PINLEASE_METHOD_DMABUF, 4096);
+        assert_true(credit_is_zero(&credit));
 }
 
 TEST(test_limits) {
@@ -203,6 +222,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 CHECKED(test_bytes),
                 CHECKED(test_limits),
+                CHECKED(test_dmabuf),
                 CHECKED(test_zero_limits),
                 CHECKED(test_model),
                 CHECKED(test_asks),

@@ -126,6 +126,39 @@ TEST(test_tries_again) {
         pl_close(fd);
 }
 
+/* Real guards: nothing to guard, so nothing is kept open, however long the memory stays registered; and that is no lack of
+ * resources. */
+TEST(test_dmabuf) {
+        int fd = testing_memfd(4096);
+        unsigned int fds = testing_count_fds(0);
+        struct pl_fdclass class;
+        struct guarded *file;
+
+        begin();
+        guards_init(&guards, &(const struct guards_config) { .report = report });
+        assert_int_equal(pl_fdclass_get(fd, &class), 0);
+        class = (struct pl_fdclass) {
+                .kind = PL_FD_DMABUF,
+                .flags = O_RDWR,
+                .page_size = 4096,
+                .size = 4096,
+                .dev = class.dev,
+                .inode = class.inode,
+        };
+        assert_int_equal(guards_get(&guards, fd, &class, &file), 0);
+        guards_cover(&guards, file, 0, 4096);
+        pass(10 * GUARDS_LOOK_MS);
+        assert_int_equal(file->fd, -1);
+        assert_int_equal(testing_count_fds(0), fds);
+        assert_int_equal(pl_guards_held(file->guards), 0);
+        for (unsigned int i = 0; i < N_GUARDS; i++)
+                assert_int_equal(pl_guard_reason(file->guards, i), PINLEASE_GUARD_NOT_FOR_THIS);
+        (void)guards_put(&guards, file);
+        guards_done(&guards);
+        assert_int_equal(n_lost + n_back, 0);
+        pl_close(fd);
+}
+
 /* No descriptor for one more file: registered all the same, and it says so. */
 TEST(test_no_descriptors) {
         struct rlimit before, few;
@@ -209,7 +242,7 @@ TEST(test_sealed) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_lingers), CHECKED(test_tries_again), CHECKED(test_no_descriptors),
+                CHECKED(test_lingers), CHECKED(test_tries_again), CHECKED(test_dmabuf), CHECKED(test_no_descriptors),
                 CHECKED(test_many),    CHECKED(test_sealed),
         };
 

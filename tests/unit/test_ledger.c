@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -236,8 +237,64 @@ TEST(test_sizes) {
         }
 }
 
+/* The handle that the kernel has written into the command is read there, and only where there can be none elsewhere. */
+TEST(test_handle_in_command) {
+        static const struct {
+                uint32_t state;
+                uint16_t method;
+                struct uverbs_mr_keys response;
+                bool command;
+        } cases[] = {
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 7, 8 }, true },
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 0, 0 }, true },
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 7, UINT32_MAX }, true },
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, UINT32_MAX, 8 }, true },
+                /* No keys: the driver may not even have been asked. */
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, UINT32_MAX, UINT32_MAX }, false },
+                /* The registrar has seen the answer. */
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { 0, 7, 8 }, false },
+                { LEDGER_INTENT, PINLEASE_METHOD_DMABUF, { 5, 7, 8 }, false },
+                { LEDGER_LIVE, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_REVOKING, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_RETIRING, PINLEASE_METHOD_DMABUF, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_INTENT, PINLEASE_METHOD_ODP, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_INTENT, PINLEASE_METHOD_PINNED, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_INTENT, 0, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_INTENT, PINLEASE_METHOD_ANY, { LEDGER_NO_HANDLE, 7, 8 }, false },
+                { LEDGER_INTENT, UINT16_MAX, { LEDGER_NO_HANDLE, 7, 8 }, false },
+        };
+        struct ib_uverbs_ioctl_hdr *header;
+        struct ledger ledger;
+
+        assert_int_equal(ledger_create(CAPACITY, &ledger), 0);
+        header = (struct ib_uverbs_ioctl_hdr *)ledger.header->command.words;
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                struct ledger_record record = make_record(i);
+                struct uverbs_mr_keys response;
+                struct ledger_entry *entry;
+                enum ledger_state state;
+
+                record.method = cases[i].method;
+                entry = ledger_intent(&ledger, 2, &record);
+                atomic_store(&entry->state, cases[i].state);
+                entry->response = cases[i].response;
+                /* Whatever else is in it: it is one number that is taken. */
+                memset(&ledger.header->command, (int)(i * 37), sizeof ledger.header->command);
+                header->attrs[0].data = UINT64_C(0xabcdef0100000033);
+
+                assert_true(ledger_read(&ledger, 2, &state, &record, &response));
+                assert_int_equal(response.handle, cases[i].command ? 0x33 : cases[i].response.handle);
+                assert_int_equal(response.lkey, cases[i].response.lkey);
+                assert_int_equal(response.rkey, cases[i].response.rkey);
+                assert_int_equal(entry->response.handle, cases[i].response.handle);
+                ledger_free(entry);
+        }
+        ledger_done(&ledger);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                CHECKED(test_handle_in_command),
                 CHECKED(test_new),
                 CHECKED(test_life),
                 CHECKED(test_lies),

@@ -258,9 +258,10 @@ TEST(test_stats) {
         /* Lies are kept within bounds, so that they do not spoil a sum. */
         memset(&ledger.header->stats, 0xff, sizeof ledger.header->stats);
         assert_int_equal(ledger_reader_stats(&reader, &totals), 0);
-        assert_int_equal(totals.live[STATS_ODP].registrations, 10);
-        assert_int_equal(totals.live[STATS_PINNED].registrations, 10);
-        totals.live[STATS_ODP].registrations = totals.live[STATS_PINNED].registrations = LEDGER_READER_MAX_COUNT;
+        for (unsigned int i = 0; i < N_STATS_METHODS; i++) {
+                assert_int_equal(totals.live[i].registrations, 10);
+                totals.live[i].registrations = LEDGER_READER_MAX_COUNT;
+        }
         memcpy(numbers, &totals, sizeof numbers);
         for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
                 assert_int_equal(numbers[i], LEDGER_READER_MAX_COUNT);
@@ -275,7 +276,8 @@ static void assert_sane(const struct ledger_reader *reader, const struct ledger_
 
         assert_true((uint32_t)listing->id < reader->capacity);
         assert_true(listing->state < N_LEDGER_STATES);
-        assert_true(listing->method == 0 || listing->method == PINLEASE_METHOD_ODP || listing->method == PINLEASE_METHOD_PINNED);
+        assert_true(listing->method == 0 || listing->method == PINLEASE_METHOD_ODP || listing->method == PINLEASE_METHOD_PINNED ||
+                    listing->method == PINLEASE_METHOD_DMABUF);
         assert_true(listing->backing <= PINLEASE_BACKING_ANON);
         assert_true(n < sizeof listing->name);
         for (; n < sizeof listing->name; n++)

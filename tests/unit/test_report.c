@@ -323,6 +323,13 @@ TEST(test_amounts) {
         totals.live[STATS_ODP].registrations = 2;
         assert_json(report_in_use(&totals), "{\"pinned_bytes\":1048576,\"odp_bytes\":5,\"registrations\":3}");
 
+        /* As it is charged: a dma-buf is as good as pinned. */
+        totals.live[STATS_DMABUF].bytes = 4096;
+        totals.live[STATS_DMABUF].registrations = 4;
+        assert_json(report_in_use(&totals), "{\"pinned_bytes\":1052672,\"odp_bytes\":5,\"registrations\":7}");
+        totals.live[STATS_DMABUF].bytes = UINT64_MAX;
+        assert_json(report_in_use(&totals), "{\"pinned_bytes\":18446744073709551615,\"odp_bytes\":5,\"registrations\":7}");
+
         memset(&totals, 0xff, sizeof totals);
         assert_json(report_in_use(&totals),
                     "{\"pinned_bytes\":18446744073709551615,\"odp_bytes\":18446744073709551615,"
@@ -345,8 +352,9 @@ TEST(test_metrics) {
         struct builder b = builder_object();
         struct json_object *item, *refusals;
         struct stats_totals totals = {
-                .registered = { [STATS_PINNED] = 40, [STATS_ODP] = 2 },
-                .live = { [STATS_PINNED] = { .registrations = 1, .bytes = 1048576 } },
+                .registered = { [STATS_PINNED] = 40, [STATS_ODP] = 2, [STATS_DMABUF] = 8 },
+                .live = { [STATS_PINNED] = { .registrations = 1, .bytes = 1048576 },
+                          [STATS_DMABUF] = { .registrations = 7, .bytes = 28672 } },
                 .deregistered = 41,
                 .revocations = { [REVOCATION_RELEASED] = 2, [REVOCATION_FORCED] = 1 },
                 .latency = {
@@ -365,9 +373,10 @@ TEST(test_metrics) {
         assert_non_null(item);
 
         assert_string_equal(json_object_to_json_string_ext(member(item, "live"), JSON_C_TO_STRING_PLAIN),
-                            "{\"pinned\":{\"registrations\":1,\"bytes\":1048576},\"odp\":{\"registrations\":0,\"bytes\":0}}");
+                            "{\"pinned\":{\"registrations\":1,\"bytes\":1048576},\"odp\":{\"registrations\":0,\"bytes\":0},"
+                            "\"dmabuf\":{\"registrations\":7,\"bytes\":28672}}");
         assert_string_equal(json_object_to_json_string_ext(member(item, "registered"), JSON_C_TO_STRING_PLAIN),
-                            "{\"pinned\":40,\"odp\":2}");
+                            "{\"pinned\":40,\"odp\":2,\"dmabuf\":8}");
         assert_int_equal(json_object_get_uint64(member(item, "deregistered")), 41);
         assert_string_equal(json_object_to_json_string_ext(member(item, "revocations"), JSON_C_TO_STRING_PLAIN),
                             "{\"released\":2,\"forced\":1,\"kept\":0}");

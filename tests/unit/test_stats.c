@@ -20,21 +20,29 @@ TEST(test_counting) {
         stats_registered(&stats, PINLEASE_METHOD_PINNED, 8192);
         stats_registered(&stats, PINLEASE_METHOD_PINNED, 4096);
         stats_registered(&stats, PINLEASE_METHOD_ODP, UINT64_C(1) << 40);
+        stats_registered(&stats, PINLEASE_METHOD_DMABUF, 20480);
+        stats_registered(&stats, PINLEASE_METHOD_DMABUF, 4096);
         expected.registered[STATS_PINNED] = 2;
         expected.registered[STATS_ODP] = 1;
         expected.live[STATS_PINNED].registrations = 2;
         expected.live[STATS_PINNED].bytes = 12288;
         expected.live[STATS_ODP].registrations = 1;
         expected.live[STATS_ODP].bytes = UINT64_C(1) << 40;
+        expected.registered[STATS_DMABUF] = 2;
+        expected.live[STATS_DMABUF].registrations = 2;
+        expected.live[STATS_DMABUF].bytes = 24576;
         totals = totals_of(&stats);
         assert_memory_equal(&totals, &expected, sizeof totals);
 
         stats_deregistered(&stats, PINLEASE_METHOD_PINNED, 8192);
         stats_deregistered(&stats, PINLEASE_METHOD_ODP, UINT64_C(1) << 40);
+        stats_deregistered(&stats, PINLEASE_METHOD_DMABUF, 20480);
         memset(expected.live, 0, sizeof expected.live);
         expected.live[STATS_PINNED].registrations = 1;
         expected.live[STATS_PINNED].bytes = 4096;
-        expected.deregistered = 2;
+        expected.live[STATS_DMABUF].registrations = 1;
+        expected.live[STATS_DMABUF].bytes = 4096;
+        expected.deregistered = 3;
         totals = totals_of(&stats);
         assert_memory_equal(&totals, &expected, sizeof totals);
 
@@ -43,7 +51,7 @@ TEST(test_counting) {
         totals = totals_of(&stats);
         assert_int_equal(totals.live[STATS_ODP].registrations, 0);
         assert_int_equal(totals.live[STATS_ODP].bytes, 0);
-        assert_int_equal(totals.deregistered, 3);
+        assert_int_equal(totals.deregistered, 4);
 }
 
 TEST(test_refusals) {
