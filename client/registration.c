@@ -21,8 +21,8 @@ static int check(const struct pinlease *p, const struct pl_wish *wish) {
                                  wish->offset, wish->length);
         if (wish->length > SIZE_MAX || __builtin_add_overflow((uintptr_t)wish->address, (uintptr_t)wish->length, &sum))
                 return pl_refuse(p->serial, PINLEASE_CODE_RANGE_OVERFLOW, EOVERFLOW,
-                                 "Address %p and length %" PRIu64 " pass the end of the address space.", wish->address,
-                                 wish->length);
+                                 "%s %p and length %" PRIu64 " pass the end of the address space.",
+                                 wish->dmabuf ? "The iova" : "Address", wish->address, wish->length);
         if (!wish->address && !wish->dmabuf)
                 return pl_refuse(
                         p->serial, PINLEASE_CODE_NOT_POPULATED, EFAULT,
@@ -41,8 +41,7 @@ static int check(const struct pinlease *p, const struct pl_wish *wish) {
         return 0;
 }
 
-/* Looks at the descriptor and brings the memory in. Nothing has been asked of the service until this has succeeded. */
-static int prepare(const struct pinlease *p, struct pl_wish *wish) {
+static int look_at_fd(const struct pinlease *p, struct pl_wish *wish) {
         const struct pl_fdclass *class = &wish->class;
         int r;
 
@@ -60,16 +59,25 @@ static int prepare(const struct pinlease *p, struct pl_wish *wish) {
                                  "File descriptor %d is %s, whose server could block the service for ever. Memory on "
                                  "tmpfs, a memfd, huge pages, or a file on a local file system can be registered.",
                                  wish->fd, pl_fdclass_name(class));
+        return 0;
+}
 
-        return pl_populate(p->serial, wish->fd, class, wish->offset, wish->length, wish->address,
+/* Looks at the descriptor and brings the memory in. Nothing has been asked of the service until this has succeeded. */
+static int prepare(const struct pinlease *p, struct pl_wish *wish) {
+        int r;
+
+        r = look_at_fd(p, wish);
+        if (r < 0)
+                return r;
+        return pl_populate(p->serial, wish->fd, &wish->class, wish->offset, wish->length, wish->address,
                            pl_access_is_writable(wish->access));
 }
 
-/* Of a dma-buf everything else is the service's to find out. */
+/* Of a dma-buf everything else is the service's to find out. There is nothing to bring in: its iova need not be an address here. */
 static int prepare_dmabuf(const struct pinlease *p, struct pl_wish *wish) {
         int r;
 
-        r = prepare(p, wish);
+        r = look_at_fd(p, wish);
         if (r < 0)
                 return r;
         if (wish->class.kind != PL_FD_DMABUF)
@@ -184,7 +192,7 @@ static int check_reply(struct pinlease *p, const struct pl_wish *wish, const str
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_LENGTH, "a registration of another length");
         if ((reply->method != PINLEASE_METHOD_ODP && reply->method != PINLEASE_METHOD_PINNED &&
              reply->method != PINLEASE_METHOD_DMABUF) ||
-            !(reply->method & methods))
+            !(reply->method & methods) || (wish->dmabuf && reply->method != PINLEASE_METHOD_DMABUF))
                 return pl_session_protocol_error(p, PINLEASE_CODE_BAD_FLAGS, "a registration by another method");
         if (wish->dmabuf && reply->iova != (uintptr_t)wish->address)
                 return pl_session_protocol_error(p, PINLEASE_CODE_MISALIGNED, "a registration by another iova");

@@ -43,6 +43,7 @@ UNIT_TESTS = \
 	tests/unit/test_client_hostile \
 	tests/unit/test_client_released \
 	tests/unit/test_client_register \
+	tests/unit/test_client_dmabuf \
 	tests/unit/test_client_revoked \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
@@ -602,6 +603,11 @@ tests_unit_test_client_register_SOURCES = tests/unit/test_client_register.c $(CL
 tests_unit_test_client_register_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_client_register_CFLAGS = $(CLIENT_TEST_CFLAGS)
 tests_unit_test_client_register_LDADD = $(CLIENT_TEST_LIBS)
+
+tests_unit_test_client_dmabuf_SOURCES = tests/unit/test_client_dmabuf.c $(CLIENT_TEST_FILES)
+tests_unit_test_client_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_client_dmabuf_CFLAGS = $(CLIENT_TEST_CFLAGS)
+tests_unit_test_client_dmabuf_LDADD = $(CLIENT_TEST_LIBS)
 
 tests_unit_test_uverbs_dmabuf_SOURCES = tests/unit/test_uverbs_dmabuf.c tests/unit/fake_ioctl.c tests/unit/fake_ioctl.h
 tests_unit_test_uverbs_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
