@@ -24,8 +24,9 @@ static const char help_text[] = "usage: pinleasectl explain [OPTION...] PATH\n"
                                 "  --gid LIST             other groups, by number or name\n"
                                 "  --cgroup PATH          another control group\n"
                                 "  --device NAME          the RDMA device (default: the first of this host)\n"
-                                "  --offers LIST          what it offers: odp, pinned, odp-unsound (default: what\n"
-                                "                         the host's device offers, or odp, pinned)\n"
+                                "  --offers LIST          what it offers: odp, pinned, dmabuf, odp-unsound\n"
+                                "                         (default: what the host's device offers, or odp,\n"
+                                "                         pinned)\n"
                                 "  --policy FOLDER        policy.json and policy.d of this folder, instead of\n"
                                 "                         " POLICY_FOLDER "\n"
                                 "  --json                 one JSON document\n"
@@ -155,7 +156,7 @@ static void add_gids(struct explain_options *o, char *list) {
                 errx(EXPLAIN_NO_ANSWER, "--gid: a group is needed");
 }
 
-/* A list of methods; the unsound one is a device's only. */
+/* A list of methods. Those that are a device's only: the unsound one, and dma-bufs, which whoever accepts anything accepts. */
 static struct explain_device need_methods(const char *name, const char *list, bool of_device) {
         struct explain_device methods = { 0 };
 
@@ -166,6 +167,8 @@ static struct explain_device need_methods(const char *name, const char *list, bo
                         methods.offered |= PINLEASE_METHOD_ODP;
                 else if (n == 6 && strncmp(list, "pinned", n) == 0)
                         methods.offered |= PINLEASE_METHOD_PINNED;
+                else if (of_device && n == 6 && strncmp(list, "dmabuf", n) == 0)
+                        methods.offered |= PINLEASE_METHOD_DMABUF;
                 else if (of_device && n == 11 && strncmp(list, "odp-unsound", n) == 0) {
                         methods.offered |= PINLEASE_METHOD_ODP;
                         methods.unsound |= PINLEASE_METHOD_ODP;
@@ -175,7 +178,7 @@ static struct explain_device need_methods(const char *name, const char *list, bo
                              name,
                              (int)n,
                              list,
-                             of_device ? ", odp-unsound" : "");
+                             of_device ? ", odp-unsound, dmabuf" : "");
                 list += n + (list[n] == ',');
         }
         if (!methods.offered)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "pinleasectl.h"
+#include "uverbs.h"
 
 static const char *transport_name(const struct ibv_device *device) {
         switch (device->transport_type) {
@@ -74,31 +75,31 @@ static void find_driver(const struct ibv_device *device, char ret_driver[static 
 }
 
 /*
- * Nothing tells whether dma-buf memory can be registered, so it is tried with a descriptor that is none. Without support in
- * the provider (libibverbs), the driver or the kernel the answer is EOPNOTSUPP or EPROTONOSUPPORT; only where there is
- * support does anybody look at the descriptor.
+ * Nothing tells whether dma-buf memory can be registered, so it is tried with a descriptor that is none. The kernel is asked, as
+ * the service does it, not libibverbs: some of its providers answer that they cannot before the kernel has been asked.
  */
-static void probe_dmabuf(struct ibv_context *verbs, struct device *device) {
+int devices_probe_dmabuf(struct ibv_context *verbs) {
+        struct uverbs_device device = { .fd = verbs->cmd_fd };
         struct ibv_pd *pd;
-        struct ibv_mr *mr;
+        int r;
 
+        r = uverbs_kernel.probe(device.fd, &device.driver_id);
+        if (r < 0)
+                return r;
         errno = 0;
         pd = ibv_alloc_pd(verbs);
-        if (!pd) {
-                device->dmabuf_error = errno;
-                return;
-        }
-
-        errno = 0;
-        mr = ibv_reg_dmabuf_mr(pd, 0, 4096, 0, -1, IBV_ACCESS_LOCAL_WRITE);
-        device->dmabuf_error = errno;
-        if (mr)
-                (void)ibv_dereg_mr(mr);
-        else if (errno == EOPNOTSUPP || errno == EPROTONOSUPPORT)
-                device->dmabuf = DEVICE_DMABUF_NO;
-        else if (errno == EBADF || errno == EINVAL)
-                device->dmabuf = DEVICE_DMABUF_YES;
+        if (!pd)
+                return errno ? -errno : -EIO;
+        r = uverbs_kernel.probe_dmabuf(&device, pd->handle);
         (void)ibv_dealloc_pd(pd);
+        return r;
+}
+
+static void find_dmabuf(struct ibv_context *verbs, struct device *device) {
+        int r = devices_probe_dmabuf(verbs);
+
+        device->dmabuf = r < 0 ? DEVICE_DMABUF_UNKNOWN : r > 0 ? DEVICE_DMABUF_YES : DEVICE_DMABUF_NO;
+        device->dmabuf_error = r < 0 ? -r : 0;
 }
 
 static void query_port(struct ibv_context *verbs, unsigned int number, struct device_port *port) {
@@ -137,7 +138,7 @@ static int query(struct ibv_context *verbs, struct device *device) {
         device->n_ports = ports < DEVICE_MAX_PORTS ? ports : DEVICE_MAX_PORTS;
         for (unsigned int i = 0; i < device->n_ports; i++)
                 query_port(verbs, i + 1, device->ports + i);
-        probe_dmabuf(verbs, device);
+        find_dmabuf(verbs, device);
         return 0;
 }
 

@@ -47,11 +47,15 @@ struct device {
         uint64_t odp_general;                  /* enum ibv_odp_general_caps */
         uint32_t odp[DEVICE_N_TRANSPORTS];     /* enum ibv_odp_transport_cap_bits */
         enum device_dmabuf dmabuf;
-        int dmabuf_error; /* why it is not known, or what said no */
+        int dmabuf_error; /* why it is not known */
 
         uint64_t max_mr_size, page_size_cap;
         int max_mr, max_pd;
 };
+
+/* Can dma-bufs be registered on it? 1, 0, or a negative errno where that could not be found out. */
+struct ibv_context;
+int devices_probe_dmabuf(struct ibv_context *verbs);
 
 void device_print(struct terminal *terminal, const struct device *device);
 

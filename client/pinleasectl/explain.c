@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "devices.h"
 #include "pinleasectl.h"
 
 #define MAX_HOST 64
@@ -21,29 +22,31 @@ static bool is_rxe(const struct ibv_device *device) {
         return access(path, F_OK) == 0;
 }
 
-/* "--host=NAME=odp,pinned", the caller's to free; NULL: the device tells nothing. */
+/* "--host=NAME=odp,pinned,dmabuf", the caller's to free; NULL: the device tells nothing. */
 static char *describe(struct ibv_device *device) {
         const uint32_t needed = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
         struct ibv_device_attr_ex attributes = { 0 };
         struct ibv_context *verbs = ibv_open_device(device);
         char *text = NULL;
-        bool odp;
+        bool odp, dmabuf;
         int r;
 
         if (!verbs)
                 return NULL;
         r = ibv_query_device_ex(verbs, NULL, &attributes);
+        dmabuf = r == 0 && devices_probe_dmabuf(verbs) > 0;
         (void)ibv_close_device(verbs);
         if (r != 0)
                 return NULL;
         odp = (attributes.odp_caps.general_caps & IBV_ODP_SUPPORT) &&
               (attributes.odp_caps.per_transport_caps.rc_odp_caps & needed) == needed;
         if (asprintf(&text,
-                     "--host=%s=%spinned",
+                     "--host=%s=%spinned%s",
                      ibv_get_device_name(device),
                      !odp             ? ""
                      : is_rxe(device) ? "odp-unsound,"
-                                      : "odp,") < 0)
+                                      : "odp,",
+                     dmabuf ? ",dmabuf" : "") < 0)
                 errx(STATUS_USAGE, "out of memory");
         return text;
 }

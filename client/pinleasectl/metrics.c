@@ -78,7 +78,7 @@ static void print_members(struct json_object *object, const char *name, const ch
 }
 
 static void print_live(struct json_object *live, const char *member, const char *name, const char *unit, const char *help) {
-        static const char *const methods[] = { "pinned", "odp" };
+        static const char *const methods[] = { "pinned", "odp", "dmabuf" };
         uint64_t value;
 
         openmetrics_family(name, "gauge", unit, help);

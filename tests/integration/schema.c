@@ -195,7 +195,7 @@ static const struct member registration[] = {
         { "length", number, NULL },
         { "bytes", number, NULL },
         { "access", array_of, &(const struct array) { text, NULL } },
-        { "method", one_of, NAMES("pinned", "odp", "unknown") },
+        { "method", one_of, NAMES("pinned", "odp", "dmabuf", "unknown") },
         { "age_ms", number, NULL },
         { "guards", array_of, &(const struct array) { one_of, guard_names } },
         { "guards_missing", guards_missing, NULL },
@@ -203,7 +203,12 @@ static const struct member registration[] = {
 };
 
 static const struct member live[] = { { "registrations", number, NULL }, { "bytes", number, NULL }, { 0 } };
-static const struct member by_method[] = { { "pinned", number, NULL }, { "odp", number, NULL }, { 0 } };
+static const struct member by_method[] = {
+        { "pinned", number, NULL },
+        { "odp", number, NULL },
+        { "dmabuf", number, NULL },
+        { 0 },
+};
 static const struct array numbers = { number, NULL }, texts = { text, NULL };
 
 static const struct member latency[] = {
@@ -219,7 +224,9 @@ static const struct member metrics[] = {
         { "sessions_turned_away", number, NULL },
         { "sessions_resumed", number, NULL },
         { "silent", number, NULL },
-        { "live", object_of, MEMBERS({ "pinned", object_of, live }, { "odp", object_of, live }) },
+        { "live",
+          object_of,
+          MEMBERS({ "pinned", object_of, live }, { "odp", object_of, live }, { "dmabuf", object_of, live }) },
         { "registered", object_of, by_method },
         { "deregistered", number, NULL },
         { "refusals", numbers_by_name, NULL },

@@ -52,8 +52,9 @@ const char fake_admin_registration[] =
 
 const char fake_admin_metrics[] =
         "{\"sessions\": 2, \"sessions_started\": 17, \"sessions_turned_away\": 0, \"sessions_resumed\": 1, \"silent\": 0,\n"
-        " \"live\": {\"pinned\": {\"registrations\": 1, \"bytes\": 1048576}, \"odp\": {\"registrations\": 0, \"bytes\": 0}},\n"
-        " \"registered\": {\"pinned\": 40, \"odp\": 2}, \"deregistered\": 41,\n"
+        " \"live\": {\"pinned\": {\"registrations\": 1, \"bytes\": 1048576}, \"odp\": {\"registrations\": 0, \"bytes\": 0},\n"
+        "          \"dmabuf\": {\"registrations\": 2, \"bytes\": 8192}},\n"
+        " \"registered\": {\"pinned\": 40, \"odp\": 2, \"dmabuf\": 5}, \"deregistered\": 41,\n"
         " \"refusals\": {\"fsdax-pin\": 3},\n"
         " \"revocations\": {\"released\": 2, \"forced\": 1, \"kept\": 0},\n"
         " \"latency\": {\"register\": {\"bounds_us\": [16, 32], \"counts\": [0, 12, 30], \"sum_us\": 9000},\n"

@@ -27,7 +27,7 @@ tests_unit_test_pinleasectl_commands_CFLAGS = $(CTL_TEST_CFLAGS)
 tests_unit_test_pinleasectl_commands_LDADD = $(CTL_TEST_LIBS)
 
 # libibverbs is in the test itself.
-tests_unit_test_pinleasectl_devices_SOURCES = tests/unit/test_pinleasectl_devices.c
+tests_unit_test_pinleasectl_devices_SOURCES = tests/unit/test_pinleasectl_devices.c tests/unit/fake_ioctl.c tests/unit/fake_ioctl.h
 tests_unit_test_pinleasectl_devices_CPPFLAGS = $(CTL_TEST_CPPFLAGS)
 tests_unit_test_pinleasectl_devices_CFLAGS = $(CTL_TEST_CFLAGS)
 tests_unit_test_pinleasectl_devices_LDADD = $(CTL_TEST_LIBS)

@@ -164,6 +164,16 @@ TEST(test_json) {
         free(out);
         free(err);
 
+        assert_int_equal(explaining_run(&x, "--json $S --host=rxe0=odp-unsound,pinned,dmabuf --host=b=pinned", &out, &err), 0);
+        json = json_tokener_parse(out);
+        assert_non_null(json);
+        assert_string_equal(text_at(json, "device", "name"), "rxe0");
+        assert_string_equal(text_at(json, "device", "offers"), "[ \"odp\", \"pinned\", \"dmabuf\" ]");
+        assert_string_equal(text_at(json, "device", "unsound"), "[ \"odp\" ]");
+        json_object_put(json);
+        free(out);
+        free(err);
+
         assert_int_equal(explaining_run(&x, "--json --pid $P --fd $L --uid 8 --gid 77 --policy $D", &out, &err), 0);
         json = json_tokener_parse(out);
         assert_non_null(json);

@@ -8,11 +8,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fake_ioctl.h"
 #include "pinleasectl.h"
 #include "text.h"
 
 /*
- * pinleasectl devices, with a libibverbs that is in this file: one device that can everything, one that cannot be opened,
+ * pinleasectl devices, with a libibverbs that is in this file, and the kernel's answers about dma-bufs: one device that can everything, one that cannot be opened,
  * one that can nothing.
  */
 
@@ -20,7 +21,8 @@ enum { FULL, CLOSED, POOR, N_DEVICES };
 
 static struct fake {
         bool none;          /* the kernel has no RDMA */
-        int dmabuf_error;   /* of ibv_reg_dmabuf_mr() */
+        int dmabuf_error;   /* of the kernel's REG_DMABUF_MR; libibverbs, which may know less, is not asked for one */
+        bool no_pd;
         int query_error;
         unsigned int open, pds, lists;
         struct ibv_device devices[N_DEVICES];
@@ -106,29 +108,20 @@ int ibv_close_device(_unused_ struct ibv_context *context) {
 }
 
 struct ibv_pd *ibv_alloc_pd(struct ibv_context *context) {
-        static struct ibv_pd pd;
+        static struct ibv_pd pd = { .handle = PD };
 
+        if (fake.no_pd) {
+                errno = ENOMEM;
+                return NULL;
+        }
         pd.context = context;
+        kernel.error = context->device == &fake.devices[POOR] ? EOPNOTSUPP : fake.dmabuf_error;
         fake.pds++;
         return &pd;
 }
 
 int ibv_dealloc_pd(_unused_ struct ibv_pd *pd) {
         fake.pds--;
-        return 0;
-}
-
-struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t length, uint64_t iova, int fd, int access) {
-        assert_int_equal(fd, -1);
-        assert_int_equal(offset + iova, 0);
-        assert_int_equal(length, 4096);
-        assert_int_equal(access, IBV_ACCESS_LOCAL_WRITE);
-        errno = pd->context->device == &fake.devices[POOR] ? EOPNOTSUPP : fake.dmabuf_error;
-        return NULL;
-}
-
-int ibv_dereg_mr(_unused_ struct ibv_mr *mr) {
-        fail_msg("nothing was registered");
         return 0;
 }
 
@@ -284,13 +277,17 @@ TEST(test_dmabuf) {
                 int error;
                 const char *line;
         } answers[] = {
-                { EBADF, "mlx5_0" }, { EOPNOTSUPP, "  dma-buf         no\n" }, { EPROTONOSUPPORT, "  dma-buf         no\n" },
+                { EBADF, "  dma-buf         yes\n" }, { EINVAL, "  dma-buf         yes\n" }, { EOPNOTSUPP, "  dma-buf         no\n" }, { EPROTONOSUPPORT, "  dma-buf         no\n" },
                 { EPERM, "  dma-buf         unknown: Operation not permitted\n" },
+                { EIO, "  dma-buf         unknown: Input/output error\n" },
+                { ENOENT, "  dma-buf         unknown: No such file or directory\n" },
+                { 0, "  dma-buf         unknown: Input/output error\n" }, /* nobody can have registered that */
         };
         enum status status;
+        char *text;
 
         for (size_t i = 0; i < ELEMENTSOF(answers); i++) {
-                char *text, *end;
+                char *end;
 
                 fake.dmabuf_error = answers[i].error;
                 text = run(false, &status);
@@ -300,6 +297,21 @@ TEST(test_dmabuf) {
                 assert_contains(text, answers[i].line);
                 free(text);
         }
+
+        /* It does not come to a try. */
+        fake.dmabuf_error = EBADF;
+        fake.no_pd = true;
+        kernel.n_dmabufs = 0;
+        text = run(false, &status);
+        assert_contains(text, "  dma-buf         unknown: Cannot allocate memory\n");
+        fake.no_pd = false;
+        free(text);
+        kernel.probe_error = ENOTTY;
+        text = run(false, &status);
+        assert_contains(text, "  dma-buf         unknown: Inappropriate ioctl for device\n");
+        kernel.probe_error = 0;
+        free(text);
+        assert_int_equal(kernel.n_dmabufs, 0);
 }
 
 TEST(test_errors) {
@@ -350,6 +362,7 @@ TEST(test_explain) {
         FILE *f;
 
         assert_int_equal(setenv("PINLEASE_EXPLAIN_PROGRAM", "/bin/echo", 1), 0);
+        fake.dmabuf_error = EOPNOTSUPP;
         assert_explains((char[]) { "pinleasectl --json explain /a --access read" },
                         "--host=mlx5_0=odp,pinned --host=poor=pinned --json /a --access read\n");
         assert_explains((char[]) { "pinleasectl --socket explain explain --pid 1 --fd 7 --offers odp" },
@@ -363,7 +376,14 @@ TEST(test_explain) {
         assert_non_null(f);
         (void)fclose(f);
         assert_explains((char[]) { "pinleasectl explain /a" }, "--host=mlx5_0=odp-unsound,pinned --host=poor=pinned /a\n");
+        fake.dmabuf_error = EBADF;
+        assert_explains((char[]) { "pinleasectl explain /a" },
+                        "--host=mlx5_0=odp-unsound,pinned,dmabuf --host=poor=pinned /a\n");
         assert_int_equal(unlink(parent), 0);
+        assert_explains((char[]) { "pinleasectl explain /a" }, "--host=mlx5_0=odp,pinned,dmabuf --host=poor=pinned /a\n");
+        /* What is not known is not promised. */
+        fake.dmabuf_error = EIO;
+        assert_explains((char[]) { "pinleasectl explain /a" }, "--host=mlx5_0=odp,pinned --host=poor=pinned /a\n");
 
         fake.none = true;
         assert_explains((char[]) { "pinleasectl explain /a" }, "/a\n");

@@ -87,7 +87,10 @@ TEST(test_metrics) {
         assert_near(openmetrics_value(ctl.out, "pinlease_sessions"), 2);
         assert_near(openmetrics_value(ctl.out, "pinlease_sessions_started_total"), 17);
         assert_near(openmetrics_value(ctl.out, "pinlease_live_bytes{method=\"pinned\"}"), 1048576);
+        assert_near(openmetrics_value(ctl.out, "pinlease_live_bytes{method=\"dmabuf\"}"), 8192);
+        assert_near(openmetrics_value(ctl.out, "pinlease_live_registrations{method=\"dmabuf\"}"), 2);
         assert_near(openmetrics_value(ctl.out, "pinlease_registrations_total{method=\"odp\"}"), 2);
+        assert_near(openmetrics_value(ctl.out, "pinlease_registrations_total{method=\"dmabuf\"}"), 5);
         assert_near(openmetrics_value(ctl.out, "pinlease_deregistrations_total"), 41);
         assert_near(openmetrics_value(ctl.out, "pinlease_refusals_total{code=\"fsdax-pin\"}"), 3);
         assert_near(openmetrics_value(ctl.out, "pinlease_revocations_total{outcome=\"forced\"}"), 1);
