@@ -43,7 +43,7 @@ static int check_guards(const struct explanation *e, const struct policy_rule *r
 static int check_limits(const struct explanation *e, enum pinlease_method method, struct refusal *ret_refusal) {
         const struct policy_limits *limits = &e->policy->limits;
         struct credit_amount most = amount_minimum(&limits->session, &limits->user);
-        bool pinned = method == PINLEASE_METHOD_PINNED;
+        bool pinned = method != PINLEASE_METHOD_ODP; /* as credit.h charges it */
         uint64_t bytes = credit_bytes(e->request.address, e->request.length, e->class.page_size), limit;
 
         most = amount_minimum(&most, &limits->total);
@@ -106,15 +106,20 @@ static bool try_way(struct explanation *e, const struct policy_question *questio
         return true;
 }
 
+/* Nobody who has other memory needs a device that registers dma-bufs. */
+static unsigned int all_methods(const struct explanation *e) {
+        return e->question.backing == PINLEASE_BACKING_DMABUF ? (unsigned int)PINLEASE_METHOD_ANY : EXPLAIN_METHODS;
+}
+
 static bool try_changes(struct explanation *e, unsigned int changes) {
         struct policy_question question = e->question;
 
         if (changes & CHANGE_ACCEPT)
-                question.accepted = EXPLAIN_METHODS;
+                question.accepted = all_methods(e);
         if (changes & CHANGE_READING)
                 question.writable = false;
         if (changes & CHANGE_DEVICE) {
-                question.offered = EXPLAIN_METHODS;
+                question.offered = all_methods(e);
                 question.unsound = 0;
         }
         return try_way(e,
@@ -142,11 +147,11 @@ static void find_ways(struct explanation *e) {
         unsigned int possible = 0;
         uint8_t worked = 0; /* a bit for each set of changes */
 
-        if (e->question.accepted != EXPLAIN_METHODS)
+        if (e->question.accepted != all_methods(e))
                 possible |= CHANGE_ACCEPT;
         if (e->question.writable)
                 possible |= CHANGE_READING;
-        if (e->question.offered != EXPLAIN_METHODS || e->question.unsound)
+        if ((all_methods(e) & ~e->question.offered) || e->question.unsound)
                 possible |= CHANGE_DEVICE;
         for (int n = 1; n <= 3 && e->asked; n++)
                 for (unsigned int changes = 1; changes <= CHANGE_ALL; changes++) {
@@ -211,9 +216,11 @@ void explain_answer(struct explanation *e) {
         e->result = identify(e);
         if (e->result == 0) {
                 e->question.backing = e->backing;
-                /* Whoever accepts all accepts that too. */
-                if (e->backing == PINLEASE_BACKING_DMABUF && e->question.accepted == EXPLAIN_METHODS)
-                        e->question.accepted = PINLEASE_METHOD_ANY;
+                /* Whoever accepts all accepts that too, and who is assumed to have all has it. */
+                if (e->question.accepted == EXPLAIN_METHODS)
+                        e->question.accepted = all_methods(e);
+                if (e->device_assumed)
+                        e->question.offered = all_methods(e);
                 e->result = check_request(e);
                 wrong_request = e->result < 0;
         }

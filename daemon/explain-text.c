@@ -24,15 +24,22 @@ static void pair(FILE *out, const char *label, const char *format, ...) {
         (void)fputc('\n', out);
 }
 
-/* "odp, pinned" */
+/* "dmabuf, odp (unsound), pinned"; good until the next call. */
 static const char *methods_text(unsigned int methods, unsigned int unsound) {
-        if (methods == PINLEASE_METHOD_ANY)
-                return "dmabuf, odp, pinned";
-        if (methods == EXPLAIN_METHODS)
-                return unsound ? "odp (unsound), pinned" : "odp, pinned";
-        if (methods == PINLEASE_METHOD_PINNED)
-                return "pinned";
-        return unsound ? "odp (unsound)" : "odp";
+        static const enum pinlease_method order[] = { PINLEASE_METHOD_DMABUF, PINLEASE_METHOD_ODP, PINLEASE_METHOD_PINNED };
+        static char text[sizeof "dmabuf, odp (unsound), pinned"];
+        int n = 0;
+
+        text[0] = '\0';
+        for (size_t i = 0; i < ELEMENTSOF(order); i++)
+                if (methods & order[i])
+                        n += snprintf(text + n,
+                                      sizeof text - (size_t)n,
+                                      "%s%s%s",
+                                      n ? ", " : "",
+                                      pl_method_name(order[i]),
+                                      unsound & order[i] ? " (unsound)" : "");
+        return text;
 }
 
 #define COLUMNS 80

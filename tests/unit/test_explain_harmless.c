@@ -174,6 +174,15 @@ TEST(test_json) {
         free(out);
         free(err);
 
+        assert_int_equal(explaining_run(&x, "$S --host=a=odp-unsound,pinned,dmabuf", &out, &err), 0);
+        assert_non_null(strstr(out, "  device     a: dmabuf, odp (unsound), pinned\n"));
+        free(out);
+        free(err);
+        assert_int_equal(explaining_run(&x, "$S --host=a=pinned,dmabuf", &out, &err), 0);
+        assert_non_null(strstr(out, "  device     a: dmabuf, pinned\n"));
+        free(out);
+        free(err);
+
         assert_int_equal(explaining_run(&x, "--json --pid $P --fd $L --uid 8 --gid 77 --policy $D", &out, &err), 0);
         json = json_tokener_parse(out);
         assert_non_null(json);
