@@ -469,7 +469,6 @@ static void run_revoked(const void *argument _unused_) {
         documents = ctl_json(NULL, "revoke", "--pid", pid, "--grace", "0", NULL);
         CHECK_EQUAL(ctl_number(ctl_last(documents), "forced"), 1);
         json_object_put(documents);
-        (void)raw_expect_event(&f.raw, PL_OP_REVOKING);
         CHECK_EQUAL(raw_expect_event(&f.raw, PL_OP_REVOKED).body.revoked.id, reply.id);
         CHECK_EQUAL(rdma_try_transfer(&f.rdma, IOVA, reply.rkey, NULL, PAGE, 2), IBV_WC_REM_ACCESS_ERR);
         buffer_free(&b);
