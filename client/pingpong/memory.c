@@ -6,8 +6,10 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/udmabuf.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -36,6 +38,25 @@ static int open_memfd(const char *name, uint64_t size) {
                 close(fd);
                 return -1;
         }
+        return fd;
+}
+
+/* The memfd as a dma-buf, as the driver of a GPU would export its memory. It is of whole pages, and may not shrink. */
+static int open_udmabuf(int memfd, uint64_t size) {
+        struct udmabuf_create create = { .memfd = (uint32_t)memfd, .flags = UDMABUF_FLAGS_CLOEXEC, .size = size };
+        int device, fd;
+
+        device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+        if (device < 0) {
+                warn("/dev/udmabuf");
+                return -1;
+        }
+        fd = ioctl(device, UDMABUF_CREATE, &create);
+        if (fd < 0)
+                warn("a dma-buf of %" PRIu64
+                     " bytes (what /dev/udmabuf allows: /sys/module/udmabuf/parameters/size_limit_mb)",
+                     size);
+        close(device);
         return fd;
 }
 
@@ -134,8 +155,8 @@ static uint64_t page_size_of(int fd) {
 }
 
 int memory_open(const struct options *o, struct memory *ret_memory) {
-        struct memory m = { .offset = o->offset, .length = o->size };
-        uint64_t whole;
+        struct memory m = { .offset = o->offset, .length = o->size, .dmabuf = -1 };
+        uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE), whole = 0;
 
         if (o->file) {
                 (void)snprintf(m.name, sizeof m.name, "%s", o->file);
@@ -144,12 +165,23 @@ int memory_open(const struct options *o, struct memory *ret_memory) {
                 /* The object is larger by the offset, so that `size` bytes can be registered. */
                 if (__builtin_add_overflow(o->size ? o->size : DEFAULT_SIZE, o->offset, &whole))
                         return refuse_size("memfd", o->size);
-                (void)snprintf(m.name, sizeof m.name, "%s", o->hugetlb ? "huge pages" : "a memfd");
-                m.fd = o->hugetlb ? open_hugetlb(&whole) : open_memfd("pinlease-pingpong", whole);
                 m.length = whole - o->offset;
+                if (o->udmabuf && whole <= INT64_MAX)
+                        whole = (whole + page_size - 1) / page_size * page_size; /* of which m.length are registered */
+                (void)snprintf(m.name, sizeof m.name, "%s", o->hugetlb ? "huge pages" : o->udmabuf ? "a udmabuf" : "a memfd");
+                m.fd = o->hugetlb ? open_hugetlb(&whole) : open_memfd("pinlease-pingpong", whole);
+                if (o->hugetlb)
+                        m.length = whole - o->offset;
         }
         if (m.fd < 0)
                 return -1;
+        if (o->udmabuf) {
+                m.dmabuf = open_udmabuf(m.fd, whole);
+                if (m.dmabuf < 0) {
+                        memory_close(&m);
+                        return -1;
+                }
+        }
 
         if (map(&m, o->read_only && o->file, page_size_of(m.fd)) < 0)
                 return -1;
@@ -181,7 +213,7 @@ bool memory_is_there(const uint8_t *start, uint64_t length) {
 
 int memory_open_messages(struct memory *ret_memory) {
         uint64_t page_size = (uint64_t)sysconf(_SC_PAGESIZE);
-        struct memory m = { .length = MESSAGE_PAGES * page_size, .name = "the pages for messages" };
+        struct memory m = { .length = MESSAGE_PAGES * page_size, .dmabuf = -1, .name = "the pages for messages" };
 
         m.fd = open_memfd("pinlease-pingpong-messages", m.length);
         if (m.fd < 0 || map(&m, false, page_size) < 0)
@@ -193,9 +225,11 @@ int memory_open_messages(struct memory *ret_memory) {
 void memory_close(struct memory *m) {
         if (m->map)
                 (void)munmap(m->map, m->map_length);
+        if (m->dmabuf >= 0)
+                close(m->dmabuf);
         if (m->fd >= 0)
                 close(m->fd);
-        *m = (struct memory) { .fd = -1 };
+        *m = (struct memory) MEMORY_NONE;
 }
 
 /* --- what has to do with pinlease --- */
@@ -315,9 +349,19 @@ int registered_memory(struct server *s) {
         /* The cookie is how we know, when the file has settled, of what it was. */
         const struct pinlease_reg_options options = { .methods = o->methods, .guards = o->guards, .cookie = &s->memory };
         unsigned int access = IBV_ACCESS_REMOTE_READ;
+        int r;
 
         if (!o->read_only)
                 access |= IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+        /* Peers name its bytes by the addresses at which the CPU finds them in the memfd. A GPU's would be those of the GPU. */
+        if (o->udmabuf) {
+                r = pinlease_reg_dmabuf(s->session, s->pd, s->memory.dmabuf, s->memory.offset, s->memory.length,
+                                        (uintptr_t)s->memory.start, access, &options, &s->memory_reg);
+                /* The registration keeps the dma-buf alive. */
+                close(s->memory.dmabuf);
+                s->memory.dmabuf = -1;
+                return r;
+        }
         return pinlease_reg_fd_ex(s->session, s->pd, s->memory.fd, s->memory.offset, s->memory.length, s->memory.start,
                                   access, &options, &s->memory_reg);
 }
@@ -375,6 +419,8 @@ int registered_on(struct server *s, struct ibv_context *verbs) {
                pinlease_strmethod(s->memory_reg->method), pinlease_strbacking(s->memory_reg->backing),
                s->memory_reg->iova, s->memory_reg->mr.rkey, ibv_get_device_name(verbs->device));
         print_guards(s->memory_reg);
+        if (o->udmabuf)
+                printf("what arrives is looked at in the memfd behind the udmabuf\n");
         return STATUS_EQUAL;
 }
 

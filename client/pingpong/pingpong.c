@@ -12,7 +12,7 @@
 #define DEFAULT_SIZES "1,7,4096,4097,64K,1M,16M,64M"
 
 static const char usage_text[] =
-        "usage: pinlease-pingpong server (--memfd | --hugetlb | --file PATH) [OPTION...]\n"
+        "usage: pinlease-pingpong server (--memfd | --hugetlb | --udmabuf | --file PATH) [OPTION...]\n"
         "       pinlease-pingpong client ADDRESS [OPTION...]\n"
         "\n"
         "The server registers memory through pinlease and offers it; the client writes into it by RDMA and reads it\n"
@@ -26,11 +26,12 @@ static const char usage_text[] =
         "  --chatter              a line for every round\n"
         "Server:\n"
         "  --memfd, --hugetlb     memory of a sealed memfd; of huge pages\n"
+        "  --udmabuf              a dma-buf of a sealed memfd (/dev/udmabuf); the CPU looks at the memfd behind it\n"
         "  --file PATH            a file; made, or made larger, if --size asks for it\n"
         "  --size BYTES[K|M|G]    how much to register; default: the whole file, 64 MiB\n"
         "  --offset BYTES[K|M|G]  where in the file to begin\n"
         "  --read-only            for RDMA reads only\n"
-        "  --method METHOD        odp, pinned, any (default)\n"
+        "  --method METHOD        odp, pinned, dmabuf, any (default)\n"
         "  --socket PATH          of the service; default $PINLEASE_SOCKET or " PINLEASE_DEFAULT_SOCKET "\n"
         "  --sessions N           leave after N clients; default: serve until a signal comes\n"
         "  --hold                 with --sessions: stay, and keep the memory registered, until a signal comes\n"
@@ -55,6 +56,7 @@ enum {
         OPTION_HELP,
         OPTION_MEMFD,
         OPTION_HUGETLB,
+        OPTION_UDMABUF,
         OPTION_FILE,
         OPTION_SIZE,
         OPTION_OFFSET,
@@ -82,6 +84,7 @@ static const struct option server_options[] = {
         COMMON,
         { "memfd", no_argument, NULL, OPTION_MEMFD },
         { "hugetlb", no_argument, NULL, OPTION_HUGETLB },
+        { "udmabuf", no_argument, NULL, OPTION_UDMABUF },
         { "file", required_argument, NULL, OPTION_FILE },
         { "size", required_argument, NULL, OPTION_SIZE },
         { "offset", required_argument, NULL, OPTION_OFFSET },
@@ -142,7 +145,7 @@ static unsigned int parse_method(const char *name) {
         for (unsigned int method = PINLEASE_METHOD_ODP; method <= PINLEASE_METHOD_ANY; method++)
                 if (strcmp(name, pinlease_strmethod((enum pinlease_method)method)) == 0)
                         return method;
-        errx(STATUS_USAGE, "--method: '%s' is none of odp, pinned, any", name);
+        errx(STATUS_USAGE, "--method: '%s' is none of odp, pinned, dmabuf, any", name);
 }
 
 static unsigned int parse_guards(const char *list) {
@@ -186,6 +189,9 @@ static void set_option(struct options *o, int option, const char *name, const ch
                 break;
         case OPTION_HUGETLB:
                 o->hugetlb = true;
+                break;
+        case OPTION_UDMABUF:
+                o->udmabuf = true;
                 break;
         case OPTION_FILE:
                 o->file = value;
@@ -268,7 +274,7 @@ int main(int argc, char *argv[]) {
                 set_option(&o, option, (is_server ? server_options : client_options)[index].name, optarg, is_server);
 
         if (is_server) {
-                if (optind != argc || o.memfd + o.hugetlb + (o.file != NULL) != 1)
+                if (optind != argc || o.memfd + o.hugetlb + o.udmabuf + (o.file != NULL) != 1)
                         usage();
                 return server_run(&o);
         }

@@ -8,7 +8,7 @@
  * that owns the memory.
  *
  *   pingpong.c    options
- *   memory.c      the server's memory, a memfd, huge pages, or a file, and its registration by pinlease: begin here
+ *   memory.c      the server's memory, a memfd, huge pages, a dma-buf, or a file, and its registration by pinlease: begin here
  *   server.c      offers the memory to one client after another, judges what they wrote
  *   keeping.c     the memory is a file that somebody changes: the connection is kept
  *   client.c      writes, reads back, compares; needs no pinlease on its host
@@ -40,8 +40,8 @@ struct options {
         const char *source;  /* client: what to connect from, or NULL */
         const char *port;
 
-        /* Server: exactly one of the three */
-        bool memfd, hugetlb;
+        /* Server: exactly one of the four */
+        bool memfd, hugetlb, udmabuf;
         const char *file;
 
         uint64_t size;   /* 0: the whole file, or 64 MiB */
@@ -73,12 +73,14 @@ int client_run(const struct options *options);
 
 struct memory {
         int fd;
+        int dmabuf; /* a dma-buf of all of it, which is registered instead; or -1 */
         uint64_t offset, length; /* of what is registered, in the file */
         uint8_t *start;          /* where byte `offset` is mapped */
         void *map;
         size_t map_length;
         char name[128];
 };
+#define MEMORY_NONE { .fd = -1, .dmabuf = -1 }
 
 /* Returns 0, or -1 after a message. */
 int memory_open(const struct options *options, struct memory *ret_memory);

@@ -306,7 +306,7 @@ static void serve(struct server *s) {
 }
 
 int server_run(const struct options *options) {
-        struct server s = { .options = options, .memory.fd = -1, .messages.fd = -1, .signal_fd = -1 };
+        struct server s = { .options = options, .memory = MEMORY_NONE, .messages = MEMORY_NONE, .signal_fd = -1 };
         sigset_t signals;
 
         if (memory_open(options, &s.memory) < 0 || memory_open_messages(&s.messages) < 0) {
