@@ -93,8 +93,9 @@ step 'configure names missing packages' tests/configure-names-packages
 step 'shellcheck' shellcheck -x "${shell_scripts[@]}"
 # What the module needs has been installed above.
 counting_step 'integration tests in the guest' env PINLEASE_REQUIRE_KMOD=1 make -C build check-vm
-step 'try.sh' ./try.sh
-step 'try.sh --host, in the guest' env PINLEASE_BUILDDIR="$top/build" PINLEASE_VM_NETNS=shared \
+step 'try.sh' env PINLEASE_REQUIRE_KMOD=1 ./try.sh
+kmod=$(PINLEASE_BUILDDIR="$top/build" tests/kmod/build) || kmod=
+step 'try.sh --host, in the guest' env PINLEASE_BUILDDIR="$top/build" PINLEASE_VM_KMOD="$kmod" PINLEASE_REQUIRE_KMOD=1 PINLEASE_VM_NETNS=shared \
 	PINLEASE_TRY_FILE=/mnt/ext4/try PINLEASE_TRY_DAX_FILE=/mnt/xfs-dax/try tests/vm/run ip netns exec hosta tests/try-host build
 
 printf '\n%d s in all.' $((SECONDS - started))

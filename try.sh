@@ -1,6 +1,6 @@
 #!/bin/bash
 # Shows pinlease at work: a brokered registration that carries real RDMA bytes, a refusal that explains itself, a file that is
-# truncated under the traffic, and memory that fails.
+# truncated under the traffic, a dma-buf, and memory that fails.
 #
 #   ./try.sh          in a soft-RoCE guest, on any Debian 12 or 13 machine, as root; no RDMA hardware is needed
 #   ./try.sh --host   on this host, with its own RDMA device
@@ -47,7 +47,14 @@ if [ "${1:-}" = --host ]; then
 else
 	tell "3. Installing into a folder, and booting a machine with two soft-RoCE hosts over it (emulated: be patient)"
 	quietly make -C build stage
-	PINLEASE_BUILDDIR=$top/build PINLEASE_VM_STAGE=$top/build/stage PINLEASE_VM_NETNS=shared tests/vm/run tests/try-guest
+	export PINLEASE_BUILDDIR=$top/build
+	# Soft-RoCE registers no dma-bufs by itself. Without the module that has it do so one scene is missing.
+	if ! kmod=$(tests/kmod/build 2>build/try-kmod.log); then
+		PINLEASE_KMOD_MISSING=$(tail -n 1 build/try-kmod.log)
+		export PINLEASE_KMOD_MISSING
+		cat build/try-kmod.log
+	fi
+	PINLEASE_VM_KMOD=$kmod PINLEASE_VM_STAGE=$top/build/stage PINLEASE_VM_NETNS=shared tests/vm/run tests/try-guest
 fi
 
 printf '\nAll of it took %d s.\ntry: OK\n' $((SECONDS - started))
