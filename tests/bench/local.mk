@@ -1,10 +1,11 @@
 # Measurements: make bench boots the guest and prints the tables of doc/PERFORMANCE.md; JSON in vm-out/bench*.json. PINLEASE_BENCH
-# names the parts that are wanted: "policy registrations sessions breaks watching attacks".
+# names the parts that are wanted: "policy registrations dmabuf sessions breaks watching attacks".
 
 TEST_PROGRAMS_VM += \
 	tests/bench/pinlease-bench \
 	tests/bench/pinlease-bench-attacks \
 	tests/bench/pinlease-bench-breaks \
+	tests/bench/pinlease-bench-dmabuf \
 	tests/bench/pinlease-bench-sessions \
 	tests/bench/pinlease-bench-watching
 
@@ -25,6 +26,11 @@ tests_bench_pinlease_bench_breaks_SOURCES = tests/bench/pinlease-bench-breaks.c 
 tests_bench_pinlease_bench_breaks_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_breaks_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_breaks_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
+
+tests_bench_pinlease_bench_dmabuf_SOURCES = tests/bench/pinlease-bench-dmabuf.c $(bench_files)
+tests_bench_pinlease_bench_dmabuf_CPPFLAGS = $(BENCH_CPPFLAGS)
+tests_bench_pinlease_bench_dmabuf_CFLAGS = $(BENCH_CFLAGS)
+tests_bench_pinlease_bench_dmabuf_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
 
 tests_bench_pinlease_bench_sessions_SOURCES = tests/bench/pinlease-bench-sessions.c $(bench_common)
 tests_bench_pinlease_bench_sessions_CPPFLAGS = $(BENCH_CPPFLAGS)
@@ -54,6 +60,7 @@ EXTRA_DIST += tests/bench/guest tests/bench/start-steps
 
 bench: stage tests/bench/pinlease-bench-policy
 	case " $${PINLEASE_BENCH:-policy} " in *" policy "*) tests/bench/pinlease-bench-policy ;; esac
-	$(VM_ENV) $(abs_top_srcdir)/tests/vm/run $(abs_top_srcdir)/tests/bench/guest
+	kmod=; case " $${PINLEASE_BENCH:-dmabuf} " in *" dmabuf "*) kmod=$$($(VM_ENV) $(abs_top_srcdir)/tests/kmod/build) || kmod= ;; esac; \
+	$(VM_ENV) PINLEASE_VM_KMOD=$$kmod $(abs_top_srcdir)/tests/vm/run $(abs_top_srcdir)/tests/bench/guest
 
 .PHONY: bench

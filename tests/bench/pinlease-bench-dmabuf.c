@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * What it costs to register the same memory as a dma-buf, by a pin, and by ODP: a memfd and its udmabuf. soft-RoCE
+ * registers dma-bufs by the kernel module of tests/kmod alone, which pins their pages; see doc/PERFORMANCE.md for what
+ * follows from that.
+ *
+ * Every round does every measurement once, in an order that is drawn anew; the figures are medians over the rounds. One
+ * measurement is register + deregister. "warm" is with another registration of the same memory, which keeps the
+ * registrar's view of it; of a dma-buf there is no view.
+ *
+ * usage: pinlease-bench-dmabuf [ROUNDS]      the table, and JSON on descriptor 3 if it is open
+ */
+
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <linux/udmabuf.h>
+#include <rdma/ib_user_ioctl_verbs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "file.h"
+#include "uverbs.h"
+
+static const size_t sizes[] = { 4096, 65536, 1 << 20, 64 << 20 };
+
+enum kind { BARE, DMABUF, PINNED_COLD, PINNED_WARM, ODP_COLD, ODP_WARM, ROUND_TRIP, N_KINDS };
+
+static const char *const kind_names[N_KINDS] = {
+        "bare dma-buf", "dma-buf", "pinned cold", "pinned warm", "odp cold", "odp warm", "round trip",
+};
+
+#define N_CASES (ELEMENTSOF(sizes) * N_KINDS)
+
+struct bench {
+        struct ibv_context *context;
+        struct ibv_pd *pd;
+        struct pinlease *session;
+        int fd;       /* a sealed memfd of the largest size, all of it touched */
+        int dmabuf;   /* its udmabuf */
+        void *memory; /* its mapping, populated */
+};
+
+static void open_memory(struct bench *b) {
+        const size_t size = sizes[ELEMENTSOF(sizes) - 1];
+        struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = size };
+        int device;
+
+        b->fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 ||
+            fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+                die("memfd", errno);
+        b->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
+        if (b->memory == MAP_FAILED)
+                die("mmap", errno);
+        memset(b->memory, 1, size);
+
+        device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
+        if (device < 0)
+                die("/dev/udmabuf", errno);
+        create.memfd = (uint32_t)b->fd;
+        b->dmabuf = ioctl(device, UDMABUF_CREATE, &create);
+        if (b->dmabuf < 0)
+                die("UDMABUF_CREATE", errno);
+        close(device);
+}
+
+static void open_all(struct bench *b) {
+        struct ibv_device **devices = ibv_get_device_list(NULL);
+
+        if (!devices || !devices[0])
+                die("no RDMA device", ENODEV);
+        b->context = ibv_open_device(devices[0]);
+        if (!b->context)
+                die("ibv_open_device", errno);
+        b->pd = ibv_alloc_pd(b->context);
+        if (!b->pd)
+                die("ibv_alloc_pd", errno);
+        open_memory(b);
+        if (pinlease_connect(NULL, NULL, NULL, &b->session) < 0)
+                die_refused(NULL);
+        if (pinlease_attach(b->session, b->context) < 0)
+                die_refused(b->session);
+}
+
+/* The kernel's own calls, in this process: libibverbs does not make them for soft-RoCE. */
+static double bare(const struct bench *b, size_t size) {
+        const struct uverbs_device device = { .fd = b->context->cmd_fd, .driver_id = RDMA_DRIVER_RXE };
+        const struct uverbs_dmabuf range = { .fd = b->dmabuf, .length = size, .iova = (uintptr_t)b->memory };
+        struct uverbs_command command;
+        struct uverbs_mr_keys keys;
+        double from = now_us();
+        int r;
+
+        r = uverbs_kernel.reg_dmabuf_mr(&device, b->pd->handle, &range, ACCESS_READ_WRITE, &command, &keys);
+        if (r < 0)
+                die("REG_DMABUF_MR (soft-RoCE has it by the module of tests/kmod)", r);
+        r = uverbs_kernel.dereg_mr(&device, keys.handle);
+        if (r < 0)
+                die("DEREG_MR", r);
+        return now_us() - from;
+}
+
+static struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
+        struct pinlease_mr *mr;
+        int r;
+
+        if (method == PINLEASE_METHOD_DMABUF)
+                r = pinlease_reg_dmabuf(
+                        b->session, b->pd, b->dmabuf, 0, size, (uintptr_t)b->memory, ACCESS_READ_WRITE, NULL, &mr);
+        else
+                r = pinlease_reg_fd(
+                        b->session, b->pd, b->fd, 0, size, b->memory, ACCESS_READ_WRITE, (unsigned int)method, &mr);
+        if (r < 0)
+                die_refused(b->session);
+        return mr;
+}
+
+static double brokered(struct bench *b, size_t size, enum pinlease_method method, bool warm) {
+        struct pinlease_mr *holder = warm ? brokered_register(b, size, method) : NULL, *mr;
+        double from, took;
+
+        from = now_us();
+        mr = brokered_register(b, size, method);
+        if (pinlease_dereg(b->session, mr) < 0)
+                die_refused(b->session);
+        took = now_us() - from;
+
+        if (holder && pinlease_dereg(b->session, holder) < 0)
+                die_refused(b->session);
+        return took;
+}
+
+/* An empty request and its answer. */
+static double round_trip(struct bench *b) {
+        double from = now_us();
+
+        if (pinlease_ping(b->session) < 0)
+                die_refused(b->session);
+        return now_us() - from;
+}
+
+static double measure(struct bench *b, enum kind kind, size_t size) {
+        switch (kind) {
+        case BARE:
+                return bare(b, size);
+        case DMABUF:
+                return brokered(b, size, PINLEASE_METHOD_DMABUF, false);
+        case PINNED_COLD:
+        case PINNED_WARM:
+                return brokered(b, size, PINLEASE_METHOD_PINNED, kind == PINNED_WARM);
+        case ODP_COLD:
+        case ODP_WARM:
+                return brokered(b, size, PINLEASE_METHOD_ODP, kind == ODP_WARM);
+        default:
+                return round_trip(b);
+        }
+}
+
+static void shuffle(size_t order[N_CASES]) {
+        for (size_t i = N_CASES - 1; i > 0; i--) {
+                size_t j = (size_t)random() % (i + 1), t = order[i];
+
+                order[i] = order[j];
+                order[j] = t;
+        }
+}
+
+static void run_rounds(struct bench *b, size_t rounds, double *values) {
+        size_t order[N_CASES];
+
+        for (size_t i = 0; i < N_CASES; i++)
+                order[i] = i;
+        for (size_t round = 0; round < rounds; round++) {
+                shuffle(order);
+                for (size_t k = 0; k < N_CASES; k++) {
+                        size_t i = order[k];
+
+                        values[i * rounds + round] = measure(b, (enum kind)(i % N_KINDS), sizes[i / N_KINDS]);
+                }
+        }
+}
+
+static double median_trip(size_t rounds, const double *values) {
+        double *trips = calloc(ELEMENTSOF(sizes) * rounds, sizeof *trips), trip;
+        size_t n = 0;
+
+        if (!trips)
+                die("memory", ENOMEM);
+        for (size_t i = ROUND_TRIP; i < N_CASES; i += N_KINDS)
+                for (size_t round = 0; round < rounds; round++)
+                        trips[n++] = values[i * rounds + round];
+        trip = median(trips, n);
+        free(trips);
+        return trip;
+}
+
+static void report(size_t rounds, double *values, double trip) {
+        json_object *rows = json_object_new_array(), *top = json_object_new_object();
+
+        (void)printf("The same memfd, as a dma-buf (its udmabuf), pinned and by ODP; medians of %zu interleaved "
+                     "rounds, microseconds;\n"
+                     "bare round trip %.0f.\n"
+                     "\n"
+                     "| size | bare dma-buf | dma-buf | pinned, cold | pinned, warm | odp, cold | odp, warm | "
+                     "(dma-buf - bare) / round trip |\n"
+                     "|---|---|---|---|---|---|---|---|\n",
+                     rounds,
+                     trip);
+        for (size_t size = 0; size < ELEMENTSOF(sizes); size++) {
+                json_object *row = json_object_new_object();
+                double m[ROUND_TRIP];
+
+                json_object_object_add(row, "bytes", json_object_new_int64((int64_t)sizes[size]));
+                (void)printf("| %zu KiB |", sizes[size] / 1024);
+                for (size_t kind = 0; kind < ROUND_TRIP; kind++) {
+                        m[kind] = median(values + (size * N_KINDS + kind) * rounds, rounds);
+                        json_object_object_add(row, kind_names[kind], json_object_new_double(m[kind]));
+                        (void)printf(" %.0f |", m[kind]);
+                }
+                (void)printf(" %.2f |\n", (m[DMABUF] - m[BARE]) / trip);
+                json_object_array_add(rows, row);
+        }
+
+        json_object_object_add(top, "rounds", json_object_new_int64((int64_t)rounds));
+        json_object_object_add(top, "round_trip_us", json_object_new_double(trip));
+        json_object_object_add(top, "rows", rows);
+        if (fcntl(3, F_GETFD) >= 0)
+                (void)dprintf(3, "%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PRETTY));
+        json_object_put(top);
+}
+
+int main(int argc, char *argv[]) {
+        size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 41;
+        struct bench b = { .fd = -1, .dmabuf = -1 };
+        double *values;
+
+        if (argc > 2 || rounds == 0) {
+                (void)fprintf(stderr, "usage: pinlease-bench-dmabuf [ROUNDS]\n");
+                return 2;
+        }
+        values = calloc(N_CASES * rounds, sizeof *values);
+        if (!values)
+                die("memory", ENOMEM);
+
+        open_all(&b);
+        run_rounds(&b, 1, values); /* what happens only the first time */
+        run_rounds(&b, rounds, values);
+        report(rounds, values, median_trip(rounds, values));
+
+        free(values);
+        pinlease_disconnect(b.session);
+        (void)ibv_dealloc_pd(b.pd);
+        (void)ibv_close_device(b.context);
+        return EXIT_SUCCESS;
+}
