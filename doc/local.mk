@@ -7,4 +7,4 @@ nodist_man8_MANS = doc/man/pinleased.8
 endif
 
 CLEANFILES += doc/man/pinlease-policy.5 doc/man/pinleased.8
-EXTRA_DIST += SECURITY.md doc/OPERATIONS.md doc/man/pinlease-policy.5.scd doc/man/pinleased.8.scd
+EXTRA_DIST += SECURITY.md doc/ACCELERATORS.md doc/examples/exporters.c doc/OPERATIONS.md doc/man/pinlease-policy.5.scd doc/man/pinleased.8.scd

@@ -6,7 +6,7 @@
 
 STAGE = $(abs_builddir)/stage
 testdir = $(pkglibexecdir)/tests
-TEST_PROGRAMS_VM = pl-raw pinleased-old pinlease-session-old pinlease-session-ledger
+TEST_PROGRAMS_VM = pl-raw pinleased-old pinlease-session-old pinlease-session-ledger doc/examples/accelerator
 
 noinst_PROGRAMS = $(TEST_PROGRAMS_VM)
 
@@ -110,6 +110,12 @@ pinlease_session_ledger_SOURCES = $(pinlease_session_SOURCES) daemon/ledger.c
 pinlease_session_ledger_CPPFLAGS = $(AM_CPPFLAGS) -DLEDGER_VERSION=1
 pinlease_session_ledger_CFLAGS = $(pinlease_session_CFLAGS)
 pinlease_session_ledger_LDADD = $(pinlease_session_LDADD)
+
+# The example of doc/ACCELERATORS.md, compiled as anybody would: it knows nothing of config.h.
+doc_examples_accelerator_SOURCES = doc/examples/accelerator.c doc/examples/exported.h
+doc_examples_accelerator_CPPFLAGS = -I$(top_srcdir)/client -I$(top_srcdir)/proto
+doc_examples_accelerator_CFLAGS = $(AM_CFLAGS) $(IBVERBS_CFLAGS)
+doc_examples_accelerator_LDADD = libpinlease.la $(IBVERBS_LIBS)
 
 EXTRA_DIST += \
 	tests/integration/README.md \

@@ -616,7 +616,7 @@ tests_unit_test_uverbs_dmabuf_LDADD = $(UNIT_LIBS)
 # --- scripts ------------------------------------------------------------------------------------------------------------
 
 AM_TESTS_ENVIRONMENT = CC='$(CC)'; NM='$(NM)'; IBVERBS_CFLAGS='$(IBVERBS_CFLAGS)'; export CC NM IBVERBS_CFLAGS;
-UNIT_SHELL = tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_install.sh tests/unit/test_layers.sh tests/unit/test_pinleased.sh \
+UNIT_SHELL = tests/unit/test_accelerators.sh tests/unit/test_catalog.sh tests/unit/test_docs.sh tests/unit/test_install.sh tests/unit/test_layers.sh tests/unit/test_pinleased.sh \
 	tests/unit/test_readme.sh tests/unit/test_symbols.sh tests/unit/test_units.sh
 TESTS += $(UNIT_SHELL)
 
