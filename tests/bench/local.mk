@@ -16,8 +16,9 @@ bench_common = \
 	tests/bench/bench.c tests/bench/bench.h \
 	tests/integration/proc.c tests/integration/proc.h
 bench_files = tests/bench/file.c tests/bench/file.h $(bench_common)
+bench_rounds = tests/bench/rounds.c tests/bench/rounds.h $(bench_files)
 
-tests_bench_pinlease_bench_SOURCES = tests/bench/pinlease-bench.c $(bench_files)
+tests_bench_pinlease_bench_SOURCES = tests/bench/pinlease-bench.c $(bench_rounds)
 tests_bench_pinlease_bench_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
@@ -27,7 +28,7 @@ tests_bench_pinlease_bench_breaks_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_breaks_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_breaks_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)
 
-tests_bench_pinlease_bench_dmabuf_SOURCES = tests/bench/pinlease-bench-dmabuf.c $(bench_files)
+tests_bench_pinlease_bench_dmabuf_SOURCES = tests/bench/pinlease-bench-dmabuf.c $(bench_rounds)
 tests_bench_pinlease_bench_dmabuf_CPPFLAGS = $(BENCH_CPPFLAGS)
 tests_bench_pinlease_bench_dmabuf_CFLAGS = $(BENCH_CFLAGS)
 tests_bench_pinlease_bench_dmabuf_LDADD = libpinlease.la libpl-proto.la $(BENCH_LIBS)

@@ -13,15 +13,12 @@
  */
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <linux/udmabuf.h>
 #include <rdma/ib_user_ioctl_verbs.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 
-#include "file.h"
+#include "rounds.h"
 #include "uverbs.h"
 
 static const size_t sizes[] = { 4096, 65536, 1 << 20, 64 << 20 };
@@ -34,55 +31,20 @@ static const char *const kind_names[N_KINDS] = {
 
 #define N_CASES (ELEMENTSOF(sizes) * N_KINDS)
 
-struct bench {
-        struct ibv_context *context;
-        struct ibv_pd *pd;
-        struct pinlease *session;
-        int fd;       /* a sealed memfd of the largest size, all of it touched */
-        int dmabuf;   /* its udmabuf */
-        void *memory; /* its mapping, populated */
-};
+static void open_dmabuf(struct bench *b) {
+        struct udmabuf_create create = {
+                .memfd = (uint32_t)b->fd,
+                .flags = UDMABUF_FLAGS_CLOEXEC,
+                .size = sizes[ELEMENTSOF(sizes) - 1],
+        };
+        int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
 
-static void open_memory(struct bench *b) {
-        const size_t size = sizes[ELEMENTSOF(sizes) - 1];
-        struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = size };
-        int device;
-
-        b->fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 ||
-            fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-                die("memfd", errno);
-        b->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
-        if (b->memory == MAP_FAILED)
-                die("mmap", errno);
-        memset(b->memory, 1, size);
-
-        device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
         if (device < 0)
                 die("/dev/udmabuf", errno);
-        create.memfd = (uint32_t)b->fd;
         b->dmabuf = ioctl(device, UDMABUF_CREATE, &create);
         if (b->dmabuf < 0)
                 die("UDMABUF_CREATE", errno);
         close(device);
-}
-
-static void open_all(struct bench *b) {
-        struct ibv_device **devices = ibv_get_device_list(NULL);
-
-        if (!devices || !devices[0])
-                die("no RDMA device", ENODEV);
-        b->context = ibv_open_device(devices[0]);
-        if (!b->context)
-                die("ibv_open_device", errno);
-        b->pd = ibv_alloc_pd(b->context);
-        if (!b->pd)
-                die("ibv_alloc_pd", errno);
-        open_memory(b);
-        if (pinlease_connect(NULL, NULL, NULL, &b->session) < 0)
-                die_refused(NULL);
-        if (pinlease_attach(b->session, b->context) < 0)
-                die_refused(b->session);
 }
 
 /* The kernel's own calls, in this process: libibverbs does not make them for soft-RoCE. */
@@ -133,16 +95,10 @@ static double brokered(struct bench *b, size_t size, enum pinlease_method method
         return took;
 }
 
-/* An empty request and its answer. */
-static double round_trip(struct bench *b) {
-        double from = now_us();
+static double measure(struct bench *b, size_t i) {
+        const enum kind kind = (enum kind)(i % N_KINDS);
+        const size_t size = sizes[i / N_KINDS];
 
-        if (pinlease_ping(b->session) < 0)
-                die_refused(b->session);
-        return now_us() - from;
-}
-
-static double measure(struct bench *b, enum kind kind, size_t size) {
         switch (kind) {
         case BARE:
                 return bare(b, size);
@@ -159,46 +115,8 @@ static double measure(struct bench *b, enum kind kind, size_t size) {
         }
 }
 
-static void shuffle(size_t order[N_CASES]) {
-        for (size_t i = N_CASES - 1; i > 0; i--) {
-                size_t j = (size_t)random() % (i + 1), t = order[i];
-
-                order[i] = order[j];
-                order[j] = t;
-        }
-}
-
-static void run_rounds(struct bench *b, size_t rounds, double *values) {
-        size_t order[N_CASES];
-
-        for (size_t i = 0; i < N_CASES; i++)
-                order[i] = i;
-        for (size_t round = 0; round < rounds; round++) {
-                shuffle(order);
-                for (size_t k = 0; k < N_CASES; k++) {
-                        size_t i = order[k];
-
-                        values[i * rounds + round] = measure(b, (enum kind)(i % N_KINDS), sizes[i / N_KINDS]);
-                }
-        }
-}
-
-static double median_trip(size_t rounds, const double *values) {
-        double *trips = calloc(ELEMENTSOF(sizes) * rounds, sizeof *trips), trip;
-        size_t n = 0;
-
-        if (!trips)
-                die("memory", ENOMEM);
-        for (size_t i = ROUND_TRIP; i < N_CASES; i += N_KINDS)
-                for (size_t round = 0; round < rounds; round++)
-                        trips[n++] = values[i * rounds + round];
-        trip = median(trips, n);
-        free(trips);
-        return trip;
-}
-
 static void report(size_t rounds, double *values, double trip) {
-        json_object *rows = json_object_new_array(), *top = json_object_new_object();
+        json_object *rows = json_object_new_array();
 
         (void)printf("The same memfd, as a dma-buf (its udmabuf), pinned and by ODP; medians of %zu interleaved "
                      "rounds, microseconds;\n"
@@ -224,12 +142,7 @@ static void report(size_t rounds, double *values, double trip) {
                 json_object_array_add(rows, row);
         }
 
-        json_object_object_add(top, "rounds", json_object_new_int64((int64_t)rounds));
-        json_object_object_add(top, "round_trip_us", json_object_new_double(trip));
-        json_object_object_add(top, "rows", rows);
-        if (fcntl(3, F_GETFD) >= 0)
-                (void)dprintf(3, "%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PRETTY));
-        json_object_put(top);
+        report_rows(rows, rounds, trip);
 }
 
 int main(int argc, char *argv[]) {
@@ -245,14 +158,13 @@ int main(int argc, char *argv[]) {
         if (!values)
                 die("memory", ENOMEM);
 
-        open_all(&b);
-        run_rounds(&b, 1, values); /* what happens only the first time */
-        run_rounds(&b, rounds, values);
-        report(rounds, values, median_trip(rounds, values));
+        bench_open(&b, sizes[ELEMENTSOF(sizes) - 1]);
+        open_dmabuf(&b);
+        run_rounds(&b, measure, N_CASES, 1, values); /* what happens only the first time */
+        run_rounds(&b, measure, N_CASES, rounds, values);
+        report(rounds, values, median_of_every(values, ROUND_TRIP, N_KINDS, N_CASES, rounds));
 
         free(values);
-        pinlease_disconnect(b.session);
-        (void)ibv_dealloc_pd(b.pd);
-        (void)ibv_close_device(b.context);
+        bench_close(&b);
         return EXIT_SUCCESS;
 }

@@ -17,12 +17,11 @@
  */
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#include "file.h"
+#include "rounds.h"
 
 static const size_t sizes[] = { 4096, 65536, 1 << 20, 16 << 20, 64 << 20 };
 static const enum pinlease_method methods[] = { PINLEASE_METHOD_PINNED, PINLEASE_METHOD_ODP };
@@ -30,45 +29,6 @@ static const enum pinlease_method methods[] = { PINLEASE_METHOD_PINNED, PINLEASE
 enum kind { DIRECT_COLD, DIRECT_WARM, BROKERED_COLD, BROKERED_WARM, ROUND_TRIP, N_KINDS };
 
 static const char *const kind_names[N_KINDS] = { "direct cold", "direct warm", "brokered cold", "brokered warm", "round trip" };
-
-struct bench {
-        struct ibv_context *context;
-        struct ibv_pd *pd;
-        struct pinlease *session;
-        int fd;       /* a sealed memfd of the largest size, all of it touched */
-        void *memory; /* its mapping, populated */
-};
-
-static void open_all(struct bench *b) {
-        const size_t size = sizes[ELEMENTSOF(sizes) - 1];
-        struct ibv_device **devices;
-        int r;
-
-        devices = ibv_get_device_list(NULL);
-        if (!devices || !devices[0])
-                die("no RDMA device", ENODEV);
-        b->context = ibv_open_device(devices[0]);
-        if (!b->context)
-                die("ibv_open_device", errno);
-        b->pd = ibv_alloc_pd(b->context);
-        if (!b->pd)
-                die("ibv_alloc_pd", errno);
-
-        b->fd = memfd_create("bench", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (b->fd < 0 || ftruncate(b->fd, (off_t)size) < 0 || fcntl(b->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-                die("memfd", errno);
-        b->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, b->fd, 0);
-        if (b->memory == MAP_FAILED)
-                die("mmap", errno);
-        memset(b->memory, 1, size);
-
-        r = pinlease_connect(NULL, NULL, NULL, &b->session);
-        if (r < 0)
-                die_refused(NULL);
-        r = pinlease_attach(b->session, b->context);
-        if (r < 0)
-                die_refused(b->session);
-}
 
 static double direct(struct bench *b, size_t size, enum pinlease_method method, bool cold) {
         unsigned int access = ACCESS_READ_WRITE | (method == PINLEASE_METHOD_ODP ? IBV_ACCESS_ON_DEMAND : 0U);
@@ -121,16 +81,11 @@ static double brokered(struct bench *b, size_t size, enum pinlease_method method
         return took;
 }
 
-/* An empty request and its answer. */
-static double round_trip(struct bench *b) {
-        double from = now_us();
+static double measure(struct bench *b, size_t i) {
+        const enum kind kind = (enum kind)(i % N_KINDS);
+        const size_t group = i / N_KINDS, size = sizes[group / ELEMENTSOF(methods)];
+        const enum pinlease_method method = methods[group % ELEMENTSOF(methods)];
 
-        if (pinlease_ping(b->session) < 0)
-                die_refused(b->session);
-        return now_us() - from;
-}
-
-static double measure(struct bench *b, enum kind kind, size_t size, enum pinlease_method method) {
         switch (kind) {
         case DIRECT_COLD:
         case DIRECT_WARM:
@@ -145,35 +100,8 @@ static double measure(struct bench *b, enum kind kind, size_t size, enum pinleas
 
 #define N_CASES (ELEMENTSOF(sizes) * ELEMENTSOF(methods) * N_KINDS)
 
-static void shuffle(size_t order[N_CASES]) {
-        for (size_t i = N_CASES - 1; i > 0; i--) {
-                size_t j = (size_t)random() % (i + 1), t = order[i];
-
-                order[i] = order[j];
-                order[j] = t;
-        }
-}
-
-static void run_rounds(struct bench *b, size_t rounds, double *values) {
-        size_t order[N_CASES];
-
-        for (size_t i = 0; i < N_CASES; i++)
-                order[i] = i;
-        for (size_t round = 0; round < rounds; round++) {
-                shuffle(order);
-                for (size_t k = 0; k < N_CASES; k++) {
-                        size_t i = order[k], kind = i % N_KINDS, group = i / N_KINDS;
-
-                        values[i * rounds + round] = measure(b,
-                                                             (enum kind)kind,
-                                                             sizes[group / ELEMENTSOF(methods)],
-                                                             methods[group % ELEMENTSOF(methods)]);
-                }
-        }
-}
-
 static void report(size_t rounds, double *values, double trip) {
-        json_object *rows = json_object_new_array(), *top = json_object_new_object();
+        json_object *rows = json_object_new_array();
 
         (void)printf("Medians of %zu interleaved rounds, microseconds; bare round trip %.0f.\n"
                      "\n"
@@ -205,31 +133,18 @@ static void report(size_t rounds, double *values, double trip) {
                              (m[BROKERED_WARM] - m[DIRECT_WARM]) / trip);
         }
 
-        json_object_object_add(top, "rounds", json_object_new_int64((int64_t)rounds));
-        json_object_object_add(top, "round_trip_us", json_object_new_double(trip));
-        json_object_object_add(top, "rows", rows);
-        if (fcntl(3, F_GETFD) >= 0)
-                (void)dprintf(3, "%s\n", json_object_to_json_string_ext(top, JSON_C_TO_STRING_PRETTY));
-        json_object_put(top);
+        report_rows(rows, rounds, trip);
 }
 
 static void table(struct bench *b, size_t rounds) {
-        double *values, *trips;
-        size_t n = 0;
+        double *values = calloc(N_CASES * rounds, sizeof *values);
 
-        values = calloc(N_CASES * rounds, sizeof *values);
-        trips = calloc(N_CASES * rounds / N_KINDS, sizeof *trips);
-        if (!values || !trips)
+        if (!values)
                 die("memory", ENOMEM);
-
-        run_rounds(b, 1, values); /* what happens only the first time */
-        run_rounds(b, rounds, values);
-        for (size_t i = ROUND_TRIP; i < N_CASES; i += N_KINDS)
-                for (size_t round = 0; round < rounds; round++)
-                        trips[n++] = values[i * rounds + round];
-        report(rounds, values, median(trips, n));
+        run_rounds(b, measure, N_CASES, 1, values); /* what happens only the first time */
+        run_rounds(b, measure, N_CASES, rounds, values);
+        report(rounds, values, median_of_every(values, ROUND_TRIP, N_KINDS, N_CASES, rounds));
         free(values);
-        free(trips);
 }
 
 static void loop(struct bench *b, size_t n, const char *name) {
@@ -258,14 +173,12 @@ int main(int argc, char *argv[]) {
                 return 2;
         }
 
-        open_all(&b);
+        bench_open(&b, sizes[ELEMENTSOF(sizes) - 1]);
         if (argc == 4)
                 loop(&b, strtoul(argv[2], NULL, 10), argv[3]);
         else
                 table(&b, argc > 1 ? strtoul(argv[1], NULL, 10) : 41);
 
-        pinlease_disconnect(b.session);
-        (void)ibv_dealloc_pd(b.pd);
-        (void)ibv_close_device(b.context);
+        bench_close(&b);
         return EXIT_SUCCESS;
 }
