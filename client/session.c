@@ -272,23 +272,6 @@ static bool take_event(struct pinlease *p, const struct pl_packet *packet) {
 }
 
 /*
- * A service that refuses a session sends REFUSED and closes without reading. If our HELLO was in its queue by then, the
- * kernel puts ECONNRESET before the packet that we have got: it is reported once, and what was sent can be read after
- * it.
- */
-static int receive(struct pinlease *p, int flags, struct pl_received *ret_received) {
-        int r;
-
-        r = pl_wire_recv(p->sock, flags, ret_received);
-        if (r == -ECONNRESET) {
-                r = pl_wire_recv(p->sock, MSG_DONTWAIT, ret_received);
-                if (r == -EAGAIN)
-                        r = -ECONNRESET;
-        }
-        return r;
-}
-
-/*
  * Receives until there is something other than an event: the answer to `seq`. Returns 0 with a positive answer, the
  * errno of a refusal, or, without MSG_DONTWAIT never, -EAGAIN. seq and opcode are 0 if no answer is expected.
  */
@@ -299,7 +282,7 @@ static int await(struct pinlease *p, int flags, uint32_t seq, uint16_t opcode, s
                 enum pinlease_code code;
                 int r;
 
-                r = receive(p, flags, received);
+                r = pl_wire_recv_last(p->sock, flags, received);
                 if (r == -EAGAIN)
                         return r;
                 if (r < 0)

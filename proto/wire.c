@@ -54,6 +54,18 @@ int pl_wire_recv(int sock, int flags, struct pl_received *ret_received) {
         return 0;
 }
 
+int pl_wire_recv_last(int sock, int flags, struct pl_received *ret_received) {
+        int r;
+
+        r = pl_wire_recv(sock, flags, ret_received);
+        if (r == -ECONNRESET) {
+                r = pl_wire_recv(sock, MSG_DONTWAIT, ret_received);
+                if (r == -EAGAIN)
+                        r = -ECONNRESET;
+        }
+        return r;
+}
+
 int pl_wire_send(int sock, int flags, const struct pl_packet *packet, int fd) {
         union {
                 struct cmsghdr header;

@@ -26,6 +26,13 @@ struct pl_received {
 int pl_wire_recv(int sock, int flags, struct pl_received *ret_received);
 
 /*
+ * The same, by a client. A service that refuses a session sends REFUSED and closes without reading. If our HELLO was in its queue by
+ * then, the kernel puts ECONNRESET before the packet that we have got: it is reported once, and what was sent can be read
+ * after it.
+ */
+int pl_wire_recv_last(int sock, int flags, struct pl_received *ret_received);
+
+/*
  * Sends a packet with at most one descriptor (-1: none). flags: MSG_DONTWAIT or 0. EINTR is retried.
  * Returns 0; -EAGAIN when the other side does not read; -ECONNRESET when it has closed (never SIGPIPE).
  */

@@ -86,7 +86,7 @@ int raw_recv_any(const struct raw *raw, struct pl_packet *ret_packet) {
         int r;
 
         await_readable(raw->sock, "the service's answer");
-        r = pl_wire_recv(raw->sock, 0, &received);
+        r = pl_wire_recv_last(raw->sock, 0, &received);
         if (r < 0)
                 return r;
         CHECK(!received.truncated && !received.fds_lost);

@@ -145,6 +145,16 @@ TEST(test_reset) {
         assert_int_equal(pl_wire_send(pair[1], 0, &packet, -1), 0);
         pair[1] = pl_close(pair[1]);
         assert_int_equal(pl_wire_recv(pair[0], 0, &received), -ECONNRESET);
+        assert_int_equal(pl_wire_recv_last(pair[0], 0, &received), 0);
+        assert_int_equal(pl_wire_recv_last(pair[0], 0, &received), -ECONNRESET);
+        close_pair(pair);
+
+        make_pair(pair);
+        assert_int_equal(pl_wire_send(pair[0], 0, &packet, -1), 0);
+        assert_int_equal(pl_wire_send(pair[1], 0, &packet, -1), 0);
+        pair[1] = pl_close(pair[1]);
+        assert_int_equal(pl_wire_recv_last(pair[0], 0, &received), 0);
+        assert_int_equal(pl_wire_recv_last(pair[0], 0, &received), -ECONNRESET);
         close_pair(pair);
 }
 
