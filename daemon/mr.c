@@ -6,11 +6,15 @@
 #define BUSY_TRIES 400
 #define BUSY_SLEEP_NS 5000000
 
-/* Of a dma-buf a driver may have left what is 0. */
+/*
+ * Of a dma-buf a driver may have left what is 0: then only the keys tell, and of the two the remote one may be 0 for all that peers
+ * cannot reach.
+ */
 static bool is_ours(const struct ledger_record *record, const struct uverbs_mr_keys *keys, const struct uverbs_mr_info *info) {
         bool may_be_unset = record->method == PINLEASE_METHOD_DMABUF;
 
-        return info->rkey == keys->rkey && (info->length == record->length || (may_be_unset && info->length == 0)) &&
+        return info->lkey == keys->lkey && info->rkey == keys->rkey &&
+               (info->length == record->length || (may_be_unset && info->length == 0)) &&
                (info->iova == record->iova || (may_be_unset && info->iova == 0));
 }
 

@@ -24,7 +24,7 @@ int mr_try(const struct uverbs_ops *uverbs,
 
 /*
  * Handles are used again at once, also for what the app registers by itself: the MR is destroyed only if the kernel's
- * own description of the handle (rkey, length, iova) is what was recorded. EBUSY is waited out for two seconds; it has
+ * own description of the handle (keys, length, iova) is what was recorded. EBUSY is waited out for two seconds; it has
  * always passed in under one. This is for an app that wants it: against one that does not, see force.h.
  */
 enum mr_outcome mr_destroy(const struct uverbs_ops *uverbs,

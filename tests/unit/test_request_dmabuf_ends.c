@@ -156,10 +156,16 @@ TEST(test_foreign) {
                 const struct uverbs_device *device = &f.state.contexts[request.context].device;
                 const struct fake_mr *mr = fake_app_reg(device->fd, 0, 0);
                 const struct uverbs_mr_keys keys = { mr->handle, mr->lkey, mr->rkey };
+                const struct uverbs_mr_keys local = { mr->handle, mr->lkey + 1, mr->rkey };
+                const struct uverbs_mr_keys remote = { mr->handle, mr->lkey, mr->rkey + 1 };
 
                 assert_int_equal(mr_try(&fake_ops, device, &record, &keys), MR_FOREIGN);
                 assert_true(mr->live);
                 record.method = PINLEASE_METHOD_DMABUF;
+                /* A driver may give one key of the two to everything. */
+                assert_int_equal(mr_try(&fake_ops, device, &record, &local), MR_FOREIGN);
+                assert_int_equal(mr_try(&fake_ops, device, &record, &remote), MR_FOREIGN);
+                assert_true(mr->live);
                 assert_int_equal(mr_try(&fake_ops, device, &record, &keys), MR_DESTROYED);
                 assert_false(mr->live);
         }
