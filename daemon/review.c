@@ -70,10 +70,9 @@ static uint32_t ask_for_all(struct registrar_state *state, uint32_t *ret_grace_m
         for (uint32_t i = 0; i < state->n_registrations; i++) {
                 struct registration *registration = state->registrations + i;
 
-                /* Private memory and dma-bufs have no file, and no guards. */
+                /* Private memory has no file, and no guards. */
                 if (!registration_is_there(registration) ||
-                    (!registration->file && state->ledger.entries[i].record.backing != PINLEASE_BACKING_ANON &&
-                     state->ledger.entries[i].record.backing != PINLEASE_BACKING_DMABUF))
+                    (!registration->file && state->ledger.entries[i].record.backing != PINLEASE_BACKING_ANON))
                         continue;
                 registration->terms = ask_again(state, i);
                 state->ledger.entries[i].record.flags = registration->terms.kill ? LEDGER_MAY_KILL : 0;
