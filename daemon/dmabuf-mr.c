@@ -76,12 +76,17 @@ int dmabuf_explain(const struct ledger_record *record, int error, struct refusal
                                     "There is no memory to register %" PRIu64 " bytes of this dma-buf (ENOMEM).",
                                     record->length);
         case EIO:
-        case ENODEV:
                 return refuse_errno(ret_refusal,
                                     PINLEASE_CODE_KERNEL,
                                     error,
-                                    "The device has been removed (%s). Close the verbs context.",
-                                    strerrorname_np(-error));
+                                    "The device has been removed (EIO). Close the verbs context.");
+        case ENODEV:
+                /* Also the word of exporters that have taken the memory back: vfio-pci, when its device is reset or closed. */
+                return refuse_errno(ret_refusal,
+                                    PINLEASE_CODE_KERNEL,
+                                    error,
+                                    "The device has been removed, or the exporter has taken this dma-buf back (ENODEV). Have it "
+                                    "exported again; if that does not help, close the verbs context.");
         default:
                 break;
         }

@@ -302,7 +302,7 @@ TEST(test_kernel_errors) {
                 { EFAULT, PINLEASE_CODE_NO_DMABUF, "cannot attach" },
                 { ENOMEM, PINLEASE_CODE_KERNEL, "ENOMEM" },
                 { EIO, PINLEASE_CODE_KERNEL, "removed (EIO)" },
-                { ENODEV, PINLEASE_CODE_KERNEL, "removed (ENODEV)" },
+                { ENODEV, PINLEASE_CODE_KERNEL, "taken this dma-buf back (ENODEV)" },
                 { ENOENT, PINLEASE_CODE_NO_SUCH_PD, "Protection domain 1 " },
         };
         struct pl_register request = make_request(0, PAGE, IOVA, WRITING);
