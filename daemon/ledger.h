@@ -9,13 +9,13 @@
  *
  *   FREE → INTENT           everything about the registration is written, the response is all ones
  *   INTENT: the ioctl runs  the kernel itself writes handle and keys into the entry, before the MR takes effect; or it runs in the app
- *                           (grant.h), and the registrar writes them once it has been told
- *                           of a dma-buf the kernel writes the keys there, and the handle into the header's command, uverbs.h
+ *                           (grant.h), and the registrar writes them once it has been told; of a dma-buf the kernel writes the keys
+ *                           there, and the handle into the header's command, uverbs.h
  *   INTENT → LIVE           the registrar has seen the ioctl return
  *   LIVE → REVOKING         the app has been asked to let go
  *   LIVE or REVOKING → RETIRING → FREE  around the deregistration
  *
- * So an MR exists only if its entry is not FREE and the response's handle is not all ones (0 is a valid handle). The
+ * So an MR exists only if its entry is not FREE and the handle, as ledger_read() gives it, is not all ones (0 is a valid handle). The
  * reverse does not hold: an entry may name a handle that is gone, or that the app uses for something else by now.
  *
  * For whoever reads, the ledger is untrusted data: an entry is copied before it is looked at.
@@ -72,7 +72,7 @@ struct ledger_record {
         uint64_t bytes;      /* what has been charged for it */
         uint32_t owner;      /* of the file, when it was registered */
         uint32_t flags;      /* LEDGER_MAY_KILL */
-        char name[LEDGER_NAME_MAX]; /* what the kernel called the descriptor, see mapping_name() */
+        char name[LEDGER_NAME_MAX]; /* what the kernel called the descriptor, see mapping_name(); of a dma-buf see dmabuf_name() */
 };
 
 /* What a registration is called in front of people; not given twice in a session, unless the count runs over. */

@@ -343,6 +343,27 @@ TEST(test_every_byte_lies) {
         ledger_done(&ledger);
 }
 
+/* Each method there is is listed as that, and no set of them. */
+TEST(test_methods) {
+        struct ledger_record record = make_record(1, 0);
+        struct ledger_listing listing;
+        struct ledger_reader reader;
+        struct ledger_entry *entry;
+        struct ledger ledger;
+
+        must_create(1, &ledger, &reader);
+        entry = ledger_intent(&ledger, 0, &record);
+        ledger_live(entry);
+        for (uint16_t method = 0; method <= 2 * PINLEASE_METHOD_ANY; method++) {
+                bool known = method && !(method & (method - 1)) && method <= PINLEASE_METHOD_ANY;
+
+                entry->record.method = method;
+                assert_int_equal(read_everything(&reader, &listing), 1);
+                assert_int_equal(listing.method, known ? method : 0);
+        }
+        ledger_done(&ledger);
+}
+
 /* What is not known becomes "unknown", what is no name is cut, a slot is where it is. */
 TEST(test_lies_are_sanitised) {
         struct ledger_record record = make_record(7, 1);
@@ -443,7 +464,7 @@ int main(void) {
                 CHECKED(test_read_errors),    CHECKED(test_states),          CHECKED(test_guards),
                 CHECKED(test_all_are_listed), CHECKED(test_odd_calls),       CHECKED(test_leaves_no_trace),
                 CHECKED(test_stats),          CHECKED(test_every_byte_lies), CHECKED(test_lies_are_sanitised),
-                CHECKED(test_random_lies),    CHECKED(test_torn_reads),
+                CHECKED(test_random_lies),    CHECKED(test_torn_reads),      CHECKED(test_methods),
         };
 
         return cmocka_run_group_tests_name("ledger-reader", tests, NULL, NULL);
