@@ -48,6 +48,7 @@ UNIT_TESTS = \
 	tests/unit/test_codec \
 	tests/unit/test_credit \
 	tests/unit/test_explain \
+	tests/unit/test_explain_dmabuf \
 	tests/unit/test_explain_harmless \
 	tests/unit/test_fdclass \
 	tests/unit/test_dmabuf \
@@ -280,6 +281,10 @@ EXPLAIN_TEST_FILES = tests/unit/explain_fixture.c tests/unit/explain_fixture.h
 tests_unit_test_explain_SOURCES = tests/unit/test_explain.c $(EXPLAIN_TEST_FILES)
 tests_unit_test_explain_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_explain_LDADD = $(UNIT_LIBS)
+
+tests_unit_test_explain_dmabuf_SOURCES = tests/unit/test_explain_dmabuf.c daemon/explain-answer.c daemon/explain-guards.c
+tests_unit_test_explain_dmabuf_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_explain_dmabuf_LDADD = $(UNIT_LIBS)
 
 tests_unit_test_explain_harmless_SOURCES = tests/unit/test_explain_harmless.c $(EXPLAIN_TEST_FILES)
 tests_unit_test_explain_harmless_CPPFLAGS = $(UNIT_CPPFLAGS)
