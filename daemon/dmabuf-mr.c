@@ -7,14 +7,6 @@
 
 #include "dmabuf.h"
 
-static int refuse_pd(uint32_t pd, struct refusal *ret_refusal) {
-        return refuse(ret_refusal,
-                      PINLEASE_CODE_NO_SUCH_PD,
-                      "Protection domain %" PRIu32 " does not exist on this verbs context. Pass a PD that was allocated on the "
-                      "attached context.",
-                      pd);
-}
-
 int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint32_t pd, struct refusal *ret_refusal) {
         int r;
 
@@ -22,7 +14,7 @@ int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint3
                 return 0;
         r = uverbs->probe_dmabuf(&context->device, pd);
         if (r == -ENOENT)
-                return refuse_pd(pd, ret_refusal);
+                return r;
         if (r < 0)
                 return refuse_errno(ret_refusal,
                                     PINLEASE_CODE_KERNEL,
@@ -67,8 +59,6 @@ int dmabuf_explain(const struct ledger_record *record, int error, struct refusal
         const char *exporter = pl_dmabuf_exporter_of_name(record->name);
 
         switch (-error) {
-        case ENOENT:
-                return refuse_pd(record->pd, ret_refusal);
         case ENOMEM:
                 return refuse_errno(ret_refusal,
                                     PINLEASE_CODE_KERNEL,

@@ -11,7 +11,7 @@
 
 /*
  * Finds out, once for a verbs context, whether its device registers dma-bufs, and says so in context->methods. Nothing but a try
- * tells, and a try needs a protection domain. Returns 0 or REFUSED.
+ * tells, and a try needs a protection domain. Returns 0, REFUSED, or -ENOENT: there is no such one.
  */
 int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint32_t pd, struct refusal *ret_refusal);
 
@@ -22,7 +22,7 @@ int dmabuf_probe(const struct uverbs_ops *uverbs, struct context *context, uint3
  */
 int dmabuf_name(int fd, char ret_name[LEDGER_NAME_MAX], struct refusal *ret_refusal);
 
-/* The errno of the ioctl, in words. Returns REFUSED. */
+/* The errno of the ioctl, other than ENOENT, in words. Returns REFUSED. */
 int dmabuf_explain(const struct ledger_record *record, int error, struct refusal *ret_refusal);
 
 #endif

@@ -13,21 +13,25 @@
 #include "residency.h"
 #include "verify.h"
 
+static int refuse_pd(uint32_t pd, struct refusal *ret_refusal) {
+        return refuse(ret_refusal,
+                      PINLEASE_CODE_NO_SUCH_PD,
+                      "Protection domain %" PRIu32 " does not exist on this verbs context. Pass a PD that was allocated on the "
+                      "attached context.",
+                      pd);
+}
+
 static int explain_kernel(const struct ledger_record *record,
                           const struct credit *credit,
                           int error,
                           struct refusal *ret_refusal) {
         const char *method = pl_method_name(record->method), *backing = pl_backing_name(record->backing);
 
+        if (error == -ENOENT)
+                return refuse_pd(record->pd, ret_refusal);
         if (record->method == PINLEASE_METHOD_DMABUF)
                 return dmabuf_explain(record, error, ret_refusal);
         switch (-error) {
-        case ENOENT:
-                return refuse(ret_refusal,
-                              PINLEASE_CODE_NO_SUCH_PD,
-                              "Protection domain %" PRIu32 " does not exist on this verbs context. Pass a PD that was "
-                              "allocated on the attached context.",
-                              record->pd);
         case ENOMEM:
                 if (record->method == PINLEASE_METHOD_PINNED)
                         return refuse(ret_refusal,
@@ -401,7 +405,8 @@ static int identify(struct registrar_state *state,
         r = dmabuf_name(fd, ret_name, ret_refusal);
         if (r < 0)
                 return r;
-        return dmabuf_probe(state->uverbs, state->contexts + request->context, request->pd, ret_refusal);
+        r = dmabuf_probe(state->uverbs, state->contexts + request->context, request->pd, ret_refusal);
+        return r == -ENOENT ? refuse_pd(request->pd, ret_refusal) : r;
 }
 
 int request_register(struct registrar_state *state,

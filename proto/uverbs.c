@@ -209,6 +209,7 @@ static int kernel_probe_dmabuf(const struct uverbs_device *device, uint32_t pd) 
                 return 0;
         case -EBADF:
         case -EINVAL:
+        case -EFAULT: /* of some drivers */
                 return 1; /* somebody has looked at the descriptor */
         default:
                 return r < 0 ? r : -EIO;

@@ -22,8 +22,6 @@
 #include "service.h"
 
 #define PAGE 4096
-/* Not an address of anything here, as nobody needs one. */
-#define IOVA UINT64_C(0x5000000000)
 
 /* Two hosts: `from` writes and reads memory of `to`. */
 struct pair {
@@ -62,19 +60,19 @@ static void transfer_parts(int fd, const uint8_t *memory, uint64_t length) {
 
         for (size_t i = 0; i < ELEMENTSOF(parts); i++)
                 keys[i] = dmabuf_register(
-                        &p.to, fd, parts[i].offset, parts[i].length, IOVA + parts[i].offset, ACCESS_READ_WRITE);
+                        &p.to, fd, parts[i].offset, parts[i].length, DMABUF_IOVA + parts[i].offset, ACCESS_READ_WRITE);
         close(fd);
         CHECK_EQUAL(dmabuf_count(), n);
         CHECK_EQUAL(pinned_kib(), pinned);
         for (size_t i = 0; i < ELEMENTSOF(parts); i++) {
                 rdma_transfer(&p.from,
-                              IOVA + parts[i].offset,
+                              DMABUF_IOVA + parts[i].offset,
                               keys[i].rkey,
                               memory + parts[i].offset,
                               parts[i].length,
                               i + 1);
                 CHECK_EQUAL(rdma_compare(&p.from,
-                                         IOVA + parts[i].offset,
+                                         DMABUF_IOVA + parts[i].offset,
                                          keys[i].rkey,
                                          memory + parts[i].offset,
                                          parts[i].length),
@@ -120,10 +118,10 @@ static void run_large(const void *argument _unused_) {
         dmabuf_need_module();
         p = pair_open();
         memory = dmabuf_of_heap(UINT64_C(256) << 20);
-        keys = dmabuf_register(&p.to, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
+        keys = dmabuf_register(&p.to, memory.fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ_WRITE);
         for (uint64_t at = 0; at < memory.length; at += memory.length / 8 - piece / 8)
                 rdma_transfer(&p.from,
-                              IOVA + at,
+                              DMABUF_IOVA + at,
                               keys.rkey,
                               memory.start + at,
                               at + piece <= memory.length ? piece : memory.length - at,
@@ -145,12 +143,12 @@ static void run_access(const void *argument _unused_) {
         memset(memory.start, 'm', memory.length);
         p = pair_open();
         fd = dmabuf_of_memfd(&memory, 0, memory.length);
-        reads = dmabuf_register(&p.to, fd, 0, memory.length, IOVA, ACCESS_READ);
-        part = dmabuf_register(&p.to, fd, PAGE, 2 * PAGE, IOVA + PAGE, ACCESS_READ_WRITE);
-        CHECK_EQUAL(rdma_compare(&p.from, IOVA, reads.rkey, memory.start, memory.length), IBV_WC_SUCCESS);
-        rdma_transfer(&p.from, IOVA + PAGE, part.rkey, memory.start + PAGE, 2 * PAGE, 1);
+        reads = dmabuf_register(&p.to, fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ);
+        part = dmabuf_register(&p.to, fd, PAGE, 2 * PAGE, DMABUF_IOVA + PAGE, ACCESS_READ_WRITE);
+        CHECK_EQUAL(rdma_compare(&p.from, DMABUF_IOVA, reads.rkey, memory.start, memory.length), IBV_WC_SUCCESS);
+        rdma_transfer(&p.from, DMABUF_IOVA + PAGE, part.rkey, memory.start + PAGE, 2 * PAGE, 1);
         memset(p.from.buffer, 'w', PAGE);
-        CHECK_EQUAL(rdma_write_from(&p.from, (uintptr_t)p.from.buffer, p.from.buffer_mr->lkey, IOVA, reads.rkey, 1),
+        CHECK_EQUAL(rdma_write_from(&p.from, (uintptr_t)p.from.buffer, p.from.buffer_mr->lkey, DMABUF_IOVA, reads.rkey, 1),
                     IBV_WC_REM_ACCESS_ERR);
         dmabuf_deregister(&p.to, &reads);
         dmabuf_deregister(&p.to, &part);
@@ -158,11 +156,11 @@ static void run_access(const void *argument _unused_) {
 
         for (unsigned int i = 0; i < 2; i++) {
                 p = pair_open();
-                part = dmabuf_register(&p.to, fd, PAGE, 2 * PAGE, IOVA + PAGE, ACCESS_READ_WRITE);
+                part = dmabuf_register(&p.to, fd, PAGE, 2 * PAGE, DMABUF_IOVA + PAGE, ACCESS_READ_WRITE);
                 CHECK_EQUAL(rdma_write_from(&p.from,
                                             (uintptr_t)p.from.buffer,
                                             p.from.buffer_mr->lkey,
-                                            IOVA + (i ? 3 * PAGE - 1 : PAGE - 1),
+                                            DMABUF_IOVA + (i ? 3 * PAGE - 1 : PAGE - 1),
                                             part.rkey,
                                             2),
                             IBV_WC_REM_ACCESS_ERR);
@@ -258,7 +256,7 @@ static void registers_without_limit(int channel _unused_, const void *argument) 
         own = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(own != MAP_FAILED);
         CHECK(!ibv_reg_mr(rdma.pd, own, PAGE, IBV_ACCESS_LOCAL_WRITE));
-        keys = dmabuf_register(&rdma, *fd, 0, 16 * PAGE, IOVA, ACCESS_READ_WRITE);
+        keys = dmabuf_register(&rdma, *fd, 0, 16 * PAGE, DMABUF_IOVA, ACCESS_READ_WRITE);
         CHECK_EQUAL(pinned_kib(), 0);
         dmabuf_deregister(&rdma, &keys);
         CHECK_EQUAL(pinned_kib(), 0);
@@ -286,7 +284,7 @@ struct shared {
 /* By another process' context. */
 static void registers_and_waits(int channel, const void *argument) {
         const struct shared *shared = argument;
-        struct uverbs_mr_keys keys = dmabuf_register(shared->rdma, shared->fd, 0, 16 * PAGE, IOVA, ACCESS_READ_WRITE);
+        struct uverbs_mr_keys keys = dmabuf_register(shared->rdma, shared->fd, 0, 16 * PAGE, DMABUF_IOVA, ACCESS_READ_WRITE);
 
         tell_value(channel, keys.handle);
         tell_value(channel, keys.rkey);
@@ -310,15 +308,15 @@ static void run_killed(const void *argument _unused_) {
         app = app_start(registers_and_waits, &shared);
         keys.handle = (uint32_t)await_value(app.channel);
         keys.rkey = (uint32_t)await_value(app.channel);
-        rdma_transfer(&p.from, IOVA, keys.rkey, memory.start, memory.length, 1);
+        rdma_transfer(&p.from, DMABUF_IOVA, keys.rkey, memory.start, memory.length, 1);
         app_kill(&app);
-        rdma_transfer(&p.from, IOVA, keys.rkey, memory.start, memory.length, 2);
+        rdma_transfer(&p.from, DMABUF_IOVA, keys.rkey, memory.start, memory.length, 2);
         memory_free(&memory);
         CHECK_EQUAL(dmabuf_count(), n + 1);
-        rdma_transfer(&p.from, IOVA, keys.rkey, NULL, 16 * PAGE, 3);
+        rdma_transfer(&p.from, DMABUF_IOVA, keys.rkey, NULL, 16 * PAGE, 3);
         dmabuf_deregister(&p.to, &keys);
         dmabuf_await_count(n);
-        CHECK_EQUAL(rdma_try_transfer(&p.from, IOVA, keys.rkey, NULL, PAGE, 4), IBV_WC_REM_ACCESS_ERR);
+        CHECK_EQUAL(rdma_try_transfer(&p.from, DMABUF_IOVA, keys.rkey, NULL, PAGE, 4), IBV_WC_REM_ACCESS_ERR);
         pair_close(&p);
 }
 
@@ -337,12 +335,12 @@ static void run_window(const void *argument _unused_) {
         rdma = rdma_open("rxe_a");
         rdma_connect(&rdma);
         memory = dmabuf_of_heap(4 * PAGE);
-        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
+        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ_WRITE);
         CHECK_EQUAL(call_change_access(rdma.context->cmd_fd, keys.handle, ACCESS_READ_WRITE | IBV_ACCESS_MW_BIND), 0);
-        mw = rdma_bind_window(&rdma, keys.handle, keys.lkey, keys.rkey, IOVA, memory.length);
+        mw = rdma_bind_window(&rdma, keys.handle, keys.lkey, keys.rkey, DMABUF_IOVA, memory.length);
         for (unsigned int i = 0; i < 2; i++)
                 CHECK_EQUAL(dmabuf_try_deregister(&rdma, &keys), -EINVAL);
-        rdma_transfer(&rdma, IOVA, keys.rkey, memory.start, memory.length, 1);
+        rdma_transfer(&rdma, DMABUF_IOVA, keys.rkey, memory.start, memory.length, 1);
         CHECK_EQUAL(ibv_dealloc_mw(mw), 0);
         dmabuf_deregister(&rdma, &keys);
         CHECK_EQUAL(pinned_kib(), 2 * RDMA_BUFFER / 1024);
@@ -364,23 +362,23 @@ static void run_unload(const void *argument _unused_) {
         rdma = rdma_open("rxe_a");
         rdma_connect(&rdma);
         memory = dmabuf_of_heap(4 * PAGE);
-        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
+        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ_WRITE);
         CHECK_EQUAL(dmabuf_unload(), -EAGAIN);
-        rdma_transfer(&rdma, IOVA, keys.rkey, memory.start, memory.length, 1);
+        rdma_transfer(&rdma, DMABUF_IOVA, keys.rkey, memory.start, memory.length, 1);
         dmabuf_deregister(&rdma, &keys);
 
         /* Registered with it, deregistered without. */
         mr = ibv_reg_mr(rdma.pd, rdma.buffer, PAGE, IBV_ACCESS_LOCAL_WRITE);
         CHECK(mr);
         CHECK_EQUAL(dmabuf_unload(), 0);
-        CHECK_EQUAL(dmabuf_try_register(&rdma, memory.fd, 0, PAGE, IOVA, ACCESS_READ_WRITE, &keys), -EOPNOTSUPP);
+        CHECK_EQUAL(dmabuf_try_register(&rdma, memory.fd, 0, PAGE, DMABUF_IOVA, ACCESS_READ_WRITE, &keys), -EOPNOTSUPP);
         CHECK_EQUAL(ibv_dereg_mr(mr), 0);
         mr = ibv_reg_mr(rdma.pd, rdma.buffer, PAGE, IBV_ACCESS_LOCAL_WRITE);
         CHECK(mr);
         dmabuf_load();
         CHECK_EQUAL(ibv_dereg_mr(mr), 0);
-        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
-        rdma_transfer(&rdma, IOVA, keys.rkey, memory.start, memory.length, 2);
+        keys = dmabuf_register(&rdma, memory.fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ_WRITE);
+        rdma_transfer(&rdma, DMABUF_IOVA, keys.rkey, memory.start, memory.length, 2);
         dmabuf_deregister(&rdma, &keys);
         memory_free(&memory);
         rdma_close(&rdma);
@@ -403,13 +401,13 @@ static void run_link_delete(const void *argument _unused_) {
         own = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         CHECK(own != MAP_FAILED && ibv_reg_mr(rdma.pd, own, PAGE, IBV_ACCESS_LOCAL_WRITE));
         for (unsigned int i = 0; i < 2; i++)
-                keys[i] = dmabuf_register(&rdma, memory.fd, 0, memory.length, IOVA, ACCESS_READ_WRITE);
+                keys[i] = dmabuf_register(&rdma, memory.fd, 0, memory.length, DMABUF_IOVA, ACCESS_READ_WRITE);
         memory_free(&memory);
         CHECK_EQUAL(dmabuf_count(), n + 1);
         command("rdma link delete rxe_y");
         dmabuf_await_count(n);
         CHECK_EQUAL(leftovers_pinned(), 0);
-        CHECK_EQUAL(dmabuf_try_register(&rdma, -1, 0, PAGE, IOVA, ACCESS_READ_WRITE, keys), -EIO);
+        CHECK_EQUAL(dmabuf_try_register(&rdma, -1, 0, PAGE, DMABUF_IOVA, ACCESS_READ_WRITE, keys), -EIO);
         /* Whoever ends what has ended is right. */
         CHECK_EQUAL(dmabuf_try_deregister(&rdma, keys), 0);
         /* Nothing of the device that has gone holds it. */
@@ -435,12 +433,12 @@ static void run_cycles(const void *argument _unused_) {
                 /* A new dma-buf each time, and one that stays. */
                 int fd = round % 2 ? heap.fd : dmabuf_of_memfd(&memory, 0, memory.length);
                 const struct memory *m = round % 2 ? &heap : &memory;
-                struct uverbs_mr_keys keys = dmabuf_register(&rdma, fd, 0, m->length, IOVA, ACCESS_READ_WRITE);
+                struct uverbs_mr_keys keys = dmabuf_register(&rdma, fd, 0, m->length, DMABUF_IOVA, ACCESS_READ_WRITE);
 
                 if (m == &memory)
                         close(fd);
                 if (round % 10 < 2)
-                        rdma_transfer(&rdma, IOVA, keys.rkey, m->start, PAGE, round);
+                        rdma_transfer(&rdma, DMABUF_IOVA, keys.rkey, m->start, PAGE, round);
                 dmabuf_deregister(&rdma, &keys);
         }
         dmabuf_await_count(n + 1);

@@ -17,6 +17,7 @@
 
 #define MODULE "/sys/module/rxe_dmabuf"
 #define MODULE_FILE "/run/vm/rxe_dmabuf.ko"
+#define PAGE UINT64_C(4096)
 #define BUFINFO "/sys/kernel/debug/dma_buf/bufinfo"
 
 void dmabuf_need_module(void) {
@@ -72,6 +73,50 @@ struct memory dmabuf_of_heap(uint64_t length) {
         m.start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, m.fd, 0);
         CHECK(m.start != MAP_FAILED);
         return m;
+}
+
+struct buffer buffer_new(enum exporter exporter, uint64_t length) {
+        struct buffer b = { .length = length };
+
+        if (exporter == OF_HEAP) {
+                b.memory = dmabuf_of_heap(length);
+                b.start = b.memory.start;
+                b.fd = b.memory.fd;
+                b.memory.fd = -1;
+        } else {
+                b.memory = dmabuf_new_memfd(MEMORY_MEMFD, length + 2 * PAGE);
+                memset(b.memory.start, 0, b.memory.length);
+                b.start = b.memory.start + PAGE;
+                b.fd = dmabuf_of_memfd(&b.memory, PAGE, length);
+        }
+        return b;
+}
+
+void buffer_close(struct buffer *b) {
+        b->fd = pl_close(b->fd);
+}
+
+void buffer_free(struct buffer *b) {
+        buffer_close(b);
+        memory_free(&b->memory);
+}
+
+struct pl_register buffer_request(const struct fixture *f, uint64_t offset, uint64_t length, uint64_t iova) {
+        return (struct pl_register) {
+                .context = f->context,
+                .pd = f->rdma.pd->handle,
+                .offset = offset,
+                .length = length,
+                .address = iova,
+                .access = ACCESS_READ_WRITE,
+                .methods = PINLEASE_METHOD_ANY,
+        };
+}
+
+struct pl_register_reply buffer_register(struct fixture *f, const struct buffer *b) {
+        const struct pl_register request = buffer_request(f, 0, b->length, DMABUF_IOVA);
+
+        return raw_register(&f->raw, &request, b->fd);
 }
 
 unsigned int dmabuf_count(void) {

@@ -7,6 +7,7 @@
 
 #include <stdint.h>
 
+#include "fixture.h"
 #include "memory.h"
 #include "rdma.h"
 #include "uverbs.h"
@@ -26,6 +27,32 @@ int dmabuf_try_memfd(const struct memory *memory, uint64_t offset, uint64_t leng
 struct memory dmabuf_new_memfd(enum memory_kind kind, uint64_t length);
 /* One of /dev/dma_heap/system, mapped. */
 struct memory dmabuf_of_heap(uint64_t length);
+
+/* One of either kind, and what is behind it. */
+enum exporter {
+        OF_MEMFD, /* a udmabuf; not from the memfd's beginning */
+        OF_HEAP,
+};
+
+struct buffer {
+        struct memory memory; /* what is behind it, mapped */
+        uint8_t *start;       /* of the dma-buf, in there */
+        uint64_t length;
+        int fd; /* the dma-buf */
+};
+
+struct buffer buffer_new(enum exporter exporter, uint64_t length);
+/* Its descriptor. */
+void buffer_close(struct buffer *b);
+void buffer_free(struct buffer *b);
+
+/* Not an address of anything here, as nobody needs one. */
+#define DMABUF_IOVA UINT64_C(0x5000000000)
+
+/* A request to the service for some of it, by any method. */
+struct pl_register buffer_request(const struct fixture *f, uint64_t offset, uint64_t length, uint64_t iova);
+/* For all of it, at DMABUF_IOVA; it has to be granted. */
+struct pl_register_reply buffer_register(struct fixture *f, const struct buffer *b);
 
 /* How many dma-bufs the system has. */
 unsigned int dmabuf_count(void);

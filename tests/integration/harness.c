@@ -38,7 +38,7 @@ static const struct test_case *const all_cases[] = {
         cases_remount,      cases_notify,         cases_lease_many,   cases_lease_shared, cases_lease_ending,
         cases_lease_model,  cases_poison_session, cases_changed,      cases_explain, cases_table,
         cases_grant,        cases_deregister,     cases_memlock,      cases_policy_exporter,
-        cases_dmabuf,       cases_dmabuf_session,
+        cases_dmabuf,       cases_dmabuf_session, cases_dmabuf_ends,
 };
 
 static void (*failure_hook)(void);

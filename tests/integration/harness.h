@@ -115,6 +115,6 @@ extern const struct test_case cases_admin[], cases_ctl[], cases_revoke[], cases_
 extern const struct test_case cases_lease_many[], cases_lease_shared[], cases_lease_ending[], cases_poison_session[],
         cases_force_kill[], cases_lease_owner[], cases_lease_model[], cases_remount[], cases_notify[], cases_policy[],
         cases_changed[], cases_explain[], cases_table[], cases_grant[], cases_memlock[], cases_deregister[],
-        cases_policy_exporter[], cases_dmabuf[], cases_dmabuf_session[];
+        cases_policy_exporter[], cases_dmabuf[], cases_dmabuf_session[], cases_dmabuf_ends[];
 
 #endif

@@ -18,7 +18,7 @@ pl_raw_SOURCES = \
 	tests/integration/cases-container.c tests/integration/cases-deregister.c \
 	tests/integration/cases-credit.c \
 	tests/integration/cases-ctl.c \
-	tests/integration/cases-dmabuf.c tests/integration/cases-dmabuf-session.c \
+	tests/integration/cases-dmabuf.c tests/integration/cases-dmabuf-session.c tests/integration/cases-dmabuf-ends.c \
 	tests/integration/cases-drain.c \
 	tests/integration/cases-ending.c \
 	tests/integration/cases-exhaust.c \

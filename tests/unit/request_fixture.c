@@ -141,6 +141,17 @@ void dmabuf_open(struct dmabuf *d) {
         };
 }
 
+void dmabuf_begin(struct fixture *f, struct dmabuf *d, struct pl_register *request) {
+        dmabuf_open(d);
+        fixture_init(f, &generous);
+        request->context = must_attach(f, "/dev/null");
+}
+
+void dmabuf_end(struct fixture *f, struct dmabuf *d) {
+        fixture_done(f);
+        d->fd = pl_close(d->fd);
+}
+
 int try_dmabuf(struct fixture *f,
                const struct pl_register *request,
                const struct dmabuf *d,

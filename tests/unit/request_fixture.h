@@ -52,6 +52,9 @@ struct dmabuf {
         struct pl_fdclass class;
 };
 void dmabuf_open(struct dmabuf *d);
+/* With a session, and a verbs context for the request. */
+void dmabuf_begin(struct fixture *f, struct dmabuf *d, struct pl_register *request);
+void dmabuf_end(struct fixture *f, struct dmabuf *d);
 int try_dmabuf(struct fixture *f,
                const struct pl_register *request,
                const struct dmabuf *d,

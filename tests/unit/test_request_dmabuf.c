@@ -24,9 +24,7 @@ TEST(test_register) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         views = testing_count_views();
         fds = testing_count_fds(0);
         reply = must_dmabuf(&f, &request, &d);
@@ -78,8 +76,7 @@ TEST(test_register) {
         assert_int_equal(f.keeper.header->stats.registered[STATS_DMABUF], 1);
         assert_int_equal(f.keeper.header->stats.registered[STATS_PINNED], 0);
         assert_int_equal(f.keeper.header->stats.deregistered, 1);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* Any iova that lies within its page as the offset does: 0 too, and what nobody could map. */
@@ -104,9 +101,7 @@ TEST(test_iova) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         for (size_t i = 0; i < ELEMENTSOF(good); i++) {
                 struct pl_register_reply reply;
 
@@ -126,8 +121,7 @@ TEST(test_iova) {
                 refusal = dmabuf_refused(&f, &request, &d, PINLEASE_CODE_MISALIGNED);
                 assert_non_null(strstr(refusal.sentence, "iova"));
         }
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* What is wrong by itself is refused before the device is tried. */
@@ -192,8 +186,7 @@ TEST(test_refusals) {
         }
         request = good, request.methods = PINLEASE_METHOD_DMABUF | PINLEASE_METHOD_ODP;
         must_deregister(&f, must_dmabuf(&f, &request, &d).id);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* Whether the device can do it is asked once for a verbs context, and only if there is a dma-buf. */
@@ -249,8 +242,7 @@ TEST(test_probe) {
         request.context = zero;
         assert_int_equal(try_dmabuf(&f, &request, &d, &(struct pl_register_reply) { 0 }, &refusal), REFUSED);
         assert_int_equal(refusal.code, PINLEASE_CODE_NO_DMABUF);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
         pl_close(fd);
 }
 
@@ -262,9 +254,7 @@ TEST(test_probe_fails) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         request.pd = FAKE_N_PDS;
         for (unsigned int i = 0; i < 2; i++) {
                 unsigned int calls = fake->n_calls;
@@ -285,8 +275,7 @@ TEST(test_probe_fails) {
         request.pd = FAKE_N_PDS;
         assert_int_equal(try_dmabuf(&f, &request, &d, &(struct pl_register_reply) { 0 }, &refusal), REFUSED);
         assert_int_equal(refusal.code, PINLEASE_CODE_NO_SUCH_PD);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 TEST(test_kernel_errors) {
@@ -310,9 +299,7 @@ TEST(test_kernel_errors) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         must_deregister(&f, must_dmabuf(&f, &request, &d).id);
         calls = fake->n_calls;
         for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
@@ -331,8 +318,7 @@ TEST(test_kernel_errors) {
         }
         fake->dmabuf_error = 0;
         (void)must_dmabuf(&f, &request, &d);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* Who has made it is said, and what would work instead. */
@@ -380,9 +366,7 @@ TEST(test_exporter_cannot_be_known) {
         struct fixture f;
         int fds[64];
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         calls = fake->n_calls;
         assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
         few = before;
@@ -397,8 +381,7 @@ TEST(test_exporter_cannot_be_known) {
                 pl_close(fds[--n]);
         assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
         (void)must_dmabuf(&f, &request, &d);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 TEST(test_limits) {
@@ -437,8 +420,7 @@ TEST(test_limits) {
         assert_int_equal(refusal.code, PINLEASE_CODE_REGISTRATION_LIMIT);
         assert_live(&f, STATS_DMABUF, 2, 2 * PAGE);
         assert_live(&f, STATS_PINNED, 1, PAGE);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
         pl_close(fd);
 }
 

@@ -61,15 +61,12 @@ TEST(test_no_second_look) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         shrinks = d.fd;
         fake->instant = shrink;
         must_deregister(&f, must_dmabuf(&f, &request, &d).id);
         fake->instant = NULL;
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* Two contexts, one of which goes with all that is registered on it, of whatever kind. */
@@ -97,8 +94,7 @@ TEST(test_detach) {
         assert_int_equal(fake_live(), 5);
         assert_live(&f, STATS_DMABUF, 5, 5 * PAGE);
         assert_int_equal(f.state.credit.used.pinned, 5 * PAGE);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
         pl_close(fd);
 }
 
@@ -108,15 +104,12 @@ TEST(test_driver_sets_none) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         fake->sets_none = true;
         must_deregister(&f, must_dmabuf(&f, &request, &d).id);
         assert_nothing(&f);
         (void)must_dmabuf(&f, &request, &d);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* The app has taken it away and its handle is used again: by a key of its own, or by other memory with the same key. */
@@ -132,9 +125,7 @@ TEST(test_foreign) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         for (size_t i = 0; i < ELEMENTSOF(theirs); i++) {
                 struct pl_register_reply reply = must_dmabuf(&f, &request, &d);
                 int device = f.state.contexts[request.context].device.fd;
@@ -169,8 +160,7 @@ TEST(test_foreign) {
                 assert_int_equal(mr_try(&fake_ops, device, &record, &keys), MR_DESTROYED);
                 assert_false(mr->live);
         }
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* What the kernel keeps stays registered, in every book, until it lets go; by force the windows are taken away. */
@@ -181,9 +171,7 @@ TEST(test_kept) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         reply = must_dmabuf(&f, &request, &d);
         fake->dereg_error = -EINVAL;
         testing_assert_refusal(request_deregister(&f.state, reply.id, &refusal), &refusal, PINLEASE_CODE_BUSY);
@@ -210,8 +198,7 @@ TEST(test_kept) {
                 assert_int_equal(fake->n_freed, 3);
                 must_deregister(&f, reply.id);
         }
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* --- whatever fails -------------------------------------------------------------------------------------------------
@@ -365,9 +352,7 @@ TEST(test_dies_before) {
         struct fixture f;
         struct fake_mr *app;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         before = must_dmabuf(&f, &request, &d);
         must_deregister(&f, before.id);
         app = fake_app_reg(f.state.contexts[request.context].device.fd, PAGE, IOVA);
@@ -377,8 +362,7 @@ TEST(test_dies_before) {
         assert_int_equal(used_entries(&f.keeper), 1);
         keeper(&f, 0, 0);
         assert_true(app->live);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 /* It wrote keys of its own invention over the stale command: the app's MR has another. */
@@ -389,9 +373,7 @@ TEST(test_stale_command) {
         struct dmabuf d;
         struct fixture f;
 
-        dmabuf_open(&d);
-        fixture_init(&f, &generous);
-        request.context = must_attach(&f, "/dev/null");
+        dmabuf_begin(&f, &d, &request);
         before = must_dmabuf(&f, &request, &d);
         must_deregister(&f, before.id);
         app = fake_app_reg(f.state.contexts[request.context].device.fd, PAGE, IOVA);
@@ -402,8 +384,7 @@ TEST(test_stale_command) {
         assert_int_not_equal(app->rkey, before.rkey);
         keeper(&f, 0, 1);
         assert_true(app->live);
-        fixture_done(&f);
-        pl_close(d.fd);
+        dmabuf_end(&f, &d);
 }
 
 int main(void) {

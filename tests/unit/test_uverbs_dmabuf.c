@@ -104,7 +104,7 @@ TEST(test_probe) {
                 int error, result;
         } cases[] = {
                 { EOPNOTSUPP, 0 },   { EPROTONOSUPPORT, 0 }, { EBADF, 1 },
-                { EINVAL, 1 },       { ENOENT, -ENOENT },    { EIO, -EIO },
+                { EINVAL, 1 },       { ENOENT, -ENOENT },    { EIO, -EIO },        { EFAULT, 1 },
                 { ENODEV, -ENODEV }, { ENOMEM, -ENOMEM },    { EPERM, -EPERM },
                 { 0, -EIO }, /* of what is no descriptor nothing can have been registered */
         };
