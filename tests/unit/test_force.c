@@ -247,6 +247,7 @@ TEST(test_patience) {
         fixture_init(&f, 1);
         f.force.ops = NULL;
         fake->dereg_error = -EBUSY;
+        wraps_clock->stands = wraps_clock->sleeps = true;
         while (calls_of_taking(&f) > 6) {
                 force_end(&f.force);
                 assert_true(++n < 200);

@@ -24,7 +24,7 @@ void wraps_reset(void) {
                         abort();
                 wraps_clock = p;
         }
-        wraps_clock->fast = wraps_clock->stands = false;
+        wraps_clock->fast = wraps_clock->stands = wraps_clock->sleeps = false;
         wraps_clock->jumped_ms = 0;
         wraps_in_a_hurry = false;
 }
@@ -62,10 +62,16 @@ WRAP(int, memfd_create, const char *name, unsigned int flags) {
 }
 
 WRAP(int, nanosleep, const struct timespec *duration, struct timespec *remaining) {
-        (void)duration;
+        static long slept_ns;
+
         (void)remaining;
         (void)__real_nanosleep;
         wraps_n_sleeps++;
+        if (wraps_clock && wraps_clock->sleeps) {
+                slept_ns += duration->tv_nsec;
+                wraps_clock->jumped_ms += (unsigned int)(duration->tv_sec * 1000 + slept_ns / 1000000);
+                slept_ns %= 1000000;
+        }
         return 0;
 }
 

@@ -27,6 +27,7 @@ extern bool wraps_verbs_devices;
 struct wraps_clock {
         volatile bool fast;
         volatile bool stands; /* for processes that do not take part, too: only jumps move it */
+        volatile bool sleeps; /* nanosleep() moves it, by whole milliseconds */
         volatile unsigned int jumped_ms;
 };
 extern struct wraps_clock *wraps_clock;
