@@ -4,9 +4,7 @@
 #include <fcntl.h>
 #include <linux/dma-heap.h>
 #include <linux/udmabuf.h>
-#include <rdma/ib_user_ioctl_cmds.h>
 #include <rdma/ib_user_ioctl_verbs.h>
-#include <rdma/rdma_user_ioctl_cmds.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -152,43 +150,11 @@ int dmabuf_try_register(const struct rdma *rdma,
                         uint64_t iova,
                         uint32_t access,
                         struct uverbs_mr_keys *ret_keys) {
-        struct uverbs_mr_keys keys = { 0 };
-        struct {
-                struct ib_uverbs_ioctl_hdr header;
-                struct ib_uverbs_attr attrs[9];
-        } command = {
-                .header = {
-                        .length = sizeof command,
-                        .object_id = UVERBS_OBJECT_MR,
-                        .method_id = UVERBS_METHOD_REG_DMABUF_MR,
-                        .num_attrs = ELEMENTSOF(command.attrs),
-                        .driver_id = RDMA_DRIVER_RXE,
-                },
-                .attrs = {
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_HANDLE },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_PD_HANDLE, .data = rdma->pd->handle },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_OFFSET, .len = sizeof offset, .data = offset },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_LENGTH, .len = sizeof length, .data = length },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_IOVA, .len = sizeof iova, .data = iova },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_FD, .len = sizeof fd, .data = (uint32_t)fd },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_ACCESS_FLAGS, .len = sizeof access, .data = access },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_RESP_LKEY,
-                          .len = sizeof keys.lkey,
-                          .data = (uintptr_t)&keys.lkey },
-                        { .attr_id = UVERBS_ATTR_REG_DMABUF_MR_RESP_RKEY,
-                          .len = sizeof keys.rkey,
-                          .data = (uintptr_t)&keys.rkey },
-                },
-        };
+        const struct uverbs_device device = { .fd = rdma->context->cmd_fd, .driver_id = RDMA_DRIVER_RXE };
+        const struct uverbs_dmabuf range = { .fd = fd, .offset = offset, .length = length, .iova = iova };
+        struct uverbs_command command;
 
-        for (size_t i = 0; i < ELEMENTSOF(command.attrs); i++)
-                command.attrs[i].flags = UVERBS_ATTR_F_MANDATORY;
-        if (ioctl(rdma->context->cmd_fd, RDMA_VERBS_IOCTL, &command.header) < 0)
-                return -errno;
-        /* A new object's handle comes in the place of what was given. */
-        keys.handle = (uint32_t)command.attrs[0].data;
-        *ret_keys = keys;
-        return 0;
+        return uverbs_kernel.reg_dmabuf_mr(&device, rdma->pd->handle, &range, access, &command, ret_keys);
 }
 
 struct uverbs_mr_keys dmabuf_register(

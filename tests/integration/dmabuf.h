@@ -59,7 +59,7 @@ unsigned int dmabuf_count(void);
 /* Waits until there are so many. */
 void dmabuf_await_count(unsigned int n);
 
-/* UVERBS_METHOD_REG_DMABUF_MR, which libibverbs does not ask the kernel for on soft-RoCE. 0 or a negative errno. */
+/* What the kernel says, which libibverbs does not ask on soft-RoCE. 0 or a negative errno. */
 int dmabuf_try_register(const struct rdma *rdma,
                         int fd,
                         uint64_t offset,
