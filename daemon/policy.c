@@ -187,6 +187,12 @@ static int refuse_dmabuf(const struct policy_rule *rule,
                                    name,
                                    "This is a dma-buf, which can be registered as such only: there are no pages to be pinned or "
                                    "faulted in. Accept the method dmabuf.");
+        if (question->exporter && pattern_match("udmabuf", question->exporter))
+                return refuse_rule(ret_refusal,
+                                   PINLEASE_CODE_NO_DMABUF,
+                                   name,
+                                   "This is a dma-buf, and the device, or its driver, cannot register one. Register the memfd behind "
+                                   "the udmabuf instead, or use another device.");
         return refuse_rule(ret_refusal,
                            PINLEASE_CODE_NO_DMABUF,
                            name,

@@ -131,6 +131,32 @@ TEST(test_exporter) {
         free(policy);
 }
 
+/* A device that registers none: what would work depends on what is behind it. */
+TEST(test_exporter_instead) {
+        static const struct {
+                const char *exporter, *instead;
+        } table[] = {
+                { "udmabuf", "Register the memfd behind the udmabuf instead" },
+                { "udmabuf2", "copy by way of" },
+                { "nvidia", "copy by way of" },
+                { NULL, "copy by way of" },
+        };
+        struct policy_block *policy = testing_policy_of("{\"version\": 1}");
+        struct policy_question question = usual;
+        struct refusal refusal;
+
+        question.backing = PINLEASE_BACKING_DMABUF;
+        question.path = NULL;
+        question.offered = PINLEASE_METHOD_PINNED | PINLEASE_METHOD_ODP;
+        for (size_t i = 0; i < ELEMENTSOF(table); i++) {
+                question.exporter = table[i].exporter;
+                assert_int_equal(decide(policy, &question, &refusal), REFUSED);
+                assert_int_equal(refusal.code, PINLEASE_CODE_NO_DMABUF);
+                assert_non_null(strstr(refusal.sentence, table[i].instead));
+        }
+        free(policy);
+}
+
 /* What is not known matches no pattern. */
 TEST(test_unknown) {
         static const char *const keys[] = { "path", "cgroup", "device", "exporter" };
@@ -375,7 +401,7 @@ TEST(test_on_its_own) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                CHECKED(test_match),      CHECKED(test_unknown), CHECKED(test_exporter), CHECKED(test_uncertain_path),
+                CHECKED(test_match),      CHECKED(test_unknown), CHECKED(test_exporter), CHECKED(test_exporter_instead), CHECKED(test_uncertain_path),
                 CHECKED(test_first_rule), CHECKED(test_kernel),  CHECKED(test_other),    CHECKED(test_methods),
                 CHECKED(test_on_its_own), CHECKED(test_shared),
         };
