@@ -65,36 +65,6 @@ static double bare(const struct bench *b, size_t size) {
         return now_us() - from;
 }
 
-static struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
-        struct pinlease_mr *mr;
-        int r;
-
-        if (method == PINLEASE_METHOD_DMABUF)
-                r = pinlease_reg_dmabuf(
-                        b->session, b->pd, b->dmabuf, 0, size, (uintptr_t)b->memory, ACCESS_READ_WRITE, NULL, &mr);
-        else
-                r = pinlease_reg_fd(
-                        b->session, b->pd, b->fd, 0, size, b->memory, ACCESS_READ_WRITE, (unsigned int)method, &mr);
-        if (r < 0)
-                die_refused(b->session);
-        return mr;
-}
-
-static double brokered(struct bench *b, size_t size, enum pinlease_method method, bool warm) {
-        struct pinlease_mr *holder = warm ? brokered_register(b, size, method) : NULL, *mr;
-        double from, took;
-
-        from = now_us();
-        mr = brokered_register(b, size, method);
-        if (pinlease_dereg(b->session, mr) < 0)
-                die_refused(b->session);
-        took = now_us() - from;
-
-        if (holder && pinlease_dereg(b->session, holder) < 0)
-                die_refused(b->session);
-        return took;
-}
-
 static double measure(struct bench *b, size_t i) {
         const enum kind kind = (enum kind)(i % N_KINDS);
         const size_t size = sizes[i / N_KINDS];

@@ -55,32 +55,6 @@ static double direct(struct bench *b, size_t size, enum pinlease_method method, 
         return took;
 }
 
-static struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
-        struct pinlease_mr *mr;
-
-        if (pinlease_reg_fd(b->session, b->pd, b->fd, 0, size, b->memory, ACCESS_READ_WRITE, (unsigned int)method, &mr) < 0)
-                die_refused(b->session);
-        return mr;
-}
-
-static double brokered(struct bench *b, size_t size, enum pinlease_method method, bool cold) {
-        struct pinlease_mr *holder = NULL, *mr;
-        double from, took;
-
-        if (!cold)
-                holder = brokered_register(b, size, method);
-
-        from = now_us();
-        mr = brokered_register(b, size, method);
-        if (pinlease_dereg(b->session, mr) < 0)
-                die_refused(b->session);
-        took = now_us() - from;
-
-        if (holder && pinlease_dereg(b->session, holder) < 0)
-                die_refused(b->session);
-        return took;
-}
-
 static double measure(struct bench *b, size_t i) {
         const enum kind kind = (enum kind)(i % N_KINDS);
         const size_t group = i / N_KINDS, size = sizes[group / ELEMENTSOF(methods)];
@@ -92,7 +66,7 @@ static double measure(struct bench *b, size_t i) {
                 return direct(b, size, method, kind == DIRECT_COLD);
         case BROKERED_COLD:
         case BROKERED_WARM:
-                return brokered(b, size, method, kind == BROKERED_COLD);
+                return brokered(b, size, method, kind == BROKERED_WARM);
         default:
                 return round_trip(b);
         }

@@ -47,6 +47,36 @@ double round_trip(const struct bench *b) {
         return now_us() - from;
 }
 
+struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method) {
+        struct pinlease_mr *mr;
+        int r;
+
+        if (method == PINLEASE_METHOD_DMABUF)
+                r = pinlease_reg_dmabuf(
+                        b->session, b->pd, b->dmabuf, 0, size, (uintptr_t)b->memory, ACCESS_READ_WRITE, NULL, &mr);
+        else
+                r = pinlease_reg_fd(
+                        b->session, b->pd, b->fd, 0, size, b->memory, ACCESS_READ_WRITE, (unsigned int)method, &mr);
+        if (r < 0)
+                die_refused(b->session);
+        return mr;
+}
+
+double brokered(struct bench *b, size_t size, enum pinlease_method method, bool warm) {
+        struct pinlease_mr *holder = warm ? brokered_register(b, size, method) : NULL, *mr;
+        double from, took;
+
+        from = now_us();
+        mr = brokered_register(b, size, method);
+        if (pinlease_dereg(b->session, mr) < 0)
+                die_refused(b->session);
+        took = now_us() - from;
+
+        if (holder && pinlease_dereg(b->session, holder) < 0)
+                die_refused(b->session);
+        return took;
+}
+
 static void shuffle(size_t *order, size_t n) {
         for (size_t i = n - 1; i > 0; i--) {
                 size_t j = (size_t)random() % (i + 1), t = order[i];

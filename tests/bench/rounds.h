@@ -26,6 +26,11 @@ void bench_close(struct bench *b);
 /* An empty request and its answer. */
 double round_trip(const struct bench *b);
 
+/* By the service, from the beginning of the memfd; as a dma-buf of its udmabuf. */
+struct pinlease_mr *brokered_register(struct bench *b, size_t size, enum pinlease_method method);
+/* How long that takes, and the end of it. warm: while another registration of the same keeps the registrar's view. */
+double brokered(struct bench *b, size_t size, enum pinlease_method method, bool warm);
+
 /* values[i * rounds + round]: what `measure` says of the case i. */
 typedef double (*measure_t)(struct bench *b, size_t i);
 void run_rounds(struct bench *b, measure_t measure, size_t n, size_t rounds, double *values);
