@@ -40,6 +40,7 @@ static void need_kernel(void) {
         (void)waitpid(pid, NULL, 0);
         if (obituary_status(pidfd, &status) == -EOPNOTSUPP) {
                 pl_close(pidfd);
+                print_message("skipped: this kernel keeps no exit status in a pidfd (PIDFD_GET_INFO, Linux 6.15)\n");
                 skip();
         }
         assert_int_equal(obituary_status(pidfd, &status), 0);
